@@ -1,0 +1,19 @@
+"""Reading and writing models: official .pth files, diffusers folders, Stable Diffusion v1 and our own folders."""
+
+from versatile_diffusion.checkpoints.components import Checkpoint, Components, Wanted
+from versatile_diffusion.checkpoints.errors import CheckpointError, UnavailableError
+from versatile_diffusion.checkpoints.folder import load, save, write
+from versatile_diffusion.checkpoints.sources import convert, open_source
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "Components",
+    "UnavailableError",
+    "Wanted",
+    "convert",
+    "load",
+    "open_source",
+    "save",
+    "write",
+]

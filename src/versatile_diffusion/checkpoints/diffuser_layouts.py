@@ -1,0 +1,133 @@
+"""The four layouts in which Versatile Diffusion and Stable Diffusion are published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from versatile_diffusion.checkpoints.diffuser_keys import (
+    CONVOLUTIONAL,
+    FULLY_CONNECTED,
+    Layout,
+    Site,
+    Stage,
+    Stream,
+    context_table,
+    data_table,
+    global_table,
+)
+from versatile_diffusion.checkpoints.keys import Theirs
+from versatile_diffusion.diffuser.plan import Data, Plan, Role
+
+STREAMS: Mapping[str, Stream] = {"image": CONVOLUTIONAL, "text": FULLY_CONNECTED}
+
+_LATENT_DIFFUSION_RESIDUAL = {
+    "norm_in": "in_layers.0",
+    "project_in": "in_layers.2",
+    "project_time": "emb_layers.1",
+    "norm_out": "out_layers.0",
+    "project_out": "out_layers.3",
+    "shortcut": "skip_connection",
+}
+_DIFFUSERS_RESIDUAL = {
+    "norm_in": "norm1",
+    "project_in": "conv1",
+    "project_time": "time_emb_proj",
+    "norm_out": "norm2",
+    "project_out": "conv2",
+    "shortcut": "conv_shortcut",
+}
+
+
+def official(plan: Plan) -> dict[str, Theirs]:
+    """The diffuser in vd-four-flow-v1-0.pth: numbered data and context blocks."""
+    table = global_table(_official("image"))  # the official network keeps one copy, with the image stream
+    for name, stream in STREAMS.items():
+        layout = _official(name)
+        table |= data_table(plan, f"data_layers.{name}", stream, layout)
+        table |= context_table(plan, f"context_layers.{name}", layout)
+    return table
+
+
+def legacy(plan: Plan) -> dict[str, Theirs]:
+    """The diffuser in vd-four-flow-v1-0-deprecated.pth: two U-Nets of the latent diffusion code."""
+    table = global_table(_legacy("image"))
+    for name, stream in STREAMS.items():
+        layout = _legacy(name)
+        table |= data_table(plan, f"data_layers.{name}", stream, layout)
+        table |= context_table(plan, f"context_layers.{name}", layout)
+    return table
+
+
+def diffusers_unet(plan: Plan, output: str, context: str) -> dict[str, Theirs]:
+    """One U-Net of diffusers: UNet2DConditionModel for images, UNetFlatConditionModel for texts.
+
+    Args:
+        plan: the order of steps.
+        output: the modality whose data layers it holds.
+        context: the modality whose context layers it holds.
+    """
+    layout = _diffusers(levels=len(plan.config.channels))
+    table = global_table(layout)
+    table |= data_table(plan, f"data_layers.{output}", STREAMS[output], layout)
+    return table | context_table(plan, f"context_layers.{context}", layout)
+
+
+def _official(modality: str) -> Layout:
+    def data(step: Data, site: Site) -> str:
+        return f"diffuser.{modality}.data_blocks.{site.index}.0"
+
+    def context(site: Site) -> str:
+        return f"diffuser.{modality}.context_blocks.{site.index}.0"
+
+    time = (f"diffuser.{modality}.time_embed.0", f"diffuser.{modality}.time_embed.2")
+    return Layout(data, context, time, _LATENT_DIFFUSION_RESIDUAL, downsample="op", upsample="conv", last=("0", "2"))
+
+
+def _legacy(modality: str) -> Layout:
+    unet = f"model.diffusion_model.unet_{modality}"
+
+    def context(site: Site) -> str:
+        match site.stage:
+            case Stage.DOWN:
+                return f"{unet}.input_blocks.{site.block}.{site.position}"
+            case Stage.MIDDLE:
+                return f"{unet}.middle_block.{site.position}"
+            case Stage.UP:
+                return f"{unet}.output_blocks.{site.block}.{site.position}"
+
+    def data(step: Data, site: Site) -> str:
+        return f"{unet}.out" if step.role is Role.OUTPUT else context(site)
+
+    time = ("model.diffusion_model.time_embed.0", "model.diffusion_model.time_embed.2")
+    return Layout(data, context, time, _LATENT_DIFFUSION_RESIDUAL, downsample="op", upsample="conv", last=("0", "2"))
+
+
+def _diffusers(levels: int) -> Layout:
+    def block(site: Site) -> str:
+        match site.stage:
+            case Stage.DOWN:
+                return f"down_blocks.{site.level}"
+            case Stage.MIDDLE:
+                return "mid_block"
+            case Stage.UP:
+                return f"up_blocks.{levels - 1 - site.level}"
+
+    def data(step: Data, site: Site) -> str:
+        match step.role:
+            case Role.INPUT:
+                return "conv_in"
+            case Role.RESIDUAL:
+                return f"{block(site)}.resnets.{site.layer}"
+            case Role.DOWNSAMPLE:
+                return f"{block(site)}.downsamplers.0"
+            case Role.UPSAMPLE:
+                return f"{block(site)}.upsamplers.0"
+            case Role.OUTPUT:
+                return ""
+
+    def context(site: Site) -> str:
+        return f"{block(site)}.attentions.{site.layer}"
+
+    time = ("time_embedding.linear_1", "time_embedding.linear_2")
+    last = ("conv_norm_out", "conv_out")
+    return Layout(data, context, time, _DIFFUSERS_RESIDUAL, downsample="conv", upsample="conv", last=last)

@@ -1,0 +1,110 @@
+"""Parts of models that diffusers and transformers saved: a folder each, with a config.json and weights."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from versatile_diffusion.checkpoints import parts
+from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
+from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.checkpoints.folder import read_json
+from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.checkpoints.tensors import LazyTensor, find_weights, open_tensors
+from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.modalities import ImageModality, TextModality
+
+_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_NOT_SIZES = ("architectures", "dtype", "torch_dtype", "transformers_version", "model_type")
+_POSITIONS = 4
+SCALING_FACTOR = 0.18215
+
+# Options of a U-Net that change what it computes, and the only values that we compute.
+_UNET = {
+    "act_fn": "silu",
+    "addition_embed_type": None,
+    "class_embed_type": None,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_num_groups": 32,
+    "only_cross_attention": False,
+    "time_embedding_type": "positional",
+}
+
+
+def diffuser_config(folder: Path) -> DiffuserConfig:
+    """The sizes of a U-Net.
+
+    Raises:
+        CheckpointError: if it is not of the kind that Stable Diffusion v1 and Versatile Diffusion use.
+    """
+    config = read_json(folder / "config.json")
+    channels, layers = config["block_out_channels"], config["layers_per_block"]
+    heads = config.get("num_attention_heads") or config["attention_head_dim"]  # a misnomer in diffusers
+    other = [f"{name}={config[name]}" for name, value in _UNET.items() if config.get(name, value) != value]
+    other += [f"block_out_channels={channels}"] if any(width % channels[0] for width in channels) else []
+    other += [f"heads={heads}"] if isinstance(heads, list) and len(set(heads)) > 1 else []
+    if other:
+        raise CheckpointError(
+            f"{folder} is another kind of U-Net ({', '.join(other)}). Take Versatile Diffusion or Stable Diffusion v1."
+        )
+    return DiffuserConfig(
+        model_channels=channels[0],
+        channel_mult=tuple(width // channels[0] for width in channels),
+        num_res_blocks=tuple(layers) if isinstance(layers, list) else (layers,) * len(channels),
+        with_context=tuple(block.startswith("CrossAttn") for block in config["down_block_types"]),
+        num_heads=heads[0] if isinstance(heads, list) else heads,
+    )
+
+
+def text_stream(folder: Path) -> tuple[int, int]:
+    """Size of the text latent, and positions of its features."""
+    channels = read_json(folder / "config.json")["in_channels"]
+    return (channels * _POSITIONS if isinstance(channels, int) else math.prod(channels)), _POSITIONS
+
+
+def unet(folder: Path, output: str, context: str, diffuser: Diffuser) -> dict[str, LazyTensor]:
+    """What a diffuser needs of a U-Net."""
+    table, weights = diffusers_unet(diffuser.plan, output, context), _weights(folder)
+    wanted = [key for key in diffuser.state_dict() if key in table]
+    return to_ours(table, open_tensors(weights), wanted=wanted, where=weights)
+
+
+def autoencoder_config(folder: Path) -> dict[str, Any]:
+    """Arguments of AutoencoderKL."""
+    known = inspect.signature(AutoencoderKL.__init__).parameters
+    return {name: value for name, value in read_json(folder / "config.json").items() if name in known}
+
+
+def scaling_factor(folder: Path) -> float:
+    """What brings its latents to about unit variance; not written down until diffusers 0.11."""
+    return read_json(folder / "config.json").get("scaling_factor", SCALING_FACTOR)
+
+
+def clip_config(folder: Path) -> dict[str, Any]:
+    """A CLIPTextConfig or CLIPVisionConfig."""
+    config = read_json(folder / "config.json").items()
+    return {name: value for name, value in config if name not in _NOT_SIZES and not name.startswith("_")}
+
+
+def autoencoder(folder: Path, modality: ImageModality) -> dict[str, LazyTensor]:
+    """The KL autoencoder of a folder, for a modality that has one."""
+    weights = _weights(folder)
+    return parts.kl_autoencoder(modality, open_tensors(weights), weights)
+
+
+def clip(folder: Path, modality: ImageModality | TextModality) -> dict[str, LazyTensor]:
+    """The CLIP encoder of a folder, for a modality that has one."""
+    weights = _weights(folder)
+    return parts.clip(modality, open_tensors(weights), weights)
+
+
+def _weights(folder: Path) -> Path:
+    weights = find_weights(folder, *_STEMS)
+    if weights is None:
+        raise CheckpointError(f"{folder} holds no weights (safetensors or .bin). Download the whole folder again.")
+    return weights

@@ -1,0 +1,205 @@
+"""Our own saved folder.
+
+model_index.json   which modalities there are
+diffuser/          config.json and safetensors
+image/  text/ …    config.json, safetensors and assets, one folder a modality
+scheduler/         scheduler_config.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import diffusers
+import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors.torch import save_file
+
+from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Components, Wanted, empty, empty_diffuser
+from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.checkpoints.keys import check
+from versatile_diffusion.checkpoints.tensors import Tensors, find_weights, open_tensors
+from versatile_diffusion.diffuser import DiffuserConfig
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+
+CLASS_NAME = "VersatileDiffusionPipeline"
+FORMAT = 1
+INDEX = "model_index.json"
+WEIGHTS = "diffusion_pytorch_model"
+MODALITIES: tuple[type[Modality], ...] = (ImageModality, TextModality)
+
+
+def load(
+    folder: Path | str,
+    flows: Sequence[Flow] | None = None,
+    torch_dtype: torch.dtype | None = None,
+    modalities: Sequence[type[Modality]] = MODALITIES,
+) -> Components:
+    """Loads a folder that `save` wrote.
+
+    Args:
+        folder: the folder.
+        flows: read only what these need.
+        torch_dtype: type of the weights; as they are stored by default.
+        modalities: classes to build the folder's modalities with, found by their names.
+
+    Raises:
+        CheckpointError: if the folder is damaged, or lacks something that the flows need.
+    """
+    return read(folder, flows, modalities).load(torch_dtype)
+
+
+def read(
+    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = MODALITIES
+) -> Checkpoint:
+    """Like `load`, but leaves the tensors on disk."""
+    folder = Path(folder)
+    index, config = read_json(folder / INDEX), read_json(folder / DIFFUSER / "config.json")
+    if index.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} has format {index.get('format')}, not {FORMAT}. Update versatile-diffusion.")
+    wanted = Wanted.of(flows, config["outputs"], config["context_dims"], folder)
+    classes = {cls.name: cls for cls in (*MODALITIES, *modalities)}
+    unknown = [name for name in wanted.modalities if name not in classes]
+    if unknown:
+        raise CheckpointError(f"{folder} has the modalities {unknown}. Pass their classes as `modalities`.")
+    built = {name: _read_modality(folder / name, classes[name], wanted) for name in wanted.modalities}
+    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    fields = DiffuserConfig.__dataclass_fields__
+    diffuser = empty_diffuser(DiffuserConfig(**{name: sizes[name] for name in fields}), built, wanted)
+    modules = {DIFFUSER: diffuser, **built}
+    tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
+    return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether `save` wrote this folder."""
+    index = folder / "model_index.json"
+    return index.is_file() and "modalities" in read_json(index)
+
+
+def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
+    """Saves a model in memory, whole or not at all.
+
+    Args:
+        components: the model.
+        folder: is made; if a model was saved there before, it is replaced.
+        max_shard_size: larger weights are split into several files.
+
+    Raises:
+        FileExistsError: if the folder holds something else.
+        OSError: if it cannot be written.
+    """
+    write(Checkpoint.of(components), folder, max_shard_size=max_shard_size)
+
+
+def write(
+    checkpoint: Checkpoint,
+    folder: Path | str,
+    dtype: torch.dtype | None = None,
+    max_shard_size: int | str = "5GB",
+) -> None:
+    """Writes a model, reading and casting its tensors file by file. Otherwise as `save`."""
+    with _replacing(Path(folder)) as target:
+        index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
+        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        checkpoint.scheduler.save_pretrained(target / "scheduler")
+        checkpoint.diffuser.save_config(target / DIFFUSER)
+        for name, modality in checkpoint.modalities.items():
+            modality.save_config(target / name)
+            modality.save_assets(target / name)
+        for name, tensors in checkpoint.tensors.items():
+            _write_tensors(tensors, target / name, dtype, max_shard_size)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a configuration."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. Download the whole folder again.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Download it again.") from error
+
+
+def read_scheduler(folder: Path) -> SchedulerMixin:
+    """The scheduler of a folder, of the class that its configuration names."""
+    config = read_json(folder / "scheduler_config.json")
+    cls = getattr(diffusers, str(config.get("_class_name")), None)
+    if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
+        raise CheckpointError(f"{folder} names no scheduler of diffusers: {config.get('_class_name')!r}.")
+    return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _read_modality(folder: Path, cls: type[Modality], wanted: Wanted) -> Modality:
+    config = wanted.parts(cls.name, read_json(folder / "config.json"))
+    modality = empty(lambda: cls.from_config(config))
+    modality.load_assets(folder)
+    return modality
+
+
+def _read_tensors(folder: Path, keys: Mapping[str, object]) -> Tensors:
+    """The tensors of these keys; those of parts that are not wanted stay where they are."""
+    weights = find_weights(folder, WEIGHTS)
+    if weights is None:
+        if keys:
+            raise CheckpointError(f"{folder} holds no weights. Download the whole folder again.")
+        return {}
+    stored = open_tensors(weights)
+    missing = [key for key in keys if key not in stored]
+    check(missing, [], weights)
+    return {key: stored[key] for key in keys}
+
+
+def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, max_shard_size: int | str) -> None:
+    folder.mkdir(exist_ok=True)
+    if not tensors:
+        return
+    split = split_state_dict_into_shards_factory(
+        dict(tensors),
+        get_storage_size=lambda tensor: tensor.nbytes(dtype),
+        filename_pattern=WEIGHTS + "{suffix}.safetensors",
+        max_shard_size=max_shard_size,
+    )
+    for filename, keys in split.filename_to_tensors.items():
+        shard = {key: tensors[key].load(dtype).detach().cpu().contiguous() for key in keys}
+        save_file(shard, folder / filename, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / f"{WEIGHTS}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when it is complete."""
+    if folder.exists() and not (folder.is_dir() and (is_ours(folder) or not any(folder.iterdir()))):
+        raise FileExistsError(f"{folder} exists and holds something else than a saved model. Choose another folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    target = folder.parent / f".{folder.name}.{uuid4().hex}"
+    target.mkdir()
+    try:
+        yield target
+        if folder.exists():
+            _keep_others(folder, target)
+            old = folder.rename(target.with_name(target.name + ".old"))
+            target.rename(folder)
+            shutil.rmtree(old)
+        else:
+            target.rename(folder)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Takes along what people put beside a model, such as a README."""
+    for path in old.iterdir():
+        if path.is_file() and not (new / path.name).exists():
+            shutil.copy2(path, new / path.name)

@@ -1,0 +1,112 @@
+"""Whatever a user calls a model: the bundled one, a hub id, a folder of any layout, an official file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+
+from versatile_diffusion.checkpoints import diffusers_folder, folder, hub, official, stable_diffusion
+from versatile_diffusion.checkpoints.components import Checkpoint, Components
+from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import Modality
+
+BUNDLED = Path(__file__).parents[1] / "bundled"
+KNOWN = ("postcards", "shi-labs/versatile-diffusion", "CompVis/stable-diffusion-v1-4")
+
+
+def open_source(
+    source: str | Path,
+    flows: Sequence[Flow] | None = None,
+    torch_dtype: torch.dtype | None = None,
+    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+) -> Components:
+    """Loads a model.
+
+    Args:
+        source: "postcards" (bundled), a folder (ours, diffusers' or Stable Diffusion v1's), a folder of official .pth
+            files or one of them, or a hub id.
+        flows: read only what these need; by default all that the source has.
+        torch_dtype: type of the weights; as they are stored by default.
+        modalities: classes of modalities, for folders of ours.
+
+    Raises:
+        CheckpointError: if there is no such model, or it is damaged, or lacks something that the flows need.
+        UnavailableError: if something has to come over the network and cannot.
+    """
+    return read_source(source, flows, modalities).load(torch_dtype)
+
+
+def read_source(
+    source: str | Path,
+    flows: Sequence[Flow] | None = None,
+    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+) -> Checkpoint:
+    """Like `open_source`, but leaves the tensors on disk."""
+    place = locate(source, flows)
+    if folder.is_ours(place):
+        return folder.read(place, flows, modalities)
+    for layout in (diffusers_folder, stable_diffusion):
+        if layout.recognises(place):
+            return layout.read(place, flows)
+    for candidate in (place, place / "pretrained_pth", place / "pretrained"):
+        if official.recognises(candidate):
+            return official.read(candidate, flows)
+    raise CheckpointError(
+        f"{place} holds no model that is known. Pass a folder saved by save_pretrained or `vd convert`, one in "
+        f"diffusers' layout (image_unet, text_unet, …, or unet, vae, …), or one with {official.FILES[0]} in it."
+    )
+
+
+def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
+    """The folder of a model, which is downloaded if need be.
+
+    Raises:
+        CheckpointError: if there is no such model.
+        UnavailableError: if it has to come over the network and cannot.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return path.parent
+    name = str(source)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return hub.download(name, flows)
+    if (BUNDLED / name / folder.INDEX).is_file():
+        return BUNDLED / name
+    near = get_close_matches(name, KNOWN, n=1)
+    raise CheckpointError(
+        f"There is no model {name!r}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+        + ' Models are "postcards" (bundled), a folder, or a hub id such as "shi-labs/versatile-diffusion".'
+    )
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    dtype: torch.dtype | None = None,
+    flows: Sequence[Flow] | None = None,
+    max_shard_size: int | str = "2GB",
+    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+) -> None:
+    """Writes any model as a folder of ours, one shard at a time, so that it is never held whole.
+
+    Args:
+        source: see `open_source`.
+        target: the folder to write, whole or not at all; see `folder.save`.
+        dtype: type of the floating-point numbers; as they are stored by default.
+        flows: write only what these need.
+        max_shard_size: largest file, and largest piece of the model in memory.
+        modalities: see `open_source`.
+
+    Raises:
+        CheckpointError: see `open_source`.
+        FileExistsError: if the target holds something else.
+    """
+    folder.write(read_source(source, flows, modalities), target, dtype, max_shard_size)

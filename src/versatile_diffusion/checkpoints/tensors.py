@@ -1,0 +1,170 @@
+"""Tensors that are still on disk: shapes are known, values are read when asked for, through memory maps."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
+
+PICKLES = (".bin", ".pth", ".pt", ".ckpt")
+
+_DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that has not been read.
+
+    Attributes:
+        shape, dtype: as stored.
+        read: returns the tensor.
+        mapped: whether its memory is that of a file, so that it can be given back and read again.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+    mapped: bool = False
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> LazyTensor:
+        """One that has been read already."""
+        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+
+    def reshape(self, *shape: int) -> LazyTensor:
+        """The same values in another shape."""
+        return replace(self, shape=shape, read=lambda: self.read().reshape(shape))
+
+    def nbytes(self, dtype: torch.dtype | None = None) -> int:
+        """Its size in bytes, as stored or once it has been cast."""
+        return torch.Size(self.shape).numel() * self._cast(dtype).itemsize
+
+    def load(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Reads it. Floating-point numbers are cast to `dtype`, if it is given.
+
+        A mapped tensor that need not be cast stays mapped: it takes memory when it is used first. One that is cast is
+        given back, so that a model is never held in two types at once.
+        """
+        tensor = self.read()
+        if tensor.dtype == self._cast(dtype):
+            return tensor
+        cast = tensor.to(self._cast(dtype))
+        if self.mapped:
+            _give_back(tensor)
+        return cast
+
+    def _cast(self, dtype: torch.dtype | None) -> torch.dtype:
+        return dtype if dtype is not None and self.dtype.is_floating_point else self.dtype
+
+
+Tensors = Mapping[str, LazyTensor]
+
+
+def find_weights(folder: Path, *stems: str) -> Path | None:
+    """The weights in a folder that diffusers or transformers wrote: a file, or the index of several.
+
+    Full precision goes before variants such as fp16, and safetensors before pickles.
+    """
+    names = [f"{stem}{{}}{suffix}{{}}" for suffix in (".safetensors", ".bin") for stem in stems]
+    plain = [name.format("", end) for name in names for end in (".index.json", "")]
+    variant = [pattern for name in names for pattern in (name.format("", ".index.*.json"), name.format(".*", ""))]
+    for pattern in (*plain, *variant):
+        found = [path for path in sorted(folder.glob(pattern)) if "-of-" not in path.name]
+        if found:
+            return found[0]
+    return None
+
+
+def open_tensors(path: Path) -> dict[str, LazyTensor]:
+    """Lists the tensors of a file, or of all files that an index names, without reading them.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged, or a pickle of more than tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist. Download it, or pass the folder that holds it.")
+    if path.suffix == ".json":
+        return _open_index(path)
+    if path.suffix == ".safetensors":
+        return _open_safetensors(path)
+    return _open_pickle(path)
+
+
+def _open_index(path: Path) -> dict[str, LazyTensor]:
+    try:
+        files: dict[str, str] = json.loads(path.read_text())["weight_map"]
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is not an index of weights. Download it again.") from error
+    missing = sorted({name for name in files.values() if not (path.parent / name).is_file()})
+    if missing:
+        raise CheckpointError(f"{path} names {len(missing)} missing files ({first_few(missing)}). Download them too.")
+    opened = {name: open_tensors(path.parent / name) for name in set(files.values())}
+    lost = sorted(key for key, name in files.items() if key not in opened[name])
+    if lost:
+        raise CheckpointError(f"{path} names tensors that its files lack ({first_few(lost)}). Download them again.")
+    return {key: opened[name][key] for key, name in files.items()}
+
+
+def _open_safetensors(path: Path) -> dict[str, LazyTensor]:
+    try:
+        file = safe_open(path, framework="pt")
+        return {key: _from_safetensors(file, key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
+
+
+def _from_safetensors(file: Any, key: str) -> LazyTensor:
+    part = file.get_slice(key)
+    return LazyTensor(tuple(part.get_shape()), _DTYPES[part.get_dtype()], lambda: file.get_tensor(key), mapped=True)
+
+
+def _open_pickle(path: Path) -> dict[str, LazyTensor]:
+    mapped = zipfile.is_zipfile(path)  # what PyTorch wrote before 1.6 cannot be mapped
+    try:
+        content = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is damaged, or holds more than tensors. It was not read: unpickling anything else could run code. "
+            "Download it again, or save its state dict alone with torch.save or safetensors."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged or not a PyTorch file ({error}). Download it again.") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds more than tensors. Save its state dict alone, and pass that file.")
+    return {key: replace(LazyTensor.of(tensor), mapped=mapped) for key, tensor in content.items()}
+
+
+def _give_back(tensor: Tensor) -> None:
+    """Lets the system drop the pages of a mapped tensor. They would be read again, if they were touched again."""
+    if sys.platform != "linux" or not tensor.is_contiguous():
+        return
+    start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    length = (tensor.data_ptr() + tensor.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE
+    if length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)

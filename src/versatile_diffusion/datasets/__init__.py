@@ -1,0 +1,1 @@
+"""Data sets: worlds of captioned pictures to train and judge on."""

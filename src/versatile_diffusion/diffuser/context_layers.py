@@ -1,0 +1,85 @@
+"""Context layers: one stack of blocks for each context modality, one block for each context step of the plan.
+
+A block is a transformer on the positions of the output's features: self-attention, cross-attention to the context's
+tokens and a gated feed-forward layer. It does not know which modality is being denoised.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from versatile_diffusion.diffuser.plan import Plan
+
+GROUPS = 32
+
+
+class Attention(nn.Module):
+    """Multi-head attention from queries (b s c) to sources (b n d)."""
+
+    def __init__(self, channels: int, source_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(source_dim, channels, bias=False)
+        self.value = nn.Linear(source_dim, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Float[Tensor, "b s c"], source: Float[Tensor, "b n d"]) -> Float[Tensor, "b s c"]:
+        query, key, value = (
+            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projected in (self.query(x), self.key(source), self.value(source))
+        )
+        attended = scaled_dot_product_attention(query, key, value)
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+
+class GatedFeedForward(nn.Module):
+    """Four times as wide inside, gated by a GELU of the other half (GEGLU)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.project_in = nn.Linear(channels, 8 * channels)
+        self.project_out = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Float[Tensor, "b s c"]) -> Float[Tensor, "b s c"]:
+        hidden, gate = self.project_in(x).chunk(2, dim=-1)
+        return self.project_out(hidden * gelu(gate))
+
+
+class ContextBlock(nn.Module):
+    """One context step: attends from features (b c *positions) to a context (b n d)."""
+
+    def __init__(self, channels: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
+        self.project_in = nn.Linear(channels, channels)
+        self.norm_self = nn.LayerNorm(channels)
+        self.attend_self = Attention(channels, channels, heads)
+        self.norm_cross = nn.LayerNorm(channels)
+        self.attend_cross = Attention(channels, context_dim, heads)
+        self.norm_feed_forward = nn.LayerNorm(channels)
+        self.feed_forward = GatedFeedForward(channels)
+        self.project_out = nn.Linear(channels, channels)
+        for parameter in self.project_out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c *s"]:
+        hidden = self.project_in(self.norm(x).flatten(2).transpose(1, 2))
+        normed = self.norm_self(hidden)
+        hidden = hidden + self.attend_self(normed, normed)
+        hidden = hidden + self.attend_cross(self.norm_cross(hidden), tokens)
+        hidden = hidden + self.feed_forward(self.norm_feed_forward(hidden))
+        return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class ContextLayers(nn.ModuleList):
+    """The blocks of one context modality, in the order of the plan's context steps.
+
+    Args:
+        context_dim: width of the context's tokens.
+    """
+
+    def __init__(self, plan: Plan, context_dim: int) -> None:
+        super().__init__(ContextBlock(step.channels, context_dim, plan.config.num_heads) for step in plan.context)

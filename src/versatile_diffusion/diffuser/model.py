@@ -1,0 +1,102 @@
+"""The diffuser: the only walker of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from versatile_diffusion.diffuser.context_layers import ContextLayers
+from versatile_diffusion.diffuser.data_layers import DataLayers
+from versatile_diffusion.diffuser.global_layers import GlobalLayers
+from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push
+
+DataLayersFactory = Callable[[Plan], DataLayers]
+
+
+@dataclass(frozen=True)
+class ContextTokens:
+    """What the context layers of one modality attend to.
+
+    Attributes:
+        modality: whose context layers to use.
+        tokens: (b n d).
+        weight: share in the mixture, relative to the other contexts'.
+    """
+
+    modality: str
+    tokens: Float[Tensor, "b n d"]
+    weight: float = 1.0
+
+
+class Diffuser(ModelMixin, ConfigMixin):
+    """Predicts the noise in a latent of any output modality, from contexts of any modalities (paper, section 3.2).
+
+    Args:
+        config: sizes that all modalities share.
+        data_layers: for each output modality, what makes its data layers for a plan.
+        context_dims: for each context modality, the width of its tokens.
+    """
+
+    config_name = "config.json"
+    _supports_gradient_checkpointing = False
+    _repeated_blocks = ["ResidualBlock", "ContextBlock"]  # noqa: RUF012 - the name and type that diffusers reads
+
+    def __init__(
+        self, config: DiffuserConfig, data_layers: Mapping[str, DataLayersFactory], context_dims: Mapping[str, int]
+    ) -> None:
+        super().__init__()
+        self.register_to_config(**asdict(config), outputs=list(data_layers), context_dims=dict(context_dims))
+        self.plan = Plan.of(config)
+        self.global_layers = GlobalLayers(config)
+        self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
+        self.context_layers = nn.ModuleDict({name: ContextLayers(self.plan, d) for name, d in context_dims.items()})
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b *latent"],
+        timesteps: Int[Tensor, "b"] | Float[Tensor, "b"],
+        output: str,
+        contexts: Sequence[ContextTokens],
+    ) -> Float[Tensor, "b *latent"]:
+        """Predicts the noise.
+
+        Args:
+            latents: noisy latents of the output modality.
+            timesteps: 0 … 999, one for each latent.
+            output: modality of the latents.
+            contexts: at least one; several are mixed by weight at every context step.
+        """
+        time = self.global_layers(timesteps)
+        data = iter(self.data_layers[output])  # pyright: ignore[reportArgumentType]
+        stacks = [iter(self.context_layers[context.modality]) for context in contexts]  # pyright: ignore[reportArgumentType]
+        total = sum(context.weight for context in contexts)
+        kept: list[Tensor] = []
+        x = latents
+        for step in self.plan.steps:
+            match step:
+                case Data():
+                    x = next(data)(x, time)
+                case Context():
+                    attended = [next(stack)(x, c.tokens) for stack, c in zip(stacks, contexts, strict=True)]
+                    x = mix(attended, [c.weight / total for c in contexts])
+                case Push():
+                    kept.append(x)
+                case Pop():
+                    x = torch.cat([x, kept.pop()], dim=1)
+        return x
+
+
+def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The average of what the contexts made of the same features, by their shares."""
+    if len(features) == 1:
+        return features[0]
+    mixed = features[0] * shares[0]
+    for feature, share in zip(features[1:], shares[1:], strict=True):
+        mixed = mixed.add(feature, alpha=share)
+    return mixed

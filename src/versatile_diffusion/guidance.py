@@ -1,0 +1,80 @@
+"""Classifier-free guidance: away from the unconditional prediction, towards the conditional one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.sampling import Denoiser
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly, and when.
+
+    Attributes:
+        scale: 1 is no guidance; the official default is 7.5.
+        interval: guide only where the timestep, as a share of the whole schedule, lies between these two (arXiv
+            2404.07724); None is everywhere.
+        num_train_timesteps: length of the whole schedule.
+
+    Raises:
+        ValueError: if the interval is not two numbers between 0 and 1, the smaller first.
+    """
+
+    scale: float = 7.5
+    interval: tuple[float, float] | None = None
+    num_train_timesteps: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.interval is not None and not 0 <= self.interval[0] < self.interval[1] <= 1:
+            raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high <= 1, got {self.interval}.")
+
+    def scale_at(self, timestep: Tensor) -> float:
+        """The scale at a timestep."""
+        if self.interval is None:
+            return self.scale
+        low, high = self.interval
+        return self.scale if low <= float(timestep) / self.num_train_timesteps <= high else 1.0
+
+
+def guided_denoiser(
+    diffuser: Diffuser,
+    output: str,
+    conditional: Sequence[ContextTokens],
+    unconditional: Sequence[ContextTokens],
+    guidance: Guidance,
+) -> Denoiser:
+    """A denoiser that runs both predictions as one batch, or the conditional one alone where the scale is 1.
+
+    Args:
+        diffuser: predicts the noise.
+        output: modality of the latents.
+        conditional: tokens (b n d) of each context.
+        unconditional: tokens (b n d) that stand for none, of the same modalities and weights.
+        guidance: how strongly, and when.
+    """
+    both = [
+        ContextTokens(context.modality, torch.cat([nothing.tokens, context.tokens]), context.weight)
+        for nothing, context in zip(unconditional, conditional, strict=True)
+    ]
+
+    def predict(
+        latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
+    ) -> Float[Tensor, "b *latent"]:
+        timesteps = timestep.to(latents.device).expand(len(latents))
+        return diffuser(latents.to(diffuser.dtype), timesteps, output, contexts).to(latents.dtype)
+
+    def denoise(latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
+        scale = guidance.scale_at(timestep)
+        if scale == 1:
+            return predict(latents, timestep, conditional)
+        without, with_context = predict(torch.cat([latents, latents]), timestep, both).chunk(2)
+        return without + scale * (with_context - without)
+
+    return denoise

@@ -1,0 +1,100 @@
+"""What a modality must bring, stated once.
+
+A modality knows its data, its latents, its context tokens and the layers that denoise its latents. It knows nothing of
+other modalities, of sampling or of the pipeline.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from versatile_diffusion.diffuser.data_layers import DataLayers
+from versatile_diffusion.diffuser.plan import Plan
+
+
+class Modality(ModelMixin, ConfigMixin, ABC):
+    """An autoencoder (data ↔ latent), a context encoder (data → tokens) and data layers.
+
+    A subclass registers its configuration (`@register_to_config`, JSON values only), and holds its autoencoder and its
+    context encoder as submodules of these names:
+
+        autoencoder        only needed where this modality is made, or is a start
+        context_encoder    only needed where this modality is a context
+
+    Data that comes from outside goes through `read` first, once; the other methods take what `read` returns.
+    """
+
+    config_name = "config.json"
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def context_dim(self) -> int:
+        """Width of the context tokens."""
+
+    @abstractmethod
+    def data_layers(self, plan: Plan) -> DataLayers:
+        """The layers that denoise this modality's latents."""
+
+    @abstractmethod
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """Shape of one latent, for outputs of that size in pixels where that means something.
+
+        Raises:
+            ValueError: if there are no latents of that size.
+        """
+
+    @abstractmethod
+    def read(self, data: Any) -> list[Any]:
+        """Checks one item of data or a list of them, and returns the items in one form.
+
+        Raises:
+            TypeError, ValueError: if an item is not of this modality; the message says what is expected.
+        """
+
+    @abstractmethod
+    def encode(self, items: Sequence[Any]) -> Float[Tensor, "b *latent"]:
+        """Latents of the items, in the scale that the diffuser works in: the mode of the posterior."""
+
+    @abstractmethod
+    def decode(
+        self, latents: Float[Tensor, "b *latent"], generators: Sequence[Generator] | None = None, **options: Any
+    ) -> list[Any]:
+        """One item of data for each latent. Where decoding draws, it draws from the latent's own generator."""
+
+    @abstractmethod
+    def embed(self, items: Sequence[Any], masks: Any = None) -> Float[Tensor, "b n d"]:
+        """Context tokens of the items. Masks, where the modality has them, keep what they mark with 1."""
+
+    @abstractmethod
+    def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
+        """The official context that stands for no condition, when `output` is being made."""
+
+    @abstractmethod
+    def present(self, items: list[Any], output_type: str) -> Any:
+        """Decoded items as the user wants them: "pil", "pt" or "np", where that means something."""
+
+    def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
+        """Context tokens with more of their semantics (level < 0.5) or of their style (level > 0.5).
+
+        Raises:
+            ValueError: if the modality has no such distinction.
+        """
+        raise ValueError(f"A {self.name} context has no focus: leave it at 0.5.")
+
+    def save_assets(self, folder: Path) -> None:
+        """Saves what is neither weight nor configuration, such as a vocabulary, beside them."""
+
+    def load_assets(self, folder: Path) -> None:
+        """Loads what `save_assets` saved."""
+
+    def tie_weights(self) -> None:
+        """Ties parameters that are stored once, after loading."""

@@ -1,0 +1,188 @@
+"""Pictures: a KL autoencoder, CLIP's vision transformer and convolutional data layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from PIL import Image
+from torch import FloatTensor, Generator, Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers
+from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities.clip import ClipImageEncoder
+from versatile_diffusion.modalities.focus import adjust_focus
+from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
+from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, resize, to_pil
+
+_LONGEST = 4  # sides of a picture as CLIP sees it; what sticks out further is cropped before it is resized
+
+
+class ImageModality(ModalityOfParts):
+    """Pictures. Items are float32 tensors (3 h w) in [0, 1].
+
+    Args:
+        autoencoder: arguments of diffusers' AutoencoderKL; None leaves it out.
+        context_encoder: a transformers CLIPVisionConfig as a dict; None leaves it out.
+        scaling_factor: brings latents to about unit variance.
+    """
+
+    name: ClassVar[str] = "image"
+
+    @register_to_config
+    def __init__(
+        self,
+        autoencoder: dict[str, Any] | None = None,
+        context_encoder: dict[str, Any] | None = None,
+        scaling_factor: float = 0.18215,
+    ) -> None:
+        super().__init__()
+        self.autoencoder = None if autoencoder is None else AutoencoderKL(**autoencoder)
+        self.context_encoder = None if context_encoder is None else ClipImageEncoder(dict(context_encoder))
+
+    @property
+    def context_dim(self) -> int:
+        """Width of the context tokens."""
+        return self._context_encoder().dim
+
+    @property
+    def factor(self) -> int:
+        """How many pixels a latent is high and wide."""
+        return 2 ** (len(self._autoencoder().config["block_out_channels"]) - 1)
+
+    def data_layers(self, plan: Plan) -> ConvolutionalLayers:
+        """See `Modality.data_layers`."""
+        return ConvolutionalLayers(plan, self._autoencoder().config["latent_channels"])
+
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """Shape (c h w) of the latent of a picture of that size in pixels, by default the size of training.
+
+        Raises:
+            ValueError: if the autoencoder cannot make pictures of that size.
+        """
+        config = self._autoencoder().config
+        sides = [config["sample_size"] if side is None else side for side in (height, width)]
+        for side, called in zip(sides, ("height", "width"), strict=True):
+            if side < 1 or side % self.factor:
+                below = max(side // self.factor, 1) * self.factor
+                above = below if below > side else below + self.factor
+                near = f"{below}" if below == above else f"{below} or {above}"
+                raise ValueError(f"{called} must be divisible by {self.factor}, got {side}: take {near}.")
+        return (config["latent_channels"], *(side // self.factor for side in sides))
+
+    def read(self, data: Any) -> list[Float[Tensor, "3 h w"]]:
+        """See `read_pictures`."""
+        return read_pictures(data)
+
+    @torch.no_grad()
+    def encode(self, items: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b c h w"]:
+        """Latents of pictures, first stretched to the nearest size that the autoencoder takes.
+
+        Raises:
+            ValueError: if the pictures differ in size.
+        """
+        if len({item.shape for item in items}) != 1:
+            raise ValueError("Pictures of one batch must have the same size: resize them.")
+        height, width = (max(round(side / self.factor), 1) * self.factor for side in items[0].shape[-2:])
+        pictures = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
+        posterior = self._autoencoder().encode(2 * pictures - 1, return_dict=False)[0]
+        return posterior.mode() * self.config["scaling_factor"]
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b c h w"], generators: Sequence[Generator] | None = None, **options: Any
+    ) -> list[Float[Tensor, "3 h w"]]:
+        """Pictures of latents. Nothing is drawn, and there are no options."""
+        autoencoder = self._autoencoder()
+        scaled = latents.to(self.device, self.dtype) / self.config["scaling_factor"]
+        pictures = autoencoder.decode(cast(FloatTensor, scaled), return_dict=False)[0]
+        return list((pictures.float() / 2 + 0.5).clamp(0, 1))
+
+    @torch.no_grad()
+    def embed(self, items: Sequence[Float[Tensor, "3 h w"]], masks: Any = None) -> Float[Tensor, "b n d"]:
+        """Context tokens of pictures: the class token, then the patches of the central square, row by row.
+
+        Args:
+            items: pictures of any sizes.
+            masks: None, a mask for all pictures, or a list with a mask (or None) for each; see `read_mask`. A mask is
+                stretched over its picture. It weighs each patch by the share that it keeps, the class token by the
+                share of the whole, as the official code does.
+        """
+        encoder = self._context_encoder()
+        pixels = torch.stack([clip_pixels(item, encoder.image_size) for item in items]).to(self.device, self.dtype)
+        if masks is None:
+            return encoder(pixels)
+        each = list(masks) if isinstance(masks, list | tuple) else [masks] * len(items)
+        if len(each) != len(items):
+            raise ValueError(f"{len(items)} pictures need as many masks, or one for all, got {len(each)}.")
+        weights = [token_weights(mask, item, encoder.grid) for mask, item in zip(each, items, strict=True)]
+        return encoder(pixels, torch.stack(weights).to(pixels))
+
+    def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
+        """Moves context tokens towards semantics (0) or style (1); the class token stays. See `adjust_focus`."""
+        return torch.cat([tokens[:, :1], adjust_focus(tokens[:, 1:], level)], dim=1)
+
+    def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
+        """Zeros when pictures are made, a black picture's context otherwise (an official quirk)."""
+        encoder = self._context_encoder()
+        if output == self.name:
+            return torch.zeros(1, 1 + encoder.grid**2, encoder.dim, device=self.device, dtype=self.dtype)
+        return self.embed([torch.zeros(3, encoder.image_size, encoder.image_size)])
+
+    def present(self, items: list[Float[Tensor, "3 h w"]], output_type: str) -> Any:
+        """See `pictures.present`."""
+        return present(items, output_type)
+
+    def _autoencoder(self) -> AutoencoderKL:
+        return loaded(self.autoencoder, "image autoencoder", "that makes images")
+
+    def _context_encoder(self) -> ClipImageEncoder:
+        return loaded(self.context_encoder, "image context encoder", "from images")
+
+
+def clip_pixels(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
+    """What CLIP is given: the central square, resized on 8-bit levels by PIL (as in its training) and normalised."""
+    height, width = picture.shape[-2:]
+    shorter = min(height, width)
+    image = to_pil(_center(picture, min(height, _LONGEST * shorter), min(width, _LONGEST * shorter)))
+    scaled = [size if side == shorter else int(size * side / shorter) for side in image.size]
+    image = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
+    left, top = ((side - size) // 2 for side in scaled)
+    levels = np.array(image.crop((left, top, left + size, top + size)))
+    return normalize_for_clip(torch.from_numpy(levels).permute(2, 0, 1) / 255)
+
+
+def normalize_for_clip(pictures: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Pictures in [0, 1] with the mean and standard deviation that CLIP expects."""
+    mean, std = (
+        torch.tensor(values, device=pictures.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+    )
+    return (pictures - mean) / std
+
+
+def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], grid: int) -> Float[Tensor, " n"]:
+    """Weights of the class token and of each patch: the shares of their areas that the mask keeps."""
+    if mask is None:
+        return torch.ones(1 + grid**2)
+    values = read_mask(mask)
+    shorter = min(picture.shape[-2:])
+    height, width = (
+        max(round(of_mask * shorter / side), 1) for of_mask, side in zip(values.shape, picture.shape[-2:], strict=True)
+    )
+    square = _center(values, height, width)
+    if not square.any():
+        raise ValueError("The mask keeps nothing of the central square of the picture, all that CLIP sees: crop first.")
+    patches = adaptive_avg_pool2d(square[None], grid).flatten()
+    return torch.cat([square.mean()[None], patches])
+
+
+def _center(values: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
+    top, left = (values.shape[-2] - height) // 2, (values.shape[-1] - width) // 2
+    return values[..., top : top + height, left : left + width]

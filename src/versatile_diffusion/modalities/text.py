@@ -1,0 +1,201 @@
+"""Texts: Optimus, CLIP's text transformer and fully connected data layers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+from transformers import PreTrainedTokenizerBase
+
+from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
+from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities.clip import ClipTextEncoder
+from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
+from versatile_diffusion.modalities.phrases import remove_repetition
+from versatile_diffusion.modalities.vocabulary import Tokenizers
+
+_WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
+_NAMED = 12  # words that a warning quotes
+
+
+class TextModality(ModalityOfParts):
+    """Texts. Items are str.
+
+    Its tokenizers are assets: set `tokenizers`, or load them with `load_assets`.
+
+    Args:
+        autoencoder: arguments of `Optimus`; None leaves it out.
+        context_encoder: a transformers CLIPTextConfig as a dict; None leaves it out.
+        positions: positions of the data layers' features, on which context layers attend.
+        latent_dim: size of a latent, the same as the autoencoder's.
+        scaling_factor: brings latents to about unit variance; the official model leaves them as they are.
+        projected: whether the context encoder projects its tokens; see `ClipTextEncoder`.
+        temperature: default of decoding; see `Optimus.generate`.
+        max_tokens: default of decoding.
+    """
+
+    name: ClassVar[str] = "text"
+
+    @register_to_config
+    def __init__(
+        self,
+        autoencoder: dict[str, Any] | None = None,
+        context_encoder: dict[str, Any] | None = None,
+        positions: int = 4,
+        latent_dim: int = 768,
+        scaling_factor: float = 1.0,
+        projected: bool = True,
+        temperature: float = 1.0,
+        max_tokens: int = 30,
+    ) -> None:
+        super().__init__()
+        if autoencoder is not None and autoencoder["latent_dim"] != latent_dim:
+            raise ValueError(f"latent_dim {latent_dim} is not the autoencoder's {autoencoder['latent_dim']}.")
+        self.autoencoder = None if autoencoder is None else Optimus(**autoencoder)
+        self.context_encoder = None if context_encoder is None else ClipTextEncoder(dict(context_encoder), projected)
+        self.tokenizers = Tokenizers()
+
+    @property
+    def context_dim(self) -> int:
+        """Width of the context tokens."""
+        return self._context_encoder().dim
+
+    def data_layers(self, plan: Plan) -> FullyConnectedLayers:
+        """See `Modality.data_layers`."""
+        return FullyConnectedLayers(plan, self.config["latent_dim"], self.config["positions"])
+
+    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
+        """Shape of a latent; a text has no height and width.
+
+        Raises:
+            ValueError: if it is given one.
+        """
+        if height is not None or width is not None:
+            raise ValueError("Texts have no height and width: leave them out.")
+        return (self.config["latent_dim"],)
+
+    def read(self, data: Any) -> list[str]:
+        """A text or a list of texts as a list.
+
+        Raises:
+            TypeError: if it is something else.
+        """
+        items = [data] if isinstance(data, str) else data
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise TypeError(f"A text must be a str, or a list of str for a batch, got {data!r:.100}.")
+        return list(items)
+
+    @torch.no_grad()
+    def encode(self, items: Sequence[str]) -> Float[Tensor, "b d"]:
+        """Latents of texts: the means of Optimus' posteriors."""
+        mu, _ = self._autoencoder().posterior(self.encoder_ids(items))
+        return mu * self.config["scaling_factor"]
+
+    def decode(
+        self, latents: Float[Tensor, "b d"], generators: Sequence[Generator] | None = None, **options: Any
+    ) -> list[str]:
+        """Texts of latents, without immediate repetitions.
+
+        Args:
+            latents: one a text.
+            generators: one for each latent.
+            options: temperature, top_k, top_p and max_tokens; see `Optimus.generate`.
+        """
+        tokenizer = _present(self.tokenizers.gpt2, "gpt2")
+        ids = self._autoencoder().generate(
+            latents.to(self.device, self.dtype) / self.config["scaling_factor"],
+            bos=tokenizer.bos_token_id,  # pyright: ignore
+            eos=tokenizer.eos_token_id,  # pyright: ignore
+            generators=generators,
+            **{name: self.config[name] for name in ("temperature", "max_tokens")} | options,
+        )
+        texts = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
+        return [remove_repetition(str(text)) for text in texts]
+
+    @torch.no_grad()
+    def embed(self, items: Sequence[str], masks: Any = None) -> Float[Tensor, "b n d"]:
+        """Context tokens of texts. Warns of words that are cut off or not known.
+
+        Raises:
+            ValueError: if there are masks, which texts do not have.
+        """
+        if masks is not None:
+            raise ValueError("Texts have no masks.")
+        return self._context_encoder()(self.context_ids(items))
+
+    def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
+        """The context of the empty text."""
+        return self.embed([""])
+
+    def present(self, items: list[str], output_type: str) -> list[str]:
+        """Texts are presented as they are."""
+        return items
+
+    def encoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
+        """Texts for Optimus' encoder: lower case, at most 77 word pieces, [CLS] … [SEP], padded with 0."""
+        tokenizer = _present(self.tokenizers.bert, "bert")
+        longest = min(_WORD_PIECES + 2, self._autoencoder().encoder.config.max_position_embeddings)
+        return self._ids(tokenizer, [item.lower() for item in items], longest, padding="longest")
+
+    def decoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
+        """Texts for Optimus' decoder, to learn from: <BOS> … <EOS>, padded with <PAD>."""
+        tokenizer = _present(self.tokenizers.gpt2, "gpt2")
+        wrapped = [f"{tokenizer.bos_token}{item.lower()}{tokenizer.eos_token}" for item in items]
+        return self._ids(tokenizer, wrapped, self._autoencoder().decoder.config.n_positions - 1, padding="longest")
+
+    def context_ids(self, items: Sequence[str]) -> Int[Tensor, "b n"]:
+        """Texts for the context encoder, padded to its length. Warns of words that are cut off or not known."""
+        tokenizer = _present(self.tokenizers.clip, "clip")
+        longest = self._context_encoder().max_length
+        for item in dict.fromkeys(items):
+            _warn_of_lost_words(tokenizer, item, longest)
+        return self._ids(tokenizer, list(items), longest, padding="max_length")
+
+    def save_assets(self, folder: Path) -> None:
+        """See `Modality.save_assets`."""
+        self.tokenizers.save(folder)
+
+    def load_assets(self, folder: Path) -> None:
+        """See `Modality.load_assets`."""
+        self.tokenizers = Tokenizers.load(folder)
+
+    def _ids(self, tokenizer: PreTrainedTokenizerBase, texts: list[str], longest: int, padding: str) -> Tensor:
+        encoded = tokenizer(texts, padding=padding, truncation=True, max_length=longest, return_tensors="pt")
+        return encoded["input_ids"].to(self.device)  # pyright: ignore
+
+    def _autoencoder(self) -> Optimus:
+        return loaded(self.autoencoder, "text autoencoder (Optimus)", "that makes texts")
+
+    def _context_encoder(self) -> ClipTextEncoder:
+        return loaded(self.context_encoder, "text context encoder", "from texts")
+
+
+def _present(tokenizer: PreTrainedTokenizerBase | None, name: str) -> PreTrainedTokenizerBase:
+    if tokenizer is None:
+        raise RuntimeError(f"The {name} tokenizer is not loaded: set `tokenizers` or call `load_assets`.")
+    return tokenizer
+
+
+def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: int) -> None:
+    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    ids, places = encoded["input_ids"], encoded["offset_mapping"]  # pyright: ignore
+    kept = longest - tokenizer.num_special_tokens_to_add()
+    if len(ids) > kept:
+        cut = text[places[kept][0] :].split()
+        warnings.warn(f"The text is too long for its encoder; left out: {_quote(cut)}", UserWarning, stacklevel=4)
+    unknown = tokenizer.unk_token_id
+    words = dict.fromkeys(text[a:b] for i, (a, b) in zip(ids[:kept], places, strict=False) if i == unknown)
+    if words and unknown != tokenizer.eos_token_id:  # where these are one, as in the official CLIP, no word is unknown
+        warnings.warn(f"The text encoder does not know: {_quote(list(words))}", UserWarning, stacklevel=4)
+
+
+def _quote(words: list[str]) -> str:
+    more = f" … and {len(words) - _NAMED} more words" if len(words) > _NAMED else ""
+    return f'"{" ".join(words[:_NAMED])}"{more}'

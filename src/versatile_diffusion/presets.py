@@ -1,0 +1,200 @@
+"""Sizes of models: functions that return frozen dataclasses, and what builds a model of random weights from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from versatile_diffusion.checkpoints.components import Components, Wanted, official_scheduler
+from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImagePreset:
+    """Arguments of `ImageModality`."""
+
+    autoencoder: Config
+    context_encoder: Config | None
+    scaling_factor: float = 0.18215
+
+
+@dataclass(frozen=True)
+class TextPreset:
+    """Arguments of `TextModality`."""
+
+    autoencoder: Config | None
+    context_encoder: Config
+    positions: int = 4
+    latent_dim: int = 768
+    projected: bool = True
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a whole model."""
+
+    diffuser: DiffuserConfig
+    image: ImagePreset
+    text: TextPreset
+
+
+def build(preset: Preset, flows: Sequence[Flow] | None = None) -> Components:
+    """A model of random weights, with what `flows` need (by default all that the preset has).
+
+    Its text modality has no tokenizers yet.
+    """
+    wanted = preset_wanted(preset, flows)
+    configs: Mapping[str, tuple[type[Modality], Config]] = {
+        "image": (ImageModality, vars(preset.image)),
+        "text": (TextModality, vars(preset.text)),
+    }
+    modalities: dict[str, Modality] = {}
+    for name in wanted.modalities:
+        cls, config = configs[name]
+        modalities[name] = cls(**wanted.parts(name, config)).eval()
+    data_layers = {name: modalities[name].data_layers for name in wanted.outputs}
+    context_dims = {name: modalities[name].context_dim for name in wanted.contexts}
+    return Components(Diffuser(preset.diffuser, data_layers, context_dims).eval(), modalities, official_scheduler())
+
+
+def preset_wanted(preset: Preset, flows: Sequence[Flow] | None) -> Wanted:
+    """What `flows` need of a preset."""
+    parts = {"image": preset.image, "text": preset.text}
+    outputs = [name for name, part in parts.items() if part.autoencoder is not None]
+    contexts = [name for name, part in parts.items() if part.context_encoder is not None]
+    return Wanted.of(flows, outputs, contexts, "The preset")
+
+
+def vd_four_flow() -> Preset:
+    """The official model (paper, section 4): 2,566,318,852 parameters in the diffuser."""
+    return Preset(
+        DiffuserConfig(),
+        ImagePreset(
+            kl_autoencoder(channels=(128, 256, 512, 512), layers=2, size=512),
+            clip_vision(width=1024, layers=24, size=224, patch=14, projection=768),
+        ),
+        TextPreset(
+            optimus(width=768, layers=12, pieces=28996, tokens=50260, latent=768, positions=(512, 1024)),
+            clip_text(width=768, layers=12, tokens=49408, positions=77, projection=768),
+        ),
+    )
+
+
+def stable_diffusion_v1() -> Preset:
+    """Stable Diffusion v1: the paper's baseline, and where its training starts. Text to image only."""
+    full = vd_four_flow()
+    return Preset(
+        full.diffuser,
+        ImagePreset(full.image.autoencoder, context_encoder=None),
+        TextPreset(autoencoder=None, context_encoder=full.text.context_encoder, projected=False),
+    )
+
+
+def tiny() -> Preset:
+    """The smallest model that has everything, for tests: pictures of 32×32."""
+    return Preset(
+        DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4),
+        ImagePreset(
+            kl_autoencoder(channels=(32, 32), layers=1, size=32),
+            clip_vision(width=32, layers=1, size=28, patch=14, projection=24, heads=4),
+        ),
+        TextPreset(
+            optimus(width=32, layers=2, pieces=99, tokens=99, latent=48, positions=(96, 48), heads=4),
+            clip_text(width=32, layers=1, tokens=99, positions=16, projection=24, heads=4),
+            latent_dim=48,
+        ),
+    )
+
+
+def postcards() -> Preset:
+    """The bundled model: pictures of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters in all."""
+    return Preset(
+        DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
+        ImagePreset(
+            kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
+            clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
+        ),
+        TextPreset(
+            optimus(width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4),
+            clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
+            latent_dim=64,
+        ),
+    )
+
+
+def kl_autoencoder(
+    channels: Sequence[int], layers: int, size: int, latent_channels: int = 4, groups: int = 32
+) -> Config:
+    """Arguments of AutoencoderKL: pictures of `size`, halved at every level but the first."""
+    levels = len(channels)
+    return {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "block_out_channels": list(channels),
+        "layers_per_block": layers,
+        "latent_channels": latent_channels,
+        "norm_num_groups": groups,
+        "sample_size": size,
+    }
+
+
+def clip_vision(width: int, layers: int, size: int, patch: int, projection: int, heads: int | None = None) -> Config:
+    """A CLIPVisionConfig. Heads are 64 wide unless told otherwise, as in every official CLIP."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads or width // 64,
+        "image_size": size,
+        "patch_size": patch,
+        "projection_dim": projection,
+    }
+
+
+def clip_text(
+    width: int, layers: int, tokens: int, positions: int, projection: int, heads: int | None = None
+) -> Config:
+    """A CLIPTextConfig. The last token of the vocabulary ends a text, the one before begins it."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads or width // 64,
+        "vocab_size": tokens,
+        "max_position_embeddings": positions,
+        "projection_dim": projection,
+        "bos_token_id": tokens - 2,
+        "eos_token_id": tokens - 1,
+        "pad_token_id": tokens - 1,
+    }
+
+
+def optimus(
+    width: int, layers: int, pieces: int, tokens: int, latent: int, positions: tuple[int, int], heads: int | None = None
+) -> Config:
+    """Arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text."""
+    heads = heads or width // 64
+    bert = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "vocab_size": pieces,
+        "max_position_embeddings": positions[0],
+    }
+    gpt2 = {
+        "n_embd": width,
+        "n_layer": layers,
+        "n_head": heads,
+        "vocab_size": tokens,
+        "n_positions": positions[1],
+        "pad_token_id": tokens - 3,
+        "bos_token_id": tokens - 2,
+        "eos_token_id": tokens - 1,
+    }
+    return {"bert": bert, "gpt2": gpt2, "latent_dim": latent}

@@ -1,0 +1,108 @@
+"""The diffuser learns to tell noise from latents, in any flows of any modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.training_utils import compute_snr
+from jaxtyping import Float, Int64
+from torch import Generator, Tensor
+from torch.nn.functional import mse_loss
+
+from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.task import Batch, Pass, Task
+
+# The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
+GRADIENT_SCALES = {
+    "data_layers.image": 0.2,
+    "data_layers.text": 1.0,
+    "context_layers": 1.0,
+    "global_layers": 0.1,
+}
+
+
+class LatentData(Protocol):
+    """Latents and context tokens, computed before training."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    def pairs(
+        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
+    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """Latents of the flow's output with tokens of the flow's context, of the same samples."""
+        ...
+
+    def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
+        """Tokens that stand for no context."""
+        ...
+
+
+class DiffuserTask(Task):
+    """The error in the noise, summed over all active flows (paper, section 3.4).
+
+    Args:
+        diffuser: to train.
+        flows: the active flows.
+        data: latents and context tokens.
+        scheduler: its noise schedule is the one that is learnt.
+        context_dropout: share of samples without context, for guidance.
+        min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights.
+        gradient_scales: factors by the beginning of a parameter's name.
+    """
+
+    def __init__(
+        self,
+        diffuser: Diffuser,
+        flows: Sequence[Flow],
+        data: LatentData,
+        scheduler: DDIMScheduler,
+        context_dropout: float = 0.1,
+        min_snr: float | None = None,
+        gradient_scales: Mapping[str, float] | None = None,
+    ) -> None:
+        self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
+        self.context_dropout, self.min_snr = context_dropout, min_snr
+        self.gradient_scales = gradient_scales or {}
+
+    def draw(self, generator: Generator, size: int) -> Batch:
+        """See `Task.draw`. The flows of one batch share samples, but neither noise nor timesteps."""
+        index = torch.randint(len(self.data), (size,), generator=generator)
+        batch: dict[str, Tensor] = {}
+        for flow in self.flows:
+            latents, tokens = self.data.pairs(flow, index, generator)
+            dropped = torch.rand(size, 1, 1, generator=generator) < self.context_dropout
+            batch[f"{flow}/latents"] = latents
+            batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
+            batch[f"{flow}/noise"] = torch.randn(latents.shape, generator=generator)
+            batch[f"{flow}/timesteps"] = torch.randint(len(self.scheduler.betas), (size,), generator=generator)
+        return batch
+
+    def passes(self, batch: Batch) -> Iterator[Pass]:
+        """See `Task.passes`. One pass a flow."""
+        for flow in self.flows:
+            yield self._pass(flow, *(batch[f"{flow}/{part}"] for part in ("latents", "tokens", "noise", "timesteps")))
+
+    def gradient_scale(self, name: str) -> float:
+        """See `Task.gradient_scale`."""
+        return next((scale for start, scale in self.gradient_scales.items() if name.startswith(start)), 1.0)
+
+    def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
+        def predict() -> dict[str, Tensor]:
+            noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+            predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
+            error = mse_loss(predicted.float(), noise, reduction="none").flatten(1).mean(1)
+            return {str(flow): (error * self._weights(timesteps)).mean()}
+
+        return predict
+
+    def _weights(self, timesteps: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
+        if self.min_snr is None:
+            return torch.ones(len(timesteps), device=timesteps.device)
+        snr = compute_snr(self.scheduler, timesteps)
+        return snr.clamp(max=self.min_snr) / snr
