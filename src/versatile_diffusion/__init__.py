@@ -1,1 +1,24 @@
+"""Versatile Diffusion: texts, pictures and variations of both from one diffusion model (arXiv 2211.08332)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from versatile_diffusion.context import Context
+    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+
 __version__ = "0.1.0"
+__all__ = ["Context", "VersatileDiffusionPipeline", "__version__"]
+
+# Loaded when asked for, because PyTorch takes seconds.
+_MODULES = {"Context": "versatile_diffusion.context", "VersatileDiffusionPipeline": "versatile_diffusion.pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

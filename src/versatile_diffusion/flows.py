@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ALIASES = {"image-variation": "image-to-image", "text-variation": "text-to-text"}
+_BETWEEN, _VARIATION = "-to-", "-variation"
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,23 @@ class Flow:
 
     @classmethod
     def parse(cls, name: str) -> Flow:
-        """Reads "text-to-image", "image-variation" and the like.
+        """Reads "text-to-image", "image-variation" (the same as "image-to-image") and the like.
 
         Raises:
             ValueError: if the name is not of that form.
         """
-        context, separator, output = _ALIASES.get(name, name).partition("-to-")
-        if not (context and separator and output):
+        if name.endswith(_VARIATION):
+            name = name.removesuffix(_VARIATION)
+            name = f"{name}{_BETWEEN}{name}"
+        context, _, output = name.partition(_BETWEEN)
+        if not (context and output):
             raise ValueError(
-                f"{name!r} is not a flow. Write CONTEXT-to-OUTPUT, such as 'text-to-image', "
-                "or one of 'image-variation' and 'text-variation'."
+                f"{name!r} is not a flow. Write CONTEXT-to-OUTPUT or MODALITY-variation, "
+                "such as 'text-to-image' or 'image-variation'."
             )
         return cls(context, output)
 
     def __str__(self) -> str:
-        name = f"{self.context}-to-{self.output}"
-        return next((alias for alias, flow in _ALIASES.items() if flow == name), name)
+        if self.context == self.output:
+            return f"{self.context}{_VARIATION}"
+        return f"{self.context}{_BETWEEN}{self.output}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class Guidance:
         num_train_timesteps: length of the whole schedule.
 
     Raises:
-        ValueError: if the interval is not two numbers between 0 and 1, the smaller first.
+        ValueError: if the scale is not finite, or the interval not two numbers between 0 and 1, the smaller first.
     """
 
     scale: float = 7.5
@@ -32,6 +33,8 @@ class Guidance:
     num_train_timesteps: int = 1000
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise ValueError(f"guidance_scale must be a finite number, got {self.scale}.")
         if self.interval is not None and not 0 <= self.interval[0] < self.interval[1] <= 1:
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high <= 1, got {self.interval}.")
 
@@ -56,13 +59,12 @@ def guided_denoiser(
         diffuser: predicts the noise.
         output: modality of the latents.
         conditional: tokens (b n d) of each context.
-        unconditional: tokens (b n d) that stand for none, of the same modalities and weights.
+        unconditional: tokens (b m d) that stand for none, of the same modalities and weights; may be empty if the
+            scale is 1. Where m is not n, the predictions run one after the other.
         guidance: how strongly, and when.
     """
-    both = [
-        ContextTokens(context.modality, torch.cat([nothing.tokens, context.tokens]), context.weight)
-        for nothing, context in zip(unconditional, conditional, strict=True)
-    ]
+    in_one_batch = [c.tokens.shape for c in conditional] == [c.tokens.shape for c in unconditional]
+    both = _stacked(unconditional, conditional) if in_one_batch else []
 
     def predict(
         latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
@@ -74,7 +76,17 @@ def guided_denoiser(
         scale = guidance.scale_at(timestep)
         if scale == 1:
             return predict(latents, timestep, conditional)
-        without, with_context = predict(torch.cat([latents, latents]), timestep, both).chunk(2)
+        if in_one_batch:
+            without, with_context = predict(torch.cat([latents, latents]), timestep, both).chunk(2)
+        else:
+            without, with_context = (predict(latents, timestep, c) for c in (unconditional, conditional))
         return without + scale * (with_context - without)
 
     return denoise
+
+
+def _stacked(above: Sequence[ContextTokens], below: Sequence[ContextTokens]) -> list[ContextTokens]:
+    return [
+        ContextTokens(first.modality, torch.cat([first.tokens, second.tokens]), second.weight)
+        for first, second in zip(above, below, strict=True)
+    ]

@@ -2,64 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from accelerate.hooks import CpuOffload
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from versatile_diffusion.conditioning import Batch, Conditioner, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.flows import Flow
 from versatile_diffusion.guidance import Guidance, guided_denoiser
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.sampling import draw_noise, plan_timesteps, sample
+from versatile_diffusion.named_flows import NamedFlows
+from versatile_diffusion.outputs import Outputs, check_options, check_output_type
+from versatile_diffusion.sampling import Schedule, StepCallback, sample
+from versatile_diffusion.start import encode_start, noise, one_each
 
 if TYPE_CHECKING:
     from versatile_diffusion.checkpoints import Components
 
 CallbackOnStepEnd = Callable[["VersatileDiffusionPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
-
-
-@dataclass
-class Outputs:
-    """What was made.
-
-    Attributes:
-        modality: of the items.
-        items: pictures, texts or whatever the modality makes, those of the first context first; for output_type
-            "latent" the latents.
-        latents: (b *latent), in the diffuser's scale.
-        per_context: how many outputs each item of a batch of contexts has.
-    """
-
-    modality: str
-    items: Any
-    latents: Tensor
-    per_context: int = 1
-
-    @property
-    def images(self) -> Any:
-        """The pictures."""
-        return self._of("image")
-
-    @property
-    def texts(self) -> Any:
-        """The texts."""
-        return self._of("text")
-
-    @property
-    def groups(self) -> list[Any]:
-        """The items of each context of a batch."""
-        return [self.items[i : i + self.per_context] for i in range(0, len(self.items), self.per_context)]
-
-    def _of(self, modality: str) -> Any:
-        if self.modality != modality:
-            raise AttributeError(f"These outputs are of modality {self.modality!r}: read .items.")
-        return self.items
 
 
 class Modalities(nn.ModuleDict):
@@ -68,16 +36,16 @@ class Modalities(nn.ModuleDict):
     @property
     def device(self) -> torch.device:
         """Where they are."""
-        return next(self.parameters()).device
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:
         """What they compute in."""
-        return next(self.parameters()).dtype
+        return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(DiffusionPipeline):
-    """Makes any modality from any modalities (paper, figure 1).
+class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
+    """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:
         diffuser: predicts the noise.
@@ -107,21 +75,31 @@ class VersatileDiffusionPipeline(DiffusionPipeline):
         Args:
             source: "postcards" (bundled), a hub id, a saved folder (ours or diffusers'), or a folder of official .pth
                 files.
-            torch_dtype: of the weights; by default as they were saved, or float32 where that cannot be computed with.
+            torch_dtype: of the weights; by default as they were saved, but float32 instead of float16, which few CPUs
+                compute with.
             flows: names such as "text-to-image" or "image-variation": only what these need is read. None is all.
             options: see `checkpoints.open_source`.
 
         Raises:
+            ValueError: if there is no such flow.
             CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
         """
         from versatile_diffusion.checkpoints import open_source
-        from versatile_diffusion.flows import Flow
 
-        wanted = None if flows is None else [Flow.parse(flow) for flow in flows]
-        components = open_source(source, flows=wanted, torch_dtype=torch_dtype, **options)
-        return cls(components.diffuser, components.scheduler, components.modalities)
+        names = [flows] if isinstance(flows, str) else flows
+        if names is not None and not names:
+            raise ValueError("flows is empty: name one at least, or leave it out to load all.")
+        wanted = None if names is None else [Flow.parse(name) for name in names]
+        parts = open_source(source, flows=wanted, torch_dtype=torch_dtype, **options)
+        if torch_dtype is None:
+            for module in (parts.diffuser, *parts.modalities.values()):
+                if module.dtype == torch.float16:
+                    module.float()
+        return cls(parts.diffuser, parts.scheduler, parts.modalities)
 
-    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **options: Any) -> None:
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, push_to_hub: bool = False, **options: Any
+    ) -> None:
         """Saves to a folder that `from_pretrained` opens, whole or not at all.
 
         Args:
@@ -145,59 +123,7 @@ class VersatileDiffusionPipeline(DiffusionPipeline):
         """What is saved."""
         from versatile_diffusion.checkpoints import Components
 
-        modalities = {name: self._modality(name) for name in self.modalities}
-        return Components(diffuser=self.diffuser, modalities=modalities, scheduler=self.scheduler)
-
-    # ---- the four flows and their mixtures ----
-
-    def text_to_image(self, prompt: str | list[str], **options: Any) -> Outputs:
-        """Pictures of a text. For the options see `generate`."""
-        return self.generate("image", [Context("text", prompt)], **options)
-
-    def image_to_text(self, image: Any, **options: Any) -> Outputs:
-        """Texts about a picture. For the options see `generate`."""
-        return self.generate("text", [Context("image", image)], **options)
-
-    def image_variation(
-        self, image: Any, fidelity: float = 0.0, focus: float = 0.5, color_adjust: bool = False, **options: Any
-    ) -> Outputs:
-        """Pictures like a picture.
-
-        Args:
-            image: the picture, or a list of them.
-            fidelity: how much of the picture's layout is kept: 0 starts from noise, 1 is the picture itself.
-            focus: 0 keeps semantics, 1 keeps style, 0.5 keeps both.
-            color_adjust: whether to give the results the picture's colour statistics.
-            options: see `generate`.
-
-        Raises:
-            ValueError: if fidelity or focus do not lie in [0, 1].
-        """
-        if not 0 <= fidelity <= 1:
-            raise ValueError(f"fidelity must lie between 0 (free) and 1 (the picture itself), got {fidelity}.")
-        if fidelity > 0:
-            options = {"start": image, "strength": 1 - fidelity} | options
-        return self.generate("image", [Context("image", image, focus=focus)], **options)
-
-    def text_variation(self, prompt: str | list[str], **options: Any) -> Outputs:
-        """Texts like a text. For the options see `generate`."""
-        return self.generate("text", [Context("text", prompt)], **options)
-
-    def dual_guided(
-        self, prompt: str | list[str], image: Any, text_to_image_strength: float = 0.5, **options: Any
-    ) -> Outputs:
-        """Pictures of a text and a picture.
-
-        Args:
-            prompt: the text.
-            image: the picture.
-            text_to_image_strength: share of the text; 0 is the picture alone, 1 the text alone.
-            options: see `generate`.
-        """
-        text = Context("text", prompt, weight=text_to_image_strength)
-        return self.generate("image", [text, Context("image", image, weight=1 - text_to_image_strength)], **options)
-
-    # ---- what all of them call ----
+        return Components(diffuser=self.diffuser, modalities=self._modalities, scheduler=self.scheduler)
 
     @torch.no_grad()
     def generate(
@@ -231,11 +157,11 @@ class VersatileDiffusionPipeline(DiffusionPipeline):
             guidance_scale: 1 is no guidance.
             guidance_interval: see `Guidance`.
             negative: contexts to move away from, instead of the unconditional of that modality.
-            start: data of modality `to`, or its latents, to start from.
+            start: data of modality `to`, or its latents (b *latent), to start from.
             strength: 1 forgets the start, 0 keeps it.
             latents: noise to start from instead of drawing it.
-            height: of the outputs, in pixels.
-            width: of the outputs, in pixels.
+            height: of the outputs, in pixels; a start is stretched to it.
+            width: of the outputs, in pixels; a start is stretched to it.
             eta: how much variance DDIM draws anew.
             generator: one for all outputs, or one for each. An output depends on its generator alone, not on its batch.
             output_type: "pil", "pt", "np" or "latent".
@@ -246,187 +172,117 @@ class VersatileDiffusionPipeline(DiffusionPipeline):
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
-        modality = self._modality(to)
-        used = _used(contexts)
-        groups = self._batch_size(used)
-        count = groups * num_outputs
-        if num_outputs < 1:
-            raise ValueError(f"num_outputs must be 1 or more, got {num_outputs}.")
-        generators = _one_each(generator, count)
-        conditional, unconditional = self._encode_contexts(to, used, negative, groups, num_outputs)
-        device = self._execution_device
-        begin = None if start is None else self._encode_start(modality, start, groups, num_outputs).to(device)
-        noise = self._noise(modality, begin, latents, (height, width), count, generators)
-
-        self._interrupt = False
-        timesteps = plan_timesteps(self.scheduler, num_inference_steps, strength if start is not None else 1.0, device)
+        self._check_output(to, output_type, decoding)
         guidance = Guidance(guidance_scale, guidance_interval, self.scheduler.config.num_train_timesteps)
+        device, dtype = self._execution_device, self.diffuser.dtype
+
+        conditional, unconditional = self._encode_contexts(to, contexts, negative, guidance)
+        if start is None and strength != 1:
+            raise ValueError(f"A strength of {strength} needs a start: give one, or leave strength at 1.")
+        begin = None if start is None else encode_start(self._modality(to), start, height, width)
+        batch = Batch.of([*conditional, *unconditional], begin, num_outputs)
+        generators = one_each(generator, len(batch))
+        shape = self._modalities[to].latent_shape(height, width) if begin is None else begin.shape[1:]
+        first = noise((len(batch), *shape), latents, generators, device)
+
+        conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
         denoise = guided_denoiser(self.diffuser, to, conditional, unconditional, guidance)
-        with self.progress_bar(total=len(timesteps)) as bar:
-
-            def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
-                bar.update()
-                if callback_on_step_end is not None:
-                    latents = (callback_on_step_end(self, step, timestep, {"latents": latents}) or {}).get(
-                        "latents", latents
-                    )
-                return None if self._interrupt else latents
-
+        schedule = Schedule.plan(self.scheduler, num_inference_steps, strength, device)
+        with self._steps(len(schedule.timesteps), callback_on_step_end) as on_step:
             result = sample(
                 denoise,
-                noise,
-                self.scheduler,
-                timesteps,
-                start=begin,
+                first,
+                schedule,
+                start=None if begin is None or strength == 1 else batch.rows(begin.to(device, torch.float32)),
                 generators=generators,
                 eta=eta,
                 on_step=on_step,
             )
+
+        items = result if output_type == "latent" else self._decode(to, result, output_type, generators, decoding)
         self.maybe_free_model_hooks()
-        if output_type == "latent":
-            return Outputs(to, result, result, num_outputs)
-        items = modality.present(modality.decode(result, generators, **decoding), output_type)
         return Outputs(to, items, result, num_outputs)
 
+    @torch.no_grad()
     def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]:
         """Context tokens of data."""
         bound = self._modality(modality)
         return bound.embed(bound.read(data))
 
+    @torch.no_grad()
     def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:
         """Latents of data, in the diffuser's scale."""
         bound = self._modality(modality)
         return bound.encode(bound.read(data))
 
-    def decode(self, modality: str, latent: Float[Tensor, "b *latent"], output_type: str = "pil", **options: Any) -> Any:
-        """Data of latents."""
-        bound = self._modality(modality)
-        return bound.present(bound.decode(latent, **options), output_type)
+    @torch.no_grad()
+    def decode(
+        self, modality: str, latent: Float[Tensor, "b *latent"], output_type: str = "pil", **options: Any
+    ) -> Any:
+        """Data of latents. The options are those of the modality's `decode`."""
+        return self._decode(modality, latent, output_type, None, options)
 
     # ---- details ----
 
-    def _modality(self, name: str) -> Modality:
-        if name not in self.modalities:
-            raise ValueError(f"This model knows {', '.join(self.modalities)}, not {name!r}.")
-        return self.modalities[name]  # pyright: ignore[reportReturnType]
+    @property
+    def _modalities(self) -> dict[str, Modality]:
+        return dict(self.modalities.items())  # pyright: ignore[reportReturnType]
 
-    def _batch_size(self, contexts: Sequence[Context]) -> int:
-        sizes = {c.modality: _length(c) for c in contexts}
-        batched = {size for size in sizes.values() if size != 1}
-        if len(batched) > 1:
-            raise ValueError(f"The contexts hold batches of different sizes: {sizes}.")
-        return batched.pop() if batched else 1
+    def _modality(self, name: str) -> Modality:
+        """A modality, on the device that it computes on."""
+        if name not in self.modalities:
+            raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
+        hook = getattr(self.modalities, "_hf_hook", None)
+        if isinstance(hook, CpuOffload):  # waits for a forward, which modalities are never asked for
+            hook.pre_forward(self.modalities)
+        return self._modalities[name]
+
+    def _check_output(self, to: str, output_type: str, decoding: Mapping[str, Any]) -> None:
+        """Finds before sampling what would fail after it."""
+        made = list(self.diffuser.data_layers)
+        if to not in made:
+            raise ValueError(
+                f"This model makes {' and '.join(made)}, not {to!r}. If that was left out in loading, load the model "
+                f"with a flow such as '…-to-{to}', or with all flows."
+            )
+        check_output_type(output_type)
+        check_options(self._modalities[to], decoding)
 
     def _encode_contexts(
         self,
         to: str,
-        contexts: Sequence[Context],
+        contexts: Context | Sequence[Context],
         negative: Context | Sequence[Context] | None,
-        groups: int,
-        num_outputs: int,
+        guidance: Guidance,
     ) -> tuple[list[ContextTokens], list[ContextTokens]]:
-        """Tokens of the contexts and of no contexts, one row for each output."""
-        instead = {c.modality: self._tokens(c) for c in _sequence(negative)} if negative is not None else {}
-        if unused := set(instead) - {c.modality for c in contexts}:
-            raise ValueError(f"A negative context needs a context of the same modality beside it: {unused}.")
-        conditional: list[ContextTokens] = []
-        unconditional: list[ContextTokens] = []
-        for context in contexts:
-            if context.modality not in self.diffuser.context_layers:
-                raise ValueError(
-                    f"No context layers for {context.modality!r} are loaded: load with a flow from {context.modality}."
-                )
-            tokens = self._tokens(context)
-            nothing = instead.get(context.modality)
-            if nothing is None:
-                nothing = self._unconditional(to, context, tokens)
-            for rows, into in ((tokens, conditional), (nothing, unconditional)):
-                rows = _rows(rows, groups, num_outputs, context.modality)
-                rows = rows.to(self._execution_device, self.diffuser.dtype)
-                into.append(ContextTokens(context.modality, rows, context.weight))
-        return conditional, unconditional
+        """Tokens of the contexts and, if they are ever needed, of no contexts."""
+        used = used_contexts(contexts)
+        conditioner = Conditioner(self._modality, self.diffuser.config["context_dims"])
+        conditional = conditioner.conditional(used)
+        if guidance.scale == 1:
+            return conditional, []
+        return conditional, conditioner.unconditional(to, used, conditional, negative)
 
-    def _tokens(self, context: Context) -> Float[Tensor, "b n d"]:
-        modality = self._modality(context.modality)
-        tokens = context.embedding
-        if tokens is None:
-            tokens = modality.embed(modality.read(context.data), masks=context.mask)
-        else:
-            check_embedding(tokens, self.diffuser.config["context_dims"][context.modality], context.modality)
-        return tokens if context.focus == 0.5 else modality.focus(tokens, context.focus)
-
-    def _unconditional(
-        self, to: str, context: Context, tokens: Float[Tensor, "b n d"]
-    ) -> Float[Tensor, "b n d"]:
-        if isinstance(context.unconditional, Tensor):
-            check_embedding(context.unconditional, tokens.shape[-1], context.modality)
-            return context.unconditional
-        if context.unconditional == "zeros":
-            return torch.zeros_like(tokens[:1])
-        return self._modality(context.modality).unconditional(to)
-
-    def _encode_start(self, modality: Modality, start: Any, groups: int, num_outputs: int) -> Tensor:
-        dims = len(modality.latent_shape()) + 1
-        is_latent = isinstance(start, Tensor) and start.ndim == dims and start.shape[1] == modality.latent_shape()[0]
-        latents = start if is_latent else modality.encode(modality.read(start))
-        return _rows(latents.float(), groups, num_outputs, f"start {modality.name}")
-
-    def _noise(
+    def _decode(
         self,
-        modality: Modality,
-        begin: Tensor | None,
-        latents: Tensor | None,
-        size: tuple[int | None, int | None],
-        count: int,
+        to: str,
+        latents: Float[Tensor, "b *latent"],
+        output_type: str,
         generators: Sequence[Generator] | None,
-    ) -> Tensor:
-        shape = (count, *(modality.latent_shape(*size) if begin is None else begin.shape[1:]))
-        if latents is None:
-            return draw_noise(shape, generators, self._execution_device)
-        if latents.shape != shape:
-            raise ValueError(f"latents must have shape {shape}, got {tuple(latents.shape)}.")
-        return latents.to(self._execution_device, torch.float32)
+        options: Mapping[str, Any],
+    ) -> Any:
+        modality = self._modality(to)
+        return modality.present(modality.decode(latents, generators, **options), output_type)
 
+    @contextmanager
+    def _steps(self, total: int, callback: CallbackOnStepEnd | None) -> Iterator[StepCallback]:
+        """Shows the progress and calls the user's function after each step."""
+        self._interrupt = False
+        with self.progress_bar(total=total) as bar:  # pyright: ignore[reportAttributeAccessIssue]
 
-def check_embedding(embedding: Tensor, width: int, modality: str) -> None:
-    """Raises ValueError unless an embedding is (b n width) and finite."""
-    if embedding.ndim != 3 or embedding.shape[-1] != width:
-        raise ValueError(
-            f"The {modality} embedding must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
-        )
-    if not embedding.isfinite().all():
-        raise ValueError(f"The {modality} embedding holds numbers that are not finite.")
+            def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
+                bar.update()
+                changed = callback(self, step, timestep, {"latents": latents}) if callback is not None else None
+                return (changed or {}).get("latents", latents), not self._interrupt
 
-
-def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
-    return [contexts] if isinstance(contexts, Context) else contexts
-
-
-def _used(contexts: Context | Sequence[Context]) -> list[Context]:
-    """Contexts of any weight: those at 0 take no part, and cost nothing."""
-    used = [context for context in _sequence(contexts) if context.weight > 0]
-    if not used:
-        raise ValueError("Nothing to condition on: give at least one context with a weight above 0.")
-    return [replace(used[0], weight=1.0)] if len(used) == 1 else used
-
-
-def _length(context: Context) -> int:
-    if context.embedding is not None:
-        return len(context.embedding)
-    return len(context.data) if isinstance(context.data, list | tuple) else 1
-
-
-def _one_each(generator: Generator | Sequence[Generator] | None, count: int) -> list[Generator] | None:
-    if generator is None:
-        return None
-    generators = [generator] * count if isinstance(generator, Generator) else list(generator)
-    if len(generators) != count:
-        raise ValueError(f"{count} outputs need one generator, or {count}, got {len(generators)}.")
-    return generators
-
-
-def _rows(tensor: Tensor, groups: int, num_outputs: int, what: str) -> Tensor:
-    """One row for each output, from one row for all or one for each item of the batch."""
-    if len(tensor) not in (1, groups):
-        raise ValueError(f"{what}: a batch of {groups} needs 1 or {groups} rows, got {len(tensor)}.")
-    return tensor.expand(groups, *tensor.shape[1:]).repeat_interleave(num_outputs, dim=0)
+            yield on_step

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -14,8 +16,57 @@ from torch import Generator, Tensor
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (b *latent), timestep ()) -> the noise in them (b *latent)."""
 
-StepCallback = Callable[[int, Tensor, Tensor], Tensor | None]
-"""(step, timestep, latents) -> the latents to go on with, or None to stop here."""
+StepCallback = Callable[[int, Tensor, Tensor], tuple[Tensor, bool]]
+"""(step, timestep, latents) -> the latents to go on with, and whether to go on."""
+
+_LMS_ORDER = 4
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A diffusers scheduler that is ready to walk these timesteps, the noisiest first."""
+
+    scheduler: Any
+    timesteps: Tensor
+
+    @classmethod
+    def plan(
+        cls, scheduler: Any, num_inference_steps: int, strength: float = 1.0, device: torch.device | str = "cpu"
+    ) -> Schedule:
+        """The last `strength` of the scheduler's steps.
+
+        PNDM never starts late with Runge-Kutta steps: it can take these from pure noise only.
+
+        Raises:
+            ValueError: if the numbers are out of range.
+        """
+        first = num_inference_steps - count_steps(num_inference_steps, strength)
+        late_pndm = isinstance(scheduler, PNDMScheduler) and first > 0
+        if late_pndm and not scheduler.config["skip_prk_steps"]:
+            scheduler = PNDMScheduler.from_config(scheduler.config, skip_prk_steps=True)
+        scheduler.set_timesteps(num_inference_steps, device=device)
+        timesteps: Any = scheduler.timesteps
+        if late_pndm:
+            once = timesteps.unique_consecutive()[first:]
+            return cls(scheduler, torch.cat([once[:2], once[1:]]))  # PNDM visits its second timestep twice
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first * scheduler.order)
+        return cls(scheduler, timesteps[first * scheduler.order :])
+
+
+def count_steps(num_inference_steps: int, strength: float) -> int:
+    """How many of the steps are taken at a strength: none at 0, all at 1, rounded down but at least one in between.
+
+    Raises:
+        ValueError: if the numbers are out of range.
+    """
+    if num_inference_steps < 1:
+        raise ValueError(f"num_inference_steps must be 1 or more, got {num_inference_steps}.")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must lie between 0 (keep the start) and 1 (forget it), got {strength}.")
+    if strength == 0:
+        return 0
+    return max(1, int(round(num_inference_steps * strength, 6)))  # 50 * 0.58 is 28.999…, and means 29
 
 
 def draw_noise(
@@ -25,69 +76,57 @@ def draw_noise(
     return randn_tensor(tuple(shape), generator=list(generators) if generators else None, device=device)
 
 
-def plan_timesteps(scheduler: Any, num_inference_steps: int, strength: float, device: torch.device) -> Tensor:
-    """Timesteps to walk, from the noisiest: the last `strength` of all.
-
-    Raises:
-        ValueError: if the numbers are out of range, or no step is left.
-    """
-    if num_inference_steps < 1:
-        raise ValueError(f"num_inference_steps must be 1 or more, got {num_inference_steps}.")
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength must lie between 0 (keep the start) and 1 (forget it), got {strength}.")
-    scheduler.set_timesteps(num_inference_steps, device=device)
-    steps = min(int(num_inference_steps * strength), num_inference_steps)
-    if steps == 0:
-        raise ValueError(
-            f"No step is left: {num_inference_steps} steps at strength {strength}. Take more steps or more strength."
-        )
-    first = (num_inference_steps - steps) * scheduler.order
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(first)
-    return scheduler.timesteps[first:]
-
-
 def sample(
     denoise: Denoiser,
     noise: Float[Tensor, "b *latent"],
-    scheduler: Any,
-    timesteps: Tensor,
+    schedule: Schedule,
     *,
     start: Float[Tensor, "b *latent"] | None = None,
     generators: Sequence[Generator] | None = None,
     eta: float = 0.0,
     on_step: StepCallback | None = None,
 ) -> Float[Tensor, "b *latent"]:
-    """Walks the timesteps of any diffusers scheduler.
+    """Walks a schedule.
 
     Args:
         denoise: predicts the noise.
         noise: unit Gaussian noise.
-        scheduler: as `plan_timesteps` left it.
-        timesteps: from `plan_timesteps`.
+        schedule: of any diffusers scheduler, freshly planned.
         start: clean latents to start from, with noise added; without them the start is noise alone.
         generators: one for each latent, for schedulers that draw.
         eta: how much of the variance DDIM draws anew (0: none).
         on_step: called after each step.
     """
-    if start is None:
-        latents = noise * scheduler.init_noise_sigma
-    else:
-        latents = scheduler.add_noise(start, noise, timesteps[:1].expand(len(start)))
+    scheduler = schedule.scheduler
+    latents = _first(noise, schedule, start)
     options = _step_options(scheduler, generators, eta)
-    for step, timestep in enumerate(timesteps):
+    for step, timestep in enumerate(schedule.timesteps):
+        if "order" in options:
+            options["order"] = min(step + 1, _LMS_ORDER)
         predicted = denoise(scheduler.scale_model_input(latents, timestep), timestep)
         latents = scheduler.step(predicted, timestep, latents, **options).prev_sample
         if on_step is not None:
-            changed = on_step(step, timestep, latents)
-            if changed is None:
+            latents, go_on = on_step(step, timestep, latents)
+            if not go_on:
                 break
-            latents = changed
     return latents
 
 
+def _first(
+    noise: Float[Tensor, "b *latent"], schedule: Schedule, start: Float[Tensor, "b *latent"] | None
+) -> Float[Tensor, "b *latent"]:
+    if start is None:
+        return noise * schedule.scheduler.init_noise_sigma
+    if not len(schedule.timesteps):
+        return start
+    return schedule.scheduler.add_noise(start, noise, schedule.timesteps[:1].expand(len(start)))
+
+
 def _step_options(scheduler: Any, generators: Sequence[Generator] | None, eta: float) -> dict[str, Any]:
-    """Those of eta and generator that this scheduler's step takes."""
+    """Options that this scheduler's step takes: eta, generator and, for LMS, the order.
+
+    LMS takes the order from how far it is in the whole schedule, which is wrong where it starts late.
+    """
     accepted = inspect.signature(scheduler.step).parameters
-    offered = {"eta": eta, "generator": list(generators) if generators else None}
+    offered = {"eta": eta, "generator": list(generators) if generators else None, "order": _LMS_ORDER}
     return {name: value for name, value in offered.items() if name in accepted}

@@ -1,7 +1,8 @@
+from typing import Any
+
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 
 from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
@@ -10,7 +11,7 @@ from versatile_diffusion.diffuser import ContextTokens, ConvolutionalLayers, Dif
 from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
 
 CONFIG = DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4)
-PEER = {
+PEER: dict[str, Any] = {
     "block_out_channels": CONFIG.channels,
     "layers_per_block": 1,
     "cross_attention_dim": 24,
@@ -19,15 +20,19 @@ PEER = {
 }
 
 
-def random_peer(cls: type[ModelMixin], suffix: str, channels: int) -> ModelMixin:
+Peer = UNet2DConditionModel | UNetFlatConditionModel
+
+
+def random_peer(cls: type[Peer], suffix: str, channels: int) -> Peer:
     torch.manual_seed(0)
-    down = (f"CrossAttnDownBlock{suffix}", f"DownBlock{suffix}")
-    up = (f"UpBlock{suffix}", f"CrossAttnUpBlock{suffix}")
-    peer = cls(in_channels=channels, out_channels=channels, down_block_types=down, up_block_types=up, **PEER)
-    return peer.eval()
+    blocks = {
+        "down_block_types": (f"CrossAttnDownBlock{suffix}", f"DownBlock{suffix}"),
+        "up_block_types": (f"UpBlock{suffix}", f"CrossAttnUpBlock{suffix}"),
+    }
+    return cls(in_channels=channels, out_channels=channels, **blocks, **PEER).eval()
 
 
-def converted(peer: ModelMixin, output: str, context: str) -> Diffuser:
+def converted(peer: Peer, output: str, context: str) -> Diffuser:
     def image(plan: Plan) -> ConvolutionalLayers:
         return ConvolutionalLayers(plan, latent_channels=4)
 

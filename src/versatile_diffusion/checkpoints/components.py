@@ -43,7 +43,7 @@ class Checkpoint:
     diffuser: Diffuser
     modalities: dict[str, Modality]
     scheduler: SchedulerMixin
-    tensors: dict[str, Tensors]
+    tensors: Mapping[str, Tensors]
 
     def load(self, dtype: torch.dtype | None = None) -> Components:
         """Fills the modules, with floating-point numbers of `dtype` or as they are stored."""

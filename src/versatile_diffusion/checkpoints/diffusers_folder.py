@@ -91,7 +91,7 @@ def _text(folder: Path, wanted: Wanted, optimus: Path | None) -> tuple[TextModal
     latent_dim, positions = diffusers_parts.text_stream(folder / "text_unet")
     modality = empty(
         lambda: TextModality(
-            sizes.optimus(stored) if makes else None,
+            sizes.optimus(stored, optimus) if makes else None,
             diffusers_parts.clip_config(folder / "text_encoder") if given else None,
             positions=positions,
             latent_dim=latent_dim,

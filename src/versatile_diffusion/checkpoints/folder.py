@@ -12,8 +12,9 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import diffusers
@@ -71,9 +72,7 @@ def read(
     if unknown:
         raise CheckpointError(f"{folder} has the modalities {unknown}. Pass their classes as `modalities`.")
     built = {name: _read_modality(folder / name, classes[name], wanted) for name in wanted.modalities}
-    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    fields = DiffuserConfig.__dataclass_fields__
-    diffuser = empty_diffuser(DiffuserConfig(**{name: sizes[name] for name in fields}), built, wanted)
+    diffuser = empty_diffuser(_sizes(config), built, wanted)
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
     return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors)
@@ -138,9 +137,17 @@ def read_scheduler(folder: Path) -> SchedulerMixin:
     return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def _sizes(config: Mapping[str, Any]) -> DiffuserConfig:
+    values: dict[str, Any] = {}
+    for field in fields(DiffuserConfig):
+        value = config[field.name]
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return DiffuserConfig(**values)
+
+
 def _read_modality(folder: Path, cls: type[Modality], wanted: Wanted) -> Modality:
     config = wanted.parts(cls.name, read_json(folder / "config.json"))
-    modality = empty(lambda: cls.from_config(config))
+    modality = empty(lambda: cast(Modality, cls.from_config(config)))
     modality.load_assets(folder)
     return modality
 

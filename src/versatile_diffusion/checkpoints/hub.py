@@ -82,15 +82,9 @@ def _each_weight_once(files: Sequence[str]) -> list[str]:
             ranks[file] = (bool(variant), match["kind"] == "bin", variant)
             kinds[folder].add(ranks[file])
     best = {folder: min(found) for folder, found in kinds.items()}
-    return [
-        file
-        for file in files
-        if (
-            ranks[file] == best[file.rpartition("/")[0]]
-            if file in ranks
-            else _TEXTS.fullmatch(file) or file.endswith(".pth")
-        )
-    ]
+    weights = [file for file, rank in ranks.items() if rank == best[file.rpartition("/")[0]]]
+    others = [file for file in files if file not in ranks and (_TEXTS.fullmatch(file) or file.endswith(".pth"))]
+    return others + weights
 
 
 def _variant_of_index(name: str) -> str:

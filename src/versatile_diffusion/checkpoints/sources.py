@@ -69,12 +69,9 @@ def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
         CheckpointError: if there is no such model.
         UnavailableError: if it has to come over the network and cannot.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
-        return path.parent
-    name = str(source)
+    name, path = str(source), Path(source).expanduser()
+    if name and path.exists():
+        return path if path.is_dir() else path.parent
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return hub.download(name, flows)
     if (BUNDLED / name / folder.INDEX).is_file():

@@ -1,4 +1,4 @@
-"""Tensors that are still on disk: shapes are known, values are read when asked for, through memory maps."""
+"""Tensors that are still on disk: shapes are known, values are read through memory maps when they are asked for."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from torch import Tensor
 
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 
-PICKLES = (".bin", ".pth", ".pt", ".ckpt")
-
+_PIECE = 2**22  # numbers that are copied at once
 _DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -66,16 +65,18 @@ class LazyTensor:
     def load(self, dtype: torch.dtype | None = None) -> Tensor:
         """Reads it. Floating-point numbers are cast to `dtype`, if it is given.
 
-        A mapped tensor that need not be cast stays mapped: it takes memory when it is used first. One that is cast is
-        given back, so that a model is never held in two types at once.
+        A mapped tensor is copied piece by piece, and its pages are given back, so that nothing is held twice. Left
+        mapped, it would need no copy, but it would lie at odd addresses, where kernels are slower and round otherwise,
+        and the process would die if someone cut the file short.
         """
-        tensor = self.read()
-        if tensor.dtype == self._cast(dtype):
-            return tensor
-        cast = tensor.to(self._cast(dtype))
-        if self.mapped:
-            _give_back(tensor)
-        return cast
+        tensor, dtype = self.read(), self._cast(dtype)
+        if not self.mapped:
+            return tensor.to(dtype)
+        copy = torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
+        for target, piece in zip(copy.flatten().split(_PIECE), tensor.flatten().split(_PIECE), strict=True):
+            target.copy_(piece)
+            _give_back(piece)
+        return copy
 
     def _cast(self, dtype: torch.dtype | None) -> torch.dtype:
         return dtype if dtype is not None and self.dtype.is_floating_point else self.dtype
@@ -162,7 +163,7 @@ def _open_pickle(path: Path) -> dict[str, LazyTensor]:
 
 def _give_back(tensor: Tensor) -> None:
     """Lets the system drop the pages of a mapped tensor. They would be read again, if they were touched again."""
-    if sys.platform != "linux" or not tensor.is_contiguous():
+    if sys.platform != "linux":
         return
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     length = (tensor.data_ptr() + tensor.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import AutoTokenizer, BertTokenizerFast, CLIPTokenizerFast, GPT2TokenizerFast, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BertTokenizer, CLIPTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from versatile_diffusion.checkpoints.components import Wanted
 from versatile_diffusion.checkpoints.errors import UnavailableError
@@ -26,13 +26,12 @@ def read_tokenizers(folder: Path, wanted: Wanted) -> Tokenizers:
     """
     clip = bert = gpt2 = None
     if "text" in wanted.contexts:
-        clip = _read(folder, CLIP, CLIPTokenizerFast, extra=("tokenizer",))
+        clip = _read(folder, CLIP, CLIPTokenizer, extra=("tokenizer",))
     if "text" in wanted.outputs:
-        bert = _read(folder, BERT, BertTokenizerFast)
-        gpt2 = _read(folder, GPT2, GPT2TokenizerFast)
-        gpt2.add_special_tokens(
-            {role: token for role, token in _OPTIMUS_TOKENS.items() if token not in gpt2.get_vocab()}
-        )
+        bert = _read(folder, BERT, BertTokenizer)
+        gpt2 = _read(folder, GPT2, GPT2Tokenizer)
+        known = gpt2.get_vocab()
+        gpt2.add_special_tokens({role: token for role, token in _OPTIMUS_TOKENS.items() if token not in known})
     return Tokenizers(clip, bert, gpt2)
 
 

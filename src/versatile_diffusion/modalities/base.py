@@ -60,15 +60,23 @@ class Modality(ModelMixin, ConfigMixin, ABC):
             TypeError, ValueError: if an item is not of this modality; the message says what is expected.
         """
 
+    def fit(self, items: Sequence[Any], height: int | None = None, width: int | None = None) -> Sequence[Any]:
+        """The items in the size of outputs of that size, so that their latents have `latent_shape(height, width)`.
+
+        Where size means nothing, they stay as they are.
+        """
+        return items
+
     @abstractmethod
     def encode(self, items: Sequence[Any]) -> Float[Tensor, "b *latent"]:
         """Latents of the items, in the scale that the diffuser works in: the mode of the posterior."""
 
     @abstractmethod
-    def decode(
-        self, latents: Float[Tensor, "b *latent"], generators: Sequence[Generator] | None = None, **options: Any
-    ) -> list[Any]:
-        """One item of data for each latent. Where decoding draws, it draws from the latent's own generator."""
+    def decode(self, latents: Float[Tensor, "b *latent"], generators: Sequence[Generator] | None = None) -> list[Any]:
+        """One item of data for each latent. Where decoding draws, it draws from the latent's own generator.
+
+        A subclass may add keyword options, all with a default: users give them to the pipeline.
+        """
 
     @abstractmethod
     def embed(self, items: Sequence[Any], masks: Any = None) -> Float[Tensor, "b n d"]:

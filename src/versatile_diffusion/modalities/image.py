@@ -18,7 +18,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers
 from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.modalities.clip import ClipImageEncoder
-from versatile_diffusion.modalities.focus import adjust_focus
+from versatile_diffusion.modalities.focus import adjust_focus, match_color
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, resize, to_pil
 
@@ -81,8 +81,16 @@ class ImageModality(ModalityOfParts):
         """See `read_pictures`."""
         return read_pictures(data)
 
+    def fit(
+        self, items: Sequence[Float[Tensor, "3 h w"]], height: int | None = None, width: int | None = None
+    ) -> list[Float[Tensor, "3 h2 w2"]]:
+        """Pictures stretched to a size, by default the size of training, as the official demo does."""
+        _, *sides = self.latent_shape(height, width)
+        rows, columns = (side * self.factor for side in sides)
+        return [resize(item, rows, columns) for item in items]
+
     @torch.no_grad()
-    def encode(self, items: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b c h w"]:
+    def encode(self, items: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b c y x"]:
         """Latents of pictures, first stretched to the nearest size that the autoencoder takes.
 
         Raises:
@@ -97,16 +105,34 @@ class ImageModality(ModalityOfParts):
 
     @torch.no_grad()
     def decode(
-        self, latents: Float[Tensor, "b c h w"], generators: Sequence[Generator] | None = None, **options: Any
+        self,
+        latents: Float[Tensor, "b c y x"],
+        generators: Sequence[Generator] | None = None,
+        *,
+        colors_of: Any = None,
     ) -> list[Float[Tensor, "3 h w"]]:
-        """Pictures of latents. Nothing is drawn, and there are no options."""
+        """Pictures of latents. Nothing is drawn.
+
+        Args:
+            latents: one a picture.
+            generators: not needed.
+            colors_of: a picture whose colour statistics the pictures take, or a list of them, each for as many
+                pictures in a row.
+        """
         autoencoder = self._autoencoder()
         scaled = latents.to(self.device, self.dtype) / self.config["scaling_factor"]
-        pictures = autoencoder.decode(cast(FloatTensor, scaled), return_dict=False)[0]
-        return list((pictures.float() / 2 + 0.5).clamp(0, 1))
+        decoded = autoencoder.decode(cast(FloatTensor, scaled), return_dict=False)[0]
+        pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
+        if colors_of is None:
+            return pictures
+        references = self.read(colors_of)
+        if len(pictures) % len(references):
+            raise ValueError(f"{len(pictures)} pictures cannot share the colours of {len(references)} evenly.")
+        row = len(pictures) // len(references)
+        return [match_color(picture, references[i // row]) for i, picture in enumerate(pictures)]
 
     @torch.no_grad()
-    def embed(self, items: Sequence[Float[Tensor, "3 h w"]], masks: Any = None) -> Float[Tensor, "b n d"]:
+    def embed(self, items: Sequence[Float[Tensor, "3 _ _"]], masks: Any = None) -> Float[Tensor, "b n d"]:
         """Context tokens of pictures: the class token, then the patches of the central square, row by row.
 
         Args:

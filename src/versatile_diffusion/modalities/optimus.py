@@ -62,7 +62,7 @@ class Optimus(nn.Module):
         bos: int,
         eos: int | None,
         max_tokens: int = 30,
-        temperature: float = 1.0,
+        temperature: float | int = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         generators: Sequence[Generator] | None = None,
@@ -127,7 +127,7 @@ class Optimus(nn.Module):
         return linear(hidden, self.decoder.wte.weight)
 
 
-def _warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
+def _warpers(temperature: float | int, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
     if temperature < 0:
         raise ValueError(f"temperature must be 0 (the likeliest token) or more, got {temperature}.")
     warpers = LogitsProcessorList()
@@ -146,7 +146,7 @@ def _draw(scores: Float[Tensor, "b v"], generators: Sequence[Generator | None]) 
         torch.rand(1, generator=generator, device=generator.device if generator is not None else None).cpu()
         for generator in generators
     ]
-    cumulative = scores.cpu().double().softmax(-1).cumsum(-1)
+    cumulative = scores.softmax(-1).cpu().double().cumsum(-1)
     at = torch.stack(uniform).double() * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, at, right=True).clamp_max(scores.shape[-1] - 1)
     return tokens[:, 0].to(scores.device)

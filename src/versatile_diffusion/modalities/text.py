@@ -52,7 +52,7 @@ class TextModality(ModalityOfParts):
         latent_dim: int = 768,
         scaling_factor: float = 1.0,
         projected: bool = True,
-        temperature: float = 1.0,
+        temperature: float | int = 1.0,
         max_tokens: int = 30,
     ) -> None:
         super().__init__()
@@ -99,14 +99,22 @@ class TextModality(ModalityOfParts):
         return mu * self.config["scaling_factor"]
 
     def decode(
-        self, latents: Float[Tensor, "b d"], generators: Sequence[Generator] | None = None, **options: Any
+        self,
+        latents: Float[Tensor, "b d"],
+        generators: Sequence[Generator] | None = None,
+        *,
+        temperature: float | int | None = None,
+        max_tokens: int | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> list[str]:
         """Texts of latents, without immediate repetitions.
 
         Args:
             latents: one a text.
             generators: one for each latent.
-            options: temperature, top_k, top_p and max_tokens; see `Optimus.generate`.
+            temperature, max_tokens: by default what the configuration says. These and the others: see
+                `Optimus.generate`.
         """
         tokenizer = _present(self.tokenizers.gpt2, "gpt2")
         ids = self._autoencoder().generate(
@@ -114,7 +122,10 @@ class TextModality(ModalityOfParts):
             bos=tokenizer.bos_token_id,  # pyright: ignore
             eos=tokenizer.eos_token_id,  # pyright: ignore
             generators=generators,
-            **{name: self.config[name] for name in ("temperature", "max_tokens")} | options,
+            temperature=self.config["temperature"] if temperature is None else temperature,
+            max_tokens=self.config["max_tokens"] if max_tokens is None else max_tokens,
+            top_k=top_k,
+            top_p=top_p,
         )
         texts = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
         return [remove_repetition(str(text)) for text in texts]

@@ -24,13 +24,13 @@ from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build
-from versatile_diffusion.training.latents import PostcardLatents, encode_postcards
+from versatile_diffusion.training.latents import VIEWS, PostcardLatents
 from versatile_diffusion.training.recipe import Recipe
 from versatile_diffusion.training.task import Task, TrainingConfig
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
-from versatile_diffusion.training.tasks.optimus import OptimusTask
+from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 from versatile_diffusion.training.tasks.oracle import OracleTask, to_pictures
 from versatile_diffusion.training.trainer import Trainer
 
@@ -113,8 +113,9 @@ class PostcardsTraining:
         text = self._text_of(self.untrained)
         encoder_ids, decoder_ids = text.encoder_ids(self.texts), text.decoder_ids(self.texts)
         pad: int = text.tokenizers.gpt2.pad_token_id  # pyright: ignore
-        task = OptimusTask(text.autoencoder, encoder_ids, decoder_ids, pad, self.recipe.optimus_kl_weight)
-        return self._train("optimus", text.autoencoder, task, self.recipe.optimus)
+        model = OptimusWithWords(text.autoencoder)
+        task = OptimusTask(model, encoder_ids, decoder_ids, pad, self.recipe.optimus_kl_weight)
+        return self._train("optimus", model, task, self.recipe.optimus).optimus
 
     @cached_property
     def image(self) -> ImageModality:
@@ -125,18 +126,38 @@ class PostcardsTraining:
         return image.eval()
 
     @cached_property
+    def text_context(self) -> TextModality:
+        """Texts as contexts, trained."""
+        text = copy.deepcopy(self._text_of(self.untrained))
+        text.context_encoder = self.clip.text
+        return text.eval()
+
+    @cached_property
     def text(self) -> TextModality:
         """Texts, trained, with latents of unit variance."""
-        text = copy.deepcopy(self._text_of(self.untrained))
-        text.autoencoder, text.context_encoder = self.optimus, self.clip.text
+        text = copy.deepcopy(self.text_context)
+        text.autoencoder = self.optimus
         text.register_to_config(scaling_factor=unit_scale(text, self.texts[:2000]))
         return text.eval()
 
     @cached_property
     def latents(self) -> PostcardLatents:
         """Latents and tokens of all pictures and texts."""
-        modalities = {"image": self.image, "text": self.text}
-        return encode_postcards(modalities, self.pictures, self.texts, self.folder / "latents.safetensors")
+
+        def views(start: int, stop: int) -> list[str]:
+            return self.texts[start * VIEWS : stop * VIEWS]
+
+        def nothing(flow: Flow) -> Tensor:
+            context: Modality = self.image if flow.context == "image" else self.text_context
+            return context.unconditional(flow.output)
+
+        encoders = {
+            "image/latents": lambda start, stop: self.image.encode(self.pictures(start, stop)),
+            "image/tokens": lambda start, stop: self.image.embed(self.pictures(start, stop)),
+            "text/latents": lambda start, stop: self.text.encode(views(start, stop)).unflatten(0, (-1, VIEWS)),
+            "text/tokens": lambda start, stop: self.text_context.embed(views(start, stop)).unflatten(0, (-1, VIEWS)),
+        }
+        return PostcardLatents(len(self.postcards), encoders, nothing, self.folder)
 
     @cached_property
     def one_flow(self) -> Diffuser:

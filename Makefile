@@ -1,0 +1,40 @@
+# make demo    all four flows on the bundled model: demo/index.html  (PROMPT="…" and IMAGE=path are yours to choose)
+# make test    lint, types and every test
+# make setup   only what `make demo` needs, in .venv
+# make clean   removes .venv and what was made
+PYTHON ?= python3
+WORKERS ?= auto
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+export override PROMPT := $(value PROMPT)
+export override IMAGE := $(value IMAGE)
+
+.PHONY: demo test setup clean
+.DEFAULT_GOAL := demo
+
+demo: setup
+	@$(VENV)/bin/vd demo --overwrite $${PROMPT:+--prompt "$$PROMPT"} $${IMAGE:+--image "$$IMAGE"}
+
+test: $(VENV)/.dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/pyright
+	$(VENV)/bin/pytest -n $(WORKERS)
+
+setup: $(VENV)/.demo
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) demo outputs build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+"""Benchmarks: what `vd bench` measures, each in a module of its own whose `measure` takes settings and gives a result.
+
+Nothing here imports PyTorch before a benchmark runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from versatile_diffusion.bench.report import Report, Result
+    from versatile_diffusion.presets import Preset
+
+NAMES = ("startup", "generation", "optimus", "loading", "sizes")
+"""Benchmarks, which are modules here, in the order in which they run."""
+
+
+def run(
+    names: Sequence[str] = (),
+    rounds: int = 5,
+    json_path: Path | None = None,
+    *,
+    model: str = "postcards",
+    steps: int = 25,
+    cache: Path | None = None,
+    preset: Preset | None = None,
+    show: Callable[[Result], None] | None = None,
+) -> Report:
+    """Measures.
+
+    Args:
+        names: of benchmarks; all of them if there are none.
+        rounds: how often each work is timed; medians are reported.
+        json_path: a file to write the report to.
+        model: what `generation` runs.
+        steps: of its sampler.
+        cache: a folder that keeps the large random model of `loading` for the next time.
+        preset: sizes of the large model; the official ones by default.
+        show: called with each result as soon as it is there.
+
+    Raises:
+        ValueError: if there is no such benchmark, or there are no rounds.
+    """
+    from versatile_diffusion.bench.report import Machine, Report, Settings
+
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ValueError(f"There is no benchmark {', '.join(unknown)}: take {', '.join(NAMES)}.")
+    if rounds < 1:
+        raise ValueError(f"There must be one round at least, got {rounds}.")
+    settings = Settings(rounds, model, steps, cache, preset)
+    report = Report(Machine.here(), settings, {})
+    for name in [name for name in NAMES if name in (names or NAMES)]:
+        report.results[name] = import_module(f"{__name__}.{name}").measure(settings)
+        if show is not None:
+            show(report.results[name])
+        if json_path is not None:  # after each, so that nothing is lost if the next one fails
+            json_path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report

@@ -1,0 +1,60 @@
+"""A model at work: one picture, four texts, and pictures in batches. Every round has prompts and seeds of its own."""
+
+from __future__ import annotations
+
+import torch
+
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.timing import alternate, seconds, timed
+from versatile_diffusion.datasets.postcards import Postcard, Postcards
+from versatile_diffusion.devices import choose_device, choose_dtype
+from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+
+_BATCHES = (1, 4, 16)
+_TEXTS = 4
+_LIMIT = 2.0
+
+
+def measure(settings: Settings) -> Result:
+    """Times the model of the settings, on the device and in the numbers that `vd` would take."""
+    device = choose_device()
+    dtype = choose_dtype("auto", device)
+    pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=dtype).to(device)
+    pipe.set_progress_bar_config(disable=True)
+
+    def pictures(count: int, number: int) -> None:
+        prompts = [card.caption for card in _postcards(number, count)]
+        pipe.text_to_image(prompts, generator=_generators(number, count), num_inference_steps=settings.steps)
+
+    def texts(number: int) -> None:
+        picture, generators = _postcards(number, 1)[0].image, _generators(number, _TEXTS)
+        pipe.image_to_text(picture, num_outputs=_TEXTS, generator=generators, num_inference_steps=settings.steps)
+
+    works = {_pictures(count): lambda number, count=count: pictures(count, number) for count in _BATCHES}
+    works |= {f"{_TEXTS} texts of one picture": texts}
+    first = timed(works[_pictures(1)], settings.rounds)
+    for work in works.values():
+        work(settings.rounds)
+    found = {name: seconds(runs) for name, runs in alternate(works, settings.rounds).items()}
+    limited = (_pictures(1), f"{_TEXTS} texts of one picture")
+    figures = [Figure("1 picture, the first after opening", "s", [first.seconds])]
+    figures += [Figure(name, "s", runs, at_most=_LIMIT if name in limited else None) for name, runs in found.items()]
+    figures += [
+        Figure(f"rate in batches of {count}", "pictures/s", [count / run for run in found[_pictures(count)]])
+        for count in _BATCHES
+    ]
+    how = {"model": settings.model, "steps": settings.steps, "device": str(device), "dtype": str(dtype)}
+    return Result("Generation", figures, how)
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' if count > 1 else ''}"
+
+
+def _postcards(seed: int, count: int) -> list[Postcard]:
+    cards = Postcards(seed)
+    return [cards[i] for i in range(count)]
+
+
+def _generators(number: int, count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(1000 * number + i) for i in range(count)]

@@ -1,0 +1,113 @@
+"""Loading one flow of a large saved model: the highest memory of a fresh process, against what it is to hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from versatile_diffusion.bench import loader
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.sizes import empty, stored_bytes
+from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint
+from versatile_diffusion.checkpoints.folder import is_ours, write
+from versatile_diffusion.checkpoints.sources import read_source
+from versatile_diffusion.checkpoints.tensors import LazyTensor
+from versatile_diffusion.devices import DTYPES
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.presets import Preset
+
+_FLOW = "text-to-image"
+_STORED = torch.float16
+_AT_MOST = 1.15
+_SHARD = "500MB"
+_BLOCK = 2**16
+
+
+def measure(settings: Settings) -> Result:
+    """Loads a model of all flows, stored in float16, as it is and as float32, in a process a round."""
+    figures: list[Figure] = []
+    with _folder(settings.cache, settings.sizes) as folder:
+        for name in ("fp16", "fp32"):
+            found = [_load(folder, name) for _ in range(settings.rounds)]
+            figures += _figures(f"as {name}", _needed(folder, DTYPES[name]), found)
+    how = {"flow": _FLOW, "stored as": str(_STORED)}
+    return Result("Loading one flow of a saved folder", figures, how)
+
+
+def write_random(preset: Preset, folder: Path) -> None:
+    """Saves a model of random numbers, which are made as they are written.
+
+    Raises:
+        OSError: if there is no room for it.
+    """
+    components = empty(preset)
+    size, free = stored_bytes(components, _STORED), shutil.disk_usage(folder.parent).free
+    if size > 0.9 * free:
+        raise OSError(
+            f"{folder.parent} has {free / 1e9:.1f} GB left, {size / 1e9:.1f} are needed: pass another --cache."
+        )
+    modules = {DIFFUSER: components.diffuser, **components.modalities}
+    tensors = {
+        name: {key: _random(tensor) for key, tensor in module.state_dict().items()} for name, module in modules.items()
+    }
+    checkpoint = Checkpoint(components.diffuser, components.modalities, components.scheduler, tensors)
+    write(checkpoint, folder, max_shard_size=_SHARD)
+
+
+@contextmanager
+def _folder(cache: Path | None, preset: Preset) -> Iterator[Path]:
+    """The saved model: one that is kept in the cache, or else one that is removed at the end."""
+    if cache is None:
+        with tempfile.TemporaryDirectory() as temporary, _folder(Path(temporary), preset) as folder:
+            yield folder
+        return
+    folder = cache / "random-model"
+    cache.mkdir(parents=True, exist_ok=True)
+    if not is_ours(folder):
+        write_random(preset, folder)
+    yield folder
+
+
+def _random(tensor: torch.Tensor) -> LazyTensor:
+    shape, dtype = tuple(tensor.shape), _STORED if tensor.is_floating_point() else tensor.dtype
+    size = tensor.numel()
+
+    def make() -> torch.Tensor:
+        block = torch.rand(min(size, _BLOCK)).to(dtype)  # repeated, because drawing billions of numbers takes minutes
+        return block.repeat(-(-size // len(block)))[:size].reshape(shape)
+
+    return LazyTensor(shape, dtype, make)
+
+
+def _needed(folder: Path, dtype: torch.dtype) -> int:
+    """Bytes of the tensors that are loaded."""
+    stored = read_source(folder, [Flow.parse(_FLOW)]).tensors
+    return sum(tensor.nbytes(dtype) for tensors in stored.values() for tensor in tensors.values())
+
+
+def _load(folder: Path, dtype: str) -> dict[str, float]:
+    command = [sys.executable, "-m", loader.__name__, str(folder), _FLOW, dtype]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def _figures(how: str, needed: int, found: list[dict[str, float]]) -> list[Figure]:
+    peaks = [run["peak"] for run in found]
+    anonymous = [run["peak_anonymous"] for run in found]
+    return [
+        Figure(f"{how}: needed", "bytes", [needed]),
+        Figure(f"{how}: peak", "bytes", peaks),
+        Figure(f"{how}: peak without mapped files", "bytes", anonymous),
+        Figure(f"{how}: peak / needed", "×", [peak / needed for peak in peaks], at_most=_AT_MOST),
+        Figure(f"{how}: time", "s", [run["seconds"] for run in found]),
+    ]

@@ -1,0 +1,36 @@
+"""What each flow needs of the large model, counted without a weight in memory."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import init_empty_weights
+
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.checkpoints import Components
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.presets import Preset, build
+
+FLOWS = ("text-to-image", "image-variation", "image-to-text", "text-variation")
+_DTYPE = torch.float16
+
+
+def measure(settings: Settings) -> Result:
+    """Counts the bytes that are read for each flow, and for all."""
+    needed = {flow: [Flow.parse(flow)] for flow in FLOWS} | {"all flows": None}
+    figures = [Figure(name, "bytes", [stored_bytes(empty(settings.sizes, flows))]) for name, flows in needed.items()]
+    return Result("Bytes read from disk", figures, {"dtype": str(_DTYPE)})
+
+
+def empty(preset: Preset, flows: list[Flow] | None = None) -> Components:
+    """A model whose parameters take no memory."""
+    with init_empty_weights(include_buffers=False):
+        return build(preset, flows)
+
+
+def stored_bytes(components: Components, dtype: torch.dtype = _DTYPE) -> int:
+    """Size of a model's tensors on disk, if numbers are stored as `dtype`."""
+    return sum(
+        tensor.numel() * (dtype if tensor.is_floating_point() else tensor.dtype).itemsize
+        for module in (components.diffuser, *components.modalities.values())
+        for tensor in module.state_dict().values()
+    )

@@ -1,0 +1,77 @@
+"""The commands, and what happens when one fails."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from versatile_diffusion import __version__
+from versatile_diffusion.cli import convert, demo, evaluate, make, mix, train
+from versatile_diffusion.cli.console import error
+from versatile_diffusion.cli.options import spread
+
+
+class Commands(TyperGroup):
+    """Commands whose errors are shown as one message, with exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except (ValueError, OSError, RuntimeError) as problem:
+            if ctx.params.get("traceback"):
+                raise
+            error(str(problem) or type(problem).__name__)
+            raise typer.Exit(1) from problem
+
+
+def _group(**options: Any) -> typer.Typer:
+    return typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+
+
+app = _group(cls=Commands)
+for command in (
+    demo.demo,
+    make.text_to_image,
+    make.image_to_text,
+    make.image_variation,
+    make.text_variation,
+    mix.generate,
+    mix.blend,
+):
+    app.command(rich_help_panel="Make")(spread(command))
+for name, module in (("train", train), ("evaluate", evaluate)):
+    worlds = _group(help=module.__doc__)
+    worlds.command()(spread(module.postcards))
+    app.add_typer(worlds, name=name, rich_help_panel="Models")
+app.command(rich_help_panel="Models")(spread(convert.convert))
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"versatile-diffusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Texts, pictures and variations of both from one diffusion model."""
+
+
+def main() -> None:
+    """Runs `vd`."""
+    app()

@@ -1,0 +1,50 @@
+"""`vd bench`: speed and memory on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from versatile_diffusion.bench import NAMES, run
+from versatile_diffusion.cli.console import messages, results, say
+from versatile_diffusion.cli.files import require_writable
+from versatile_diffusion.cli.options import Model, Overwrite, Steps
+
+
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help=f"{', '.join(NAMES)}; all if left out.", show_default=False),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each work is timed.")] = 5,
+    model: Model = "postcards",
+    steps: Steps = 25,
+    cache: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="A folder that keeps the 7 GB of random weights that loading needs."),
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure speed and memory. Where there is a peer, the two take turns, and their outputs are compared first.
+
+    \b
+    vd bench --rounds 5 --json out.json
+    vd bench generation optimus
+    """
+    require_writable([as_json] if as_json else [], overwrite)
+    with messages.status("Measuring …"):
+        report = run(
+            names or (),
+            rounds,
+            as_json,
+            model=model,
+            steps=steps,
+            cache=cache,
+            show=lambda result: results.print(result.table()),
+        )
+    say(str(report.machine))

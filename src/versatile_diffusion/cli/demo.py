@@ -1,0 +1,88 @@
+"""`vd demo`: the four flows of a model, on a page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from versatile_diffusion.cli.console import results, say, warnings_as_notes
+from versatile_diffusion.cli.files import png, require_writable, write_whole
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
+from versatile_diffusion.cli.studio import generators, open_pipeline, read_picture
+from versatile_diffusion.flows import Flow
+
+if TYPE_CHECKING:
+    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+
+PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
+PICTURE = Path(__file__).parents[1] / "assets" / "example.png"
+FLOWS = [Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation")]
+COUNT = 4
+
+
+def demo(
+    options: ModelOptions,
+    prompt: Annotated[str, typer.Option(help="A text to start from.")] = PROMPT,
+    image: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to start from; a postcard if left out.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for page and pictures.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the first output of each flow; the next has the next.")] = 1,
+    steps: Steps = 25,
+    guidance_scale: GuidanceScale = 7.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run all four flows, and write a page that shows them.
+
+    \b
+    vd demo
+    vd demo --prompt "pixel art of a green tent in the desert" --image photo.jpg --overwrite
+    """
+    from versatile_diffusion.cli.page import FlowResult, page
+    from versatile_diffusion.modalities.pictures import to_pil
+
+    seeds = range(seed, seed + COUNT)
+    files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == "image"}
+    index = output / "index.html"
+    require_writable([index, *chain.from_iterable(files.values())], overwrite)
+    contexts = {"text": prompt, "image": to_pil(read_picture(image or PICTURE))}
+    recipe = {"steps": steps, "guidance_scale": guidance_scale, "model": options.model}
+
+    pipe = open_pipeline(options, [str(flow) for flow in FLOWS])
+    started, made = time.perf_counter(), []
+    for flow in FLOWS:
+        outputs = _run(pipe, flow, contexts[flow.context], seeds, steps, guidance_scale)
+        made.append(FlowResult(str(flow), contexts[flow.context], outputs))
+        results.print(Text(str(flow), "bold"))
+        for i, (item, file) in enumerate(zip(outputs, files.get(flow, []), strict=False)):
+            write_whole(file, png(item, {"command": f"demo, {flow}", "seed": seeds[i], **recipe}))
+        for shown in files.get(flow, outputs):
+            results.print(Text(f"  {shown}"))
+    say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
+    how = f"Model {options.model}, {steps} steps, guidance scale {guidance_scale}, seeds {seeds[0]} to {seeds[-1]}."
+    write_whole(index, page(made, how).encode())
+    results.print(Text(f"Open {index} in a browser.", "bold"))
+
+
+def _run(
+    pipe: VersatileDiffusionPipeline, flow: Flow, data: Any, seeds: Sequence[int], steps: int, guidance_scale: float
+) -> list[Any]:
+    from versatile_diffusion.context import Context
+
+    pipe.set_progress_bar_config(desc=f"{flow!s:15}", leave=False, disable=None)
+    with warnings_as_notes():
+        outputs = pipe.generate(
+            flow.output,
+            Context(flow.context, data),
+            num_outputs=len(seeds),
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=generators(seeds),
+        )
+    return outputs.items

@@ -1,0 +1,104 @@
+"""Files that commands write: names, checks before any work is done, and writing whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+OUTPUTS = Path("outputs")
+_LONGEST_NAME = 48
+
+
+def plan_pictures(output: Path | None, subjects: Sequence[str], seeds: Sequence[int]) -> list[Path]:
+    """A file for each subject and seed, those of the first subject first.
+
+    Args:
+        output: a folder, or the name of a .png file, to which the seeds are added if there are several pictures.
+        subjects: what the pictures are made from; they name the files in a folder.
+        seeds: of the pictures of each subject.
+
+    Raises:
+        ValueError: if the output names a file that is not a .png.
+    """
+    output = output or OUTPUTS
+    if output.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
+        raise ValueError(f"Pictures are written as PNG: change {output.suffix} of --output {output} to .png.")
+    if output.suffix.lower() != ".png" or output.is_dir():
+        return [output / f"{name}-{seed}.png" for name in _unlike(map(slug, subjects)) for seed in seeds]
+    if len(subjects) * len(seeds) == 1:
+        return [output]
+    names = [output.stem] if len(subjects) == 1 else [f"{output.stem}-{i + 1}" for i in range(len(subjects))]
+    return [output.with_name(f"{name}-{seed}{output.suffix}") for name in names for seed in seeds]
+
+
+def require_writable(files: Sequence[Path], overwrite: bool) -> None:
+    """Raises OSError, before anything is computed, unless all files can be written without losing one."""
+    existing = [file for file in files if file.exists()]
+    if folders := [file for file in existing if file.is_dir()]:
+        raise IsADirectoryError(f"{folders[0]} is a folder: name a file in it.")
+    if existing and not overwrite:
+        others = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise FileExistsError(f"{existing[0]} exists{others}: pass --overwrite to replace it, or another --output.")
+    for folder in dict.fromkeys(file.parent for file in files):
+        require_writable_folder(folder)
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Raises OSError unless files can be written in the folder, or in a new folder of that name."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise OSError(f"Cannot write in {folder}: {error.strerror or error}. Choose another place.") from error
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all, and the folders it lies in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{uuid4().hex}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def png(picture: Image.Image, recipe: Mapping[str, Any] | None = None) -> bytes:
+    """A picture as a PNG that says how it was made, each entry of the recipe as a text chunk of its own."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in (recipe or {}).items():
+        info.add_text(key, str(value))
+    file = io.BytesIO()
+    picture.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name: its words, in lower case, as far as there is room."""
+    name = re.sub(r"[\W_]+", "-", text.lower()).strip("-")
+    if len(name) > _LONGEST_NAME:
+        name = name[: _LONGEST_NAME + 1].rpartition("-")[0] or name[:_LONGEST_NAME]
+    return name or "untitled"
+
+
+def _unlike(names: Any) -> list[str]:
+    """The names, with a number where one occurred before."""
+    unlike: list[str] = []
+    for name in names:
+        candidates = (name if i == 1 else f"{name}-{i}" for i in range(1, len(unlike) + 2))
+        unlike.append(next(candidate for candidate in candidates if candidate not in unlike))
+    return unlike

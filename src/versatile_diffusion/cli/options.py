@@ -1,0 +1,105 @@
+"""Options that commands share, as dataclasses: a command takes one, and the user sees its fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+class Dtype(StrEnum):
+    """Number formats."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler.")]
+GuidanceScale = Annotated[float, typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Focus = Annotated[float, typer.Option(min=0, max=1, help="0 keeps what is seen, 1 its style, 0.5 both.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
+]
+Negative = Annotated[str | None, typer.Option(help="A text to move away from.")]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it computes."""
+
+    model: Model = "postcards"
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.", rich_help_panel="Model")] = "auto"
+    dtype: Annotated[
+        Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.", rich_help_panel="Model")
+    ] = Dtype.AUTO
+
+
+@dataclass(frozen=True)
+class Making(ModelOptions):
+    """How many outputs, how they are made, and where they go."""
+
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Outputs of each prompt or picture.")] = 1
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of the first output; the next has the next. Random if left out."),
+    ] = None
+    steps: Steps = 50
+    guidance_scale: GuidanceScale = 7.5
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A folder or .png file for pictures (by default, outputs), a file for texts."
+        ),
+    ] = None
+    overwrite: Overwrite = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
+
+
+@dataclass(frozen=True)
+class Size:
+    """Height and width of pictures; by default those that the model was trained on."""
+
+    height: Annotated[int | None, typer.Option(min=1, help="In pixels; the model's own if left out.")] = None
+    width: Annotated[int | None, typer.Option(min=1, help="In pixels; the model's own if left out.")] = None
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written; by default as the model says."""
+
+    temperature: Annotated[float | None, typer.Option(min=0, help="Of the words; 0 takes the likeliest.")] = None
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose dataclass parameters are replaced by their fields."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    grouped = {parameter.name: parameter.annotation for parameter in own if is_dataclass(parameter.annotation)}
+    parameters = [parameter for parameter in own if parameter.name not in grouped]
+    for cls in grouped.values():
+        hints = get_type_hints(cls, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+            )
+            for field in fields(cls)
+        ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        groups = {
+            name: cls(**{field.name: values.pop(field.name) for field in fields(cls)}) for name, cls in grouped.items()
+        }
+        command(**values, **groups)
+
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

@@ -1,0 +1,148 @@
+"""What commands that make pictures or texts do, each in its own way: plan, open the model, make, write."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from versatile_diffusion import __version__
+from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
+from versatile_diffusion.cli.files import plan_pictures, png, require_writable, write_whole
+from versatile_diffusion.cli.options import Making, ModelOptions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from versatile_diffusion.pipeline import Outputs, VersatileDiffusionPipeline
+
+Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
+"""(pipeline, options of `generate`) -> what it made."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Outputs to make and to write.
+
+    Attributes:
+        command: its name.
+        to: "image" or "text".
+        contexts: modalities to condition on.
+        subjects: what each group of outputs is made from, in words.
+        settings: how many, and how.
+        recipe: what else to remember with a picture.
+    """
+
+    command: str
+    to: str
+    contexts: Sequence[str]
+    subjects: Sequence[str]
+    settings: Making
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, make: Make) -> None:
+        """Makes and writes. Nothing is computed unless all can be written."""
+        settings = self.settings
+        first = random.randrange(2**31) if settings.seed is None else settings.seed
+        seeds = range(first, first + settings.num)
+        if self.to == "image":
+            files = plan_pictures(settings.output, self.subjects, seeds)
+        else:
+            files = [settings.output] if settings.output else []
+        require_writable(files, settings.overwrite)
+
+        pipe = open_pipeline(settings, [f"{context}-to-{self.to}" for context in self.contexts], self.command)
+        started = time.perf_counter()
+        with warnings_as_notes():
+            outputs = make(pipe, self._options(seeds))
+        say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
+        recipes = [self._recipe(subject, seed) for subject in self.subjects for seed in seeds]
+        if self.to == "image":
+            self._write_pictures(outputs.items, recipes, files)
+        else:
+            self._write_texts(outputs.items, recipes, files)
+
+    def _options(self, seeds: Sequence[int]) -> dict[str, Any]:
+        return {
+            "num_outputs": self.settings.num,
+            "num_inference_steps": self.settings.steps,
+            "guidance_scale": self.settings.guidance_scale,
+            "generator": generators([seed for _ in self.subjects for seed in seeds]),
+        }
+
+    def _recipe(self, subject: str, seed: int) -> dict[str, Any]:
+        entries = {
+            "command": self.command,
+            "prompt": subject,
+            "seed": seed,
+            "steps": self.settings.steps,
+            "guidance_scale": self.settings.guidance_scale,
+            **self.recipe,
+            "model": self.settings.model,
+            "version": __version__,
+        }
+        return {key: value for key, value in entries.items() if value is not None}
+
+    def _write_pictures(self, pictures: list[Any], recipes: list[dict[str, Any]], files: list[Path]) -> None:
+        for picture, recipe, file in zip(pictures, recipes, files, strict=True):
+            write_whole(file, png(picture, recipe))
+            if not self.settings.as_json:
+                results.print(Text(str(file)))
+        if self.settings.as_json:
+            _print_json([recipe | {"file": str(file)} for recipe, file in zip(recipes, files, strict=True)])
+
+    def _write_texts(self, texts: list[str], recipes: list[dict[str, Any]], files: list[Path]) -> None:
+        for file in files:
+            write_whole(file, "".join(f"{text}\n" for text in texts).encode())
+        if self.settings.as_json:
+            _print_json([recipe | {"text": text} for recipe, text in zip(recipes, texts, strict=True)])
+            return
+        for i, text in enumerate(texts):
+            if len(self.subjects) > 1 and i % self.settings.num == 0:
+                results.print(Text(self.subjects[i // self.settings.num] or '""', "bold"))
+            results.print(Text(text))
+
+
+def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str = "") -> VersatileDiffusionPipeline:
+    """The model on its device, with what the flows need, and with a progress bar of that title."""
+    with messages.status(Text(f"Opening {options.model} …")):
+        import torch
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        from versatile_diffusion.devices import choose_device, choose_dtype
+        from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+
+        for logging in (diffusers_logging, transformers_logging):
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+        device = choose_device(options.device)
+        dtype: torch.dtype = choose_dtype(options.dtype, device)
+        pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows).to(device)
+    pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
+    return pipe
+
+
+def generators(seeds: Sequence[int]) -> list[Any]:
+    """A generator for each seed. They draw on the CPU, so that every device gives the same outputs."""
+    import torch
+
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def read_picture(file: Path | str) -> Float[Tensor, "3 h w"]:
+    """A picture from a file, before the model is opened. Raises ValueError if it cannot be read."""
+    from versatile_diffusion.modalities.pictures import read_pictures
+
+    return read_pictures(file)[0]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

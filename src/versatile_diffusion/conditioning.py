@@ -1,0 +1,152 @@
+"""Conditioning: what a user conditions on, as tokens that the diffuser attends to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from versatile_diffusion.context import Context
+from versatile_diffusion.diffuser.model import ContextTokens
+from versatile_diffusion.modalities.base import Modality
+
+
+def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
+    """Contexts of any weight: those at 0 take no part, and cost nothing.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    used = [context for context in _sequence(contexts) if context.weight > 0]
+    if not used:
+        raise ValueError("Nothing to condition on: give at least one context with a weight above 0.")
+    return [replace(used[0], weight=1.0)] if len(used) == 1 else used
+
+
+@dataclass(frozen=True)
+class Conditioner:
+    """Encodes contexts.
+
+    Attributes:
+        modality: finds a modality by its name.
+        widths: of the tokens that the diffuser takes from each context modality.
+    """
+
+    modality: Callable[[str], Modality]
+    widths: Mapping[str, int]
+
+    def conditional(self, contexts: Sequence[Context]) -> list[ContextTokens]:
+        """Tokens of each context, with as many rows as it holds items.
+
+        Raises:
+            ValueError: if an embedding does not fit, or the diffuser takes no contexts of a modality.
+        """
+        return [ContextTokens(context.modality, self._tokens(context), context.weight) for context in contexts]
+
+    def unconditional(
+        self,
+        output: str,
+        contexts: Sequence[Context],
+        conditional: Sequence[ContextTokens],
+        negative: Context | Sequence[Context] | None,
+    ) -> list[ContextTokens]:
+        """For each of the `conditional` tokens those that stand for no condition, or for a negative one.
+
+        Raises:
+            ValueError: if a negative context has no counterpart, or an embedding does not fit.
+        """
+        instead: dict[str, Float[Tensor, "b n d"]] = {}
+        for context in _sequence(negative or []):
+            if context.modality in instead or context.modality not in {c.modality for c in contexts}:
+                raise ValueError(
+                    f"A negative context takes the place of no {context.modality}: give one at most for each modality, "
+                    "and a context of that modality beside it."
+                )
+            instead[context.modality] = self._tokens(context)
+        return [
+            replace(
+                tokens, tokens=instead[c.modality] if c.modality in instead else self._nothing(output, c, tokens.tokens)
+            )
+            for c, tokens in zip(contexts, conditional, strict=True)
+        ]
+
+    def _tokens(self, context: Context) -> Float[Tensor, "b n d"]:
+        if context.modality not in self.widths:
+            raise ValueError(
+                f"This model takes contexts of {' or '.join(self.widths)}, not of {context.modality!r}. If that was "
+                f"left out in loading, load it with a flow such as '{context.modality}-to-…', or with all flows."
+            )
+        modality = self.modality(context.modality)
+        if context.embedding is None:
+            tokens = modality.embed(modality.read(context.data), masks=context.mask)
+        else:
+            tokens = self._checked(context.embedding, context.modality)
+        return tokens if context.focus == 0.5 else modality.focus(tokens, context.focus)
+
+    def _nothing(self, output: str, context: Context, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+        if isinstance(context.unconditional, Tensor):
+            return self._checked(context.unconditional, context.modality)
+        if context.unconditional == "zeros":
+            return torch.zeros_like(tokens[:1])
+        return self.modality(context.modality).unconditional(output)
+
+    def _checked(self, embedding: Tensor, modality: str) -> Float[Tensor, "b n d"]:
+        width = self.widths[modality]
+        if embedding.ndim != 3 or embedding.shape[-1] != width or 0 in embedding.shape:
+            raise ValueError(
+                f"The {modality} embedding must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
+            )
+        if not embedding.is_floating_point() or not embedding.isfinite().all():
+            raise ValueError(f"The {modality} embedding must hold finite floating-point numbers.")
+        return embedding
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which rows belong to which output.
+
+    Attributes:
+        items: how many items the batch of the user holds.
+        num_outputs: outputs for each item.
+    """
+
+    items: int
+    num_outputs: int
+
+    @classmethod
+    def of(cls, contexts: Iterable[ContextTokens], start: Tensor | None, num_outputs: int) -> Batch:
+        """The batch of contexts and a start (b *latent), each of which holds one item for all or one for each.
+
+        Raises:
+            ValueError: if their sizes do not go together.
+        """
+        if num_outputs < 1:
+            raise ValueError(f"num_outputs must be 1 or more, got {num_outputs}.")
+        sizes = [(f"{context.modality} context", len(context.tokens)) for context in contexts]
+        if start is not None:
+            sizes.append(("start", len(start)))
+        several = {size for _, size in sizes if size != 1}
+        if len(several) > 1:
+            listed = ", ".join(f"{what}: {size}" for what, size in sizes)
+            raise ValueError(f"All must hold 1 item, or the same number of them, got {listed}.")
+        return cls(several.pop() if several else 1, num_outputs)
+
+    def __len__(self) -> int:
+        return self.items * self.num_outputs
+
+    def rows(self, tensor: Float[Tensor, "i *rest"]) -> Float[Tensor, "b *rest"]:
+        """One row for each output, those of the first item first."""
+        return tensor.expand(self.items, *tensor.shape[1:]).repeat_interleave(self.num_outputs, dim=0)
+
+    def tokens(
+        self, contexts: Sequence[ContextTokens], device: torch.device, dtype: torch.dtype
+    ) -> list[ContextTokens]:
+        """The same contexts, with one row for each output."""
+        return [replace(c, tokens=self.rows(c.tokens.to(device, dtype))) for c in contexts]
+
+
+def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
+    return [contexts] if isinstance(contexts, Context) else contexts

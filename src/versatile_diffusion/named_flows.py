@@ -1,0 +1,75 @@
+"""The flows of the paper by their names: short ways to call `generate`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from versatile_diffusion.context import Context
+from versatile_diffusion.outputs import Outputs
+
+
+class NamedFlows(ABC):
+    """The four flows, and their mixture."""
+
+    @abstractmethod
+    def generate(self, to: str, contexts: Context | Sequence[Context], **options: Any) -> Outputs:
+        """Makes outputs of one modality from contexts of any."""
+
+    def text_to_image(self, prompt: str | list[str], **options: Any) -> Outputs:
+        """Pictures of a text. For the options see `generate`."""
+        return self.generate("image", [Context("text", prompt)], **options)
+
+    def image_to_text(self, image: Any, **options: Any) -> Outputs:
+        """Texts about a picture. For the options see `generate`."""
+        return self.generate("text", [Context("image", image)], **options)
+
+    def image_variation(
+        self, image: Any, fidelity: float = 0.0, focus: float = 0.5, color_adjust: bool = False, **options: Any
+    ) -> Outputs:
+        """Pictures like a picture.
+
+        Args:
+            image: the picture, or a list of them.
+            fidelity: how much of the picture's layout is kept: 0 starts from noise, 1 is the picture itself.
+            focus: 0 keeps semantics, 1 keeps style, 0.5 keeps both.
+            color_adjust: whether to give the results the picture's colour statistics.
+            options: see `generate`.
+
+        Raises:
+            ValueError: if fidelity or focus do not lie in [0, 1].
+        """
+        if not 0 <= fidelity <= 1:
+            raise ValueError(f"fidelity must lie between 0 (free) and 1 (the picture itself), got {fidelity}.")
+        if fidelity > 0:
+            options = {"start": image, "strength": 1 - fidelity} | options
+        if color_adjust:
+            options = {"colors_of": image} | options
+        return self.generate("image", [Context("image", image, focus=focus)], **options)
+
+    def text_variation(self, prompt: str | list[str], **options: Any) -> Outputs:
+        """Texts like a text. For the options see `generate`."""
+        return self.generate("text", [Context("text", prompt)], **options)
+
+    def dual_guided(
+        self, prompt: str | list[str], image: Any, text_to_image_strength: float = 0.5, **options: Any
+    ) -> Outputs:
+        """Pictures of a text and a picture.
+
+        Args:
+            prompt: the text.
+            image: the picture.
+            text_to_image_strength: share of the text; 0 is the picture alone, 1 the text alone.
+            options: see `generate`.
+
+        Raises:
+            ValueError: if the share does not lie in [0, 1].
+        """
+        if not 0 <= text_to_image_strength <= 1:
+            raise ValueError(
+                "text_to_image_strength must lie between 0 (the picture alone) and 1 (the text alone), "
+                f"got {text_to_image_strength}."
+            )
+        text = Context("text", prompt, weight=text_to_image_strength)
+        return self.generate("image", [text, Context("image", image, weight=1 - text_to_image_strength)], **options)

@@ -1,0 +1,69 @@
+"""What a pipeline returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from versatile_diffusion.modalities.base import Modality
+
+OUTPUT_TYPES = ("pil", "pt", "np", "latent")
+
+
+@dataclass
+class Outputs:
+    """What was made.
+
+    Attributes:
+        modality: of the items.
+        items: pictures, texts or whatever the modality makes, those of the first item of the batch first; for
+            output_type "latent" the latents.
+        latents: (b *latent), in the diffuser's scale.
+        per_context: how many outputs each item of the batch has.
+    """
+
+    modality: str
+    items: Any
+    latents: Tensor
+    per_context: int = 1
+
+    @property
+    def images(self) -> Any:
+        """The pictures."""
+        return self._of("image")
+
+    @property
+    def texts(self) -> Any:
+        """The texts."""
+        return self._of("text")
+
+    @property
+    def groups(self) -> list[Any]:
+        """The outputs of each item of the batch."""
+        return [self.items[i : i + self.per_context] for i in range(0, len(self.items), self.per_context)]
+
+    def _of(self, modality: str) -> Any:
+        if self.modality != modality:
+            raise AttributeError(f"These outputs are of modality {self.modality!r}: read .items.")
+        return self.items
+
+
+def check_output_type(output_type: str) -> None:
+    """Raises ValueError if there is no such output type."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
+
+
+def check_options(modality: Modality, names: Iterable[str]) -> None:
+    """Raises TypeError if the modality's `decode` has no options of these names."""
+    parameters = inspect.signature(modality.decode).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := [name for name in names if name not in known]:
+        raise TypeError(
+            f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
+            f"{modality.name!r} take {', '.join(known) or 'none'}."
+        )

@@ -1,0 +1,70 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch counts the cores
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that asks the network is wrong
+
+from jaxtyping import install_import_hook
+
+import tests.typechecking  # noqa: F401 - named below
+
+install_import_hook("versatile_diffusion", "tests.typechecking.typechecker")  # before the package is imported
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.modalities import TextModality
+from versatile_diffusion.modalities.vocabulary import word_tokenizers
+from versatile_diffusion.presets import build, clip_text, optimus, tiny
+
+CAPTIONS = (
+    "a red tent in the meadow, at night",
+    "a blue lighthouse by the sea",
+    "an oil painting of a yellow windmill in the snow",
+    "a green house and a tree",
+)
+
+
+@pytest.fixture(scope="session")
+def session_pipe() -> VersatileDiffusionPipeline:
+    """All four flows at the smallest size, with random weights everywhere."""
+    tokenizers = word_tokenizers(CAPTIONS)
+    sizes = [len(getattr(tokenizers, name)) for name in ("clip", "bert", "gpt2")]
+    preset = tiny()
+    text = replace(
+        preset.text,
+        autoencoder=optimus(32, 2, pieces=sizes[1], tokens=sizes[2], latent=48, positions=(96, 48), heads=4),
+        context_encoder=clip_text(32, 1, tokens=sizes[0], positions=16, projection=24, heads=4),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        components = build(replace(preset, text=text))
+        for parameter in components.diffuser.parameters():
+            if not parameter.any():  # zero at the start of training, where contexts would not matter
+                torch.nn.init.normal_(parameter, std=0.05)
+    modality = components.modalities["text"]
+    assert isinstance(modality, TextModality)
+    modality.tokenizers = tokenizers
+    pipe = VersatileDiffusionPipeline(components.diffuser, components.scheduler, components.modalities)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def pipe(session_pipe: VersatileDiffusionPipeline) -> Iterator[VersatileDiffusionPipeline]:
+    """The pipeline, with whatever a test does to its scheduler undone."""
+    scheduler = session_pipe.scheduler
+    yield session_pipe
+    session_pipe.scheduler = scheduler
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A gradient with a bright square, 40 wide and 30 high."""
+    image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+    image.paste((250, 120, 30), (5, 8, 20, 24))
+    return image

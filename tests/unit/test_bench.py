@@ -1,0 +1,92 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.unit.checkpoint_folders import random_model
+from versatile_diffusion.bench import NAMES, run
+from versatile_diffusion.bench.optimus import official_loop
+from versatile_diffusion.bench.report import Figure, Report
+from versatile_diffusion.bench.timing import alternate
+from versatile_diffusion.checkpoints import save
+from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.presets import tiny
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    folder = tmp_path_factory.mktemp("bench")
+    save(random_model(), folder / "model")
+    json_path = folder / "out.json"
+    names = NAMES if sys.platform == "linux" else [name for name in NAMES if name != "loading"]
+    found = run(names, 1, json_path, model=str(folder / "model"), steps=2, cache=folder / "cache", preset=tiny())
+    return found, json_path
+
+
+def test_every_benchmark_reports_what_it_measured(report: tuple[Report, Path]) -> None:
+    found, json_path = report
+    written = json.loads(json_path.read_text())
+    assert list(written["benchmarks"]) == list(found.results)
+    assert written["settings"]["rounds"] == 1
+    assert written["machine"]["versions"]["torch"] == torch.__version__
+    for benchmark in written["benchmarks"].values():
+        for figure in benchmark["figures"].values():
+            assert figure["rounds"] and min(figure["rounds"]) <= figure["median"] <= max(figure["rounds"])
+            assert figure["median"] > 0 or "peak" in str(figure)
+
+
+def test_targets_are_judged(report: tuple[Report, Path]) -> None:
+    figures = {figure.name: figure for result in report[0].results.values() for figure in result.figures}
+    limited = [name for name, figure in figures.items() if figure.reached is not None]
+    assert {"vd --help", "1 picture", "4 texts of one picture", "official loop / ours"} <= set(limited)
+    assert Figure("", "s", [1, 2, 9], at_most=2).reached is True
+    assert Figure("", "s", [1, 2, 9], at_least=2.5).reached is False
+
+
+def test_only_the_tensors_of_the_flow_are_counted_as_needed(report: tuple[Report, Path]) -> None:
+    if "loading" not in report[0].results:
+        pytest.skip("measured on Linux only")
+    sizes, loading = ({f.name: f.median for f in report[0].results[name].figures} for name in ("sizes", "loading"))
+    assert loading["as fp16: needed"] == sizes["text-to-image"] < sizes["all flows"]
+    assert loading["as fp32: needed"] == pytest.approx(2 * loading["as fp16: needed"], rel=0.01)
+
+
+def test_bytes_of_the_official_flows() -> None:
+    [result] = run(["sizes"], 1).results.values()
+    assert {figure.name: figure.median for figure in result.figures} == {
+        "text-to-image": 2133650262,
+        "image-variation": 2494282070,
+        "image-to-text": 4508828800,
+        "text-variation": 4148196992,
+        "all flows": 6638377942,
+    }
+
+
+def test_the_official_loop_writes_sentences_that_differ() -> None:
+    torch.manual_seed(0)
+    config = tiny().text.autoencoder
+    assert config is not None
+    model = Optimus(**config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    latents = torch.randn(3, model.latent_dim)
+    sentences = official_loop(model, latents, bos=97, tokens=5)
+    assert sentences == model.generate(latents, bos=97, eos=None, max_tokens=5, temperature=0)
+    assert len({tuple(sentence) for sentence in sentences}) == 3
+
+
+def test_works_take_turns() -> None:
+    calls: list[str] = []
+    works = {name: lambda number, name=name: calls.append(f"{name}{number}") for name in "ab"}
+    found = alternate(works, rounds=3)
+    assert calls == ["a0", "b0", "b1", "a1", "a2", "b2"]
+    assert [len(runs) for runs in found.values()] == [3, 3]
+
+
+def test_unknown_names_and_no_rounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="generation"):
+        run(["pictures"])
+    with pytest.raises(ValueError, match="one round"):
+        run(["sizes"], 0)
