@@ -14,12 +14,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build, clip_text, optimus, tiny
+
+settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.load_profile("untimed")
 
 CAPTIONS = (
     "a red tent in the meadow, at night",

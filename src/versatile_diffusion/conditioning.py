@@ -86,7 +86,7 @@ class Conditioner:
             tokens = self._checked(context.embedding, context.modality)
         return tokens if context.focus == 0.5 else modality.focus(tokens, context.focus)
 
-    def _nothing(self, output: str, context: Context, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+    def _nothing(self, output: str, context: Context, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "r m d"]:
         if isinstance(context.unconditional, Tensor):
             return self._checked(context.unconditional, context.modality)
         if context.unconditional == "zeros":

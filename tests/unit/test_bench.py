@@ -5,20 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.checkpoint_folders import random_model
+from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.bench import NAMES, run
 from versatile_diffusion.bench.optimus import official_loop
 from versatile_diffusion.bench.report import Figure, Report
 from versatile_diffusion.bench.timing import alternate
-from versatile_diffusion.checkpoints import save
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.presets import tiny
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     folder = tmp_path_factory.mktemp("bench")
-    save(random_model(), folder / "model")
+    session_pipe.save_pretrained(folder / "model")
     json_path = folder / "out.json"
     names = NAMES if sys.platform == "linux" else [name for name in NAMES if name != "loading"]
     found = run(names, 1, json_path, model=str(folder / "model"), steps=2, cache=folder / "cache", preset=tiny())

@@ -146,6 +146,12 @@ def made_square(components: Components) -> Components:
     return components
 
 
+def test_one_of_several_official_files(model: Components, tmp_path: Path):
+    made.save_official(made.random_model(seed=1), tmp_path)
+    made.save_official(model, tmp_path, legacy=True)
+    made.assert_equal(open_source(tmp_path / "vd-four-flow-v1-0-deprecated.pth"), model)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_official_files_need_only_what_a_flow_needs(model: Components, tmp_path: Path, name: str):
     made.save_official(model, tmp_path, inside=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 
@@ -29,6 +29,7 @@ class Theirs:
 KeyTable = Mapping[str, Theirs]
 
 
+@runtime_checkable
 class Shaped(Protocol):
     """A tensor, or one that is still on disk."""
 

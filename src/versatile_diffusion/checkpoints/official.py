@@ -70,15 +70,15 @@ def recognises(folder: Path) -> bool:
     return any((folder / name).is_file() for name in FILES)
 
 
-def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
-    """Reads such a folder, but leaves the tensors on disk. Of several models it takes the first of `FILES`.
+def read(folder: Path, flows: Sequence[Flow] | None, file: Path | None = None) -> Checkpoint:
+    """Reads such a folder, but leaves the tensors on disk.
 
-    Without `flows`, texts are outputs if Optimus is there.
+    Without `file`, it takes the first of `FILES`. Without `flows`, texts are outputs if Optimus is there.
 
     Raises:
         CheckpointError: if a file is damaged, of another model, or missing.
     """
-    main = next(folder / name for name in FILES if (folder / name).is_file())
+    main = file or next(folder / name for name in FILES if (folder / name).is_file())
     stored = open_tensors(main)
     naming = _LEGACY if any(key.startswith(_LEGACY.diffuser) for key in stored) else _CURRENT
     check([], [key for key in stored if not key.startswith(naming.parts()) and not _LEFT_OUT.fullmatch(key)], main)

@@ -27,7 +27,7 @@ _BLOCK = re.compile(rf".*image\.({'|'.join(_STAGES)})\.([\d.]+)\.(in_layers\.2|o
 def diffuser(tensors: Tensors, layout: Callable[[Plan], KeyTable], where: object) -> DiffuserConfig:
     """Sizes of a diffuser in an official layout.
 
-    The current layout does not tell at which levels its context blocks lie, so all ways are tried, the official first.
+    The current layout does not tell which levels have context blocks, so every order is tried, the official first.
 
     Raises:
         CheckpointError: if there is no diffuser.
@@ -41,16 +41,17 @@ def diffuser(tensors: Tensors, layout: Callable[[Plan], KeyTable], where: object
     official = (*(True for _ in levels[1:]), False)
     choices = [official, *product((True, False), repeat=len(levels))]
     configs = [DiffuserConfig(model_channels, mults, layers, with_context) for with_context in choices]
-    return max(configs, key=lambda config: _fit(Plan.of(config), layout, tensors))
+    fitting = (config for config in configs if _fits(Plan.of(config), layout, tensors))
+    return next(fitting, configs[0])  # where nothing fits, what is missing in the official order will be named
 
 
-def _fit(plan: Plan, layout: Callable[[Plan], KeyTable], tensors: Tensors) -> int:
-    """How many tensors lie where the plan wants them, less those that do not."""
+def _fits(plan: Plan, layout: Callable[[Plan], KeyTable], tensors: Tensors) -> bool:
+    """Whether all tensors of the plan are there, and the context blocks are as wide as it says."""
     table = layout(plan)
-    found = sum(entry.key in tensors for entry in table.values())
     norms = [(table[f"context_layers.image.{i}.norm.weight"].key, step.channels) for i, step in enumerate(plan.context)]
-    narrow = sum(key in tensors and tensors[key].shape != (channels,) for key, channels in norms)
-    return 2 * found - len(table) - narrow
+    return {entry.key for entry in table.values()} <= tensors.keys() and all(
+        tensors[key].shape == (channels,) for key, channels in norms
+    )
 
 
 def _levels(tensors: Tensors) -> list[tuple[int, int]]:

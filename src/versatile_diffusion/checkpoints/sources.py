@@ -48,6 +48,8 @@ def read_source(
 ) -> Checkpoint:
     """Like `open_source`, but leaves the tensors on disk."""
     place = locate(source, flows)
+    if place.is_file():
+        return official.read(place.parent, flows, place)
     if folder.is_ours(place):
         return folder.read(place, flows, modalities)
     for layout in (diffusers_folder, stable_diffusion):
@@ -63,7 +65,7 @@ def read_source(
 
 
 def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
-    """The folder of a model, which is downloaded if need be.
+    """The folder of a model, which is downloaded if need be, or its official file.
 
     Raises:
         CheckpointError: if there is no such model.
@@ -71,12 +73,12 @@ def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
     """
     name, path = str(source), Path(source).expanduser()
     if name and path.exists():
-        return path if path.is_dir() else path.parent
+        return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return hub.download(name, flows)
     if (BUNDLED / name / folder.INDEX).is_file():
         return BUNDLED / name
-    near = get_close_matches(name, KNOWN, n=1)
+    near = [known for known in get_close_matches(name, KNOWN, n=1) if known != name]
     raise CheckpointError(
         f"There is no model {name!r}."
         + (f" Did you mean {near[0]!r}?" if near else "")

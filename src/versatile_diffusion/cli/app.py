@@ -56,10 +56,11 @@ for name, module in (("train", train), ("evaluate", evaluate)):
 app.command(rich_help_panel="Models")(spread(convert.convert))
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(asked: bool) -> bool:
     if asked:
         print(f"versatile-diffusion {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -82,7 +82,9 @@ class Writing:
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose dataclass parameters are replaced by their fields."""
     own = inspect.signature(command, eval_str=True).parameters.values()
-    grouped = {parameter.name: parameter.annotation for parameter in own if is_dataclass(parameter.annotation)}
+    grouped: dict[str, Any] = {
+        parameter.name: parameter.annotation for parameter in own if is_dataclass(parameter.annotation)
+    }
     parameters = [parameter for parameter in own if parameter.name not in grouped]
     for cls in grouped.values():
         hints = get_type_hints(cls, include_extras=True)

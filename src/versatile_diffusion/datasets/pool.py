@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,12 +36,16 @@ def image_pool(postcards: Postcards, folder: Path) -> UInt8[np.ndarray, "n size 
 
 
 def _render_parts(postcards: Postcards, folder: Path) -> Iterator[Path]:
-    """Renders what is missing, on all cores, and yields the parts in order."""
+    """Renders what is missing, on all cores if it is much, and yields the parts in order."""
     starts = range(0, len(postcards), PART)
-    paths = [folder / f"part-{postcards.seed}-{postcards.split.value}-{postcards.size}-{start}.npy" for start in starts]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
-        stops = [min(start + PART, len(postcards)) for start in starts]
-        jobs = workers.map(_render_part, [postcards] * len(paths), paths, starts, stops)
+    stops = [min(start + PART, len(postcards)) for start in starts]
+    name = f"part-{postcards.seed}-{postcards.split.value}-{postcards.size}"
+    paths = [folder / f"{name}-{start}-{stop}.npy" for start, stop in zip(starts, stops, strict=True)]
+    with ExitStack() as stack:
+        run = map
+        if len(paths) > 1:
+            run = stack.enter_context(ProcessPoolExecutor(mp_context=get_context("spawn"))).map
+        jobs = run(_render_part, [postcards] * len(paths), paths, starts, stops)
         for _, path in zip(track(jobs, "rendering postcards", total=len(paths)), paths, strict=True):
             yield path
 

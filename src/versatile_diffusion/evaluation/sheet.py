@@ -13,7 +13,7 @@ from versatile_diffusion.datasets.postcards import contact_sheet
 
 _SIDE, _GAP = 128, 6
 _TITLE, _TEXT = ImageFont.load_default(14), ImageFont.load_default(11)
-_HEAD, _LINE, _LETTER = 28, 13, 5.6  # pixels
+_HEAD, _LINE, _LETTER = 28, 13, 6.2  # pixels
 _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 
 

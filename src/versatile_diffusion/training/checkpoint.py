@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +16,31 @@ _PREFIX = "step-"
 
 
 def save(
-    folder: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, keep: int
+    folder: Path,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
 ) -> Path:
-    """Writes `folder/step-N` and removes all but the newest `keep` checkpoints."""
-    target = folder / f"{_PREFIX}{step:08d}"
-    unfinished = folder / f".unfinished-{os.getpid()}"
+    """Writes `folder/step-N`, unless it is there, and removes all but the newest `keep` checkpoints.
+
+    Args:
+        folder: of the run.
+        state: "step", and what else the run must remember; as JSON.
+        model, average, optimizer: what is saved.
+        keep: at least 1.
+    """
+    target = folder / f"{_PREFIX}{state['step']:08d}"
+    if target.exists():
+        return target
+    unfinished = folder / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     save_file(_contiguous(model.state_dict()), unfinished / "model.safetensors")
     save_file(_contiguous(average.state_dict()), unfinished / "average.safetensors")
     save_file(_contiguous(optimizer_tensors(model, optimizer)), unfinished / "optimizer.safetensors")
-    (unfinished / "state.json").write_text(json.dumps({"step": step}))
-    shutil.rmtree(target, ignore_errors=True)
+    (unfinished / "state.json").write_text(json.dumps(dict(state)))
     unfinished.replace(target)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
@@ -40,13 +52,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*"))
 
 
-def load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restores model, average and optimizer in place, and returns the step."""
+def read_state(path: Path) -> dict[str, Any]:
+    """The state that a checkpoint was saved with."""
+    return json.loads((path / "state.json").read_text())
+
+
+def load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restores model, average and optimizer in place, and returns the state."""
     model.load_state_dict(load_file(path / "model.safetensors"))
     average.load_state_dict(load_file(path / "average.safetensors"))
     load_optimizer_tensors(model, optimizer, load_file(path / "optimizer.safetensors"))
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
-    return state["step"]
+    return read_state(path)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -59,11 +75,13 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` took."""
+    """Puts back what `optimizer_tensors` took, where and as its parameters are stored."""
     parameters = dict(model.named_parameters())
     for name, value in tensors.items():
-        parameter, key = name.rsplit("/", 1)
-        optimizer.state[parameters[parameter]][key] = value
+        path, key = name.rsplit("/", 1)
+        parameter = parameters[path]
+        moved = value if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(value)
+        optimizer.state[parameter][key] = moved
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

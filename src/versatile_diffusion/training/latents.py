@@ -14,9 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from versatile_diffusion.flows import Flow
-
-VIEWS = 4
-"""Texts of each picture: two that leave out the same things, and two that leave out nothing."""
+from versatile_diffusion.training.material import VIEWS
 
 Encode = Callable[[int, int], Tensor]
 """Rows of the postcards from one index to before another; for texts (n views …)."""

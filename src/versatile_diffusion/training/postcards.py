@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from versatile_diffusion.checkpoints import Components, save
-from versatile_diffusion.datasets.pool import image_pool
-from versatile_diffusion.datasets.postcards import ATTRIBUTES, VOCABULARY, Postcards, caption, choose_mention
+from versatile_diffusion.checkpoints import Checkpoint, Components, write
+from versatile_diffusion.datasets.postcards import VOCABULARY, Postcards
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.flows import Flow
@@ -24,24 +22,30 @@ from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build
-from versatile_diffusion.training.latents import VIEWS, PostcardLatents
+from versatile_diffusion.training.card import record_run, write_card
+from versatile_diffusion.training.latents import PostcardLatents
+from versatile_diffusion.training.material import VIEWS, Material, fresh
+from versatile_diffusion.training.measurements import Measurements
 from versatile_diffusion.training.recipe import Recipe
 from versatile_diffusion.training.task import Task, TrainingConfig
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
-from versatile_diffusion.training.tasks.oracle import OracleTask, to_pictures
+from versatile_diffusion.training.tasks.oracle import OracleTask
 from versatile_diffusion.training.trainer import Trainer
 
 IMAGE_VARIATION, TEXT_TO_IMAGE = Flow("image", "image"), Flow("text", "image")
 IMAGE_TO_TEXT, TEXT_VARIATION = Flow("image", "text"), Flow("text", "text")
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 class PostcardsTraining:
     """The stages as properties: asking for one trains it, or reads it if an earlier run finished it.
+
+    The oracle, the autoencoders and the context encoders are measured as soon as they are trained.
 
     Args:
         recipe: what to train, and how.
@@ -52,83 +56,78 @@ class PostcardsTraining:
     def __init__(self, recipe: Recipe, folder: Path, mixed_precision: str = "no") -> None:
         self.recipe, self.folder, self.mixed_precision = recipe, folder, mixed_precision
         size = recipe.preset.image.autoencoder["sample_size"]
-        self.postcards = Postcards(recipe.seed, recipe.pictures, size=size)
+        self.material = Material(Postcards(recipe.seed, recipe.pictures, size=size), folder / "data")
+        self.measurements = Measurements(folder, fresh(self.material, recipe.measured))
 
-    # ---- data ----
-
-    @cached_property
-    def images(self) -> UInt8[np.ndarray, "n h w 3"]:
-        """All pictures."""
-        return image_pool(self.postcards, self.folder / "data")
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """Four texts of each picture: two that leave out the same things, then two that leave out nothing."""
-        return [text for index in range(len(self.postcards)) for text in texts_of(self.postcards, index)]
-
-    @cached_property
-    def labels(self) -> Int64[Tensor, "n attributes"]:
-        """The attributes of each picture."""
-        return torch.tensor([self.postcards.scene(index).indices for index in range(len(self.postcards))])
-
-    @cached_property
-    def untrained(self) -> Components:
-        """The model at its random start."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.recipe.seed)
-            components = build(self.recipe.preset)
-        self._text_of(components).tokenizers = word_tokenizers(VOCABULARY)
-        return components
-
-    # ---- stages ----
+    # ---- what reads pictures ----
 
     @cached_property
     def oracle(self) -> Oracle:
         """Reads pictures, to measure with."""
-        return self._classifier("oracle", self.recipe.oracle, widths=(32, 64, 96, 128))
+        oracle = self._classifier("oracle", self.recipe.oracle, widths=(32, 64, 96, 128))
+        self.measurements.oracle(oracle, self.recipe.oracle.steps)
+        return oracle
 
     @cached_property
     def critic(self) -> Oracle:
         """Reads pictures, for the autoencoder to learn with: another network than the oracle, from another seed."""
         return self._classifier("critic", self.recipe.critic, widths=(24, 48, 96, 96))
 
+    # ---- autoencoders and context encoders ----
+
     @cached_property
     def kl(self) -> AutoencoderKL:
         """The autoencoder of pictures."""
-        autoencoder = self._image_of(self.untrained).autoencoder.to(memory_format=torch.channels_last)
-        task = KLAutoencoderTask(autoencoder, self.critic, self.images, self.recipe.kl_feature_weight)
-        return self._train("kl", autoencoder, task, self.recipe.kl)
+        image = copy.deepcopy(self._untrained(ImageModality))
+        autoencoder = image.autoencoder.to(memory_format=torch.channels_last)
+        task = KLAutoencoderTask(autoencoder, self.critic, self.material.images, self.recipe.kl_feature_weight)
+        image.autoencoder = self._train("kl", autoencoder, task)
+        self.measurements.kl(image, self.oracle, self.recipe.kl.steps)
+        return image.autoencoder
 
     @cached_property
     def clip(self) -> ClipPair:
         """Both context encoders."""
-        text = self._text_of(self.untrained)
-        pair = ClipPair(self._image_of(self.untrained).context_encoder, text.context_encoder)
-        task = ClipTask(pair, self.images, text.context_ids(self.texts).unflatten(0, (len(self.postcards), -1)))
-        return self._train("clip", pair, task, self.recipe.clip)
+        image, text = copy.deepcopy((self._untrained(ImageModality), self._untrained(TextModality)))
+        captions = text.context_ids(self.material.texts).unflatten(0, (-1, VIEWS))
+        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.material.images, captions)
+        pair = self._train("clip", task.model, task)
+        image.context_encoder, text.context_encoder = pair.image, pair.text
+        self.measurements.clip(image, text, self.recipe.clip.steps)
+        return pair
 
     @cached_property
     def optimus(self) -> Optimus:
         """The autoencoder of texts."""
-        text = self._text_of(self.untrained)
-        encoder_ids, decoder_ids = text.encoder_ids(self.texts), text.decoder_ids(self.texts)
-        pad: int = text.tokenizers.gpt2.pad_token_id  # pyright: ignore
-        model = OptimusWithWords(text.autoencoder)
-        task = OptimusTask(model, encoder_ids, decoder_ids, pad, self.recipe.optimus_kl_weight)
-        return self._train("optimus", model, task, self.recipe.optimus).optimus
+        text = copy.deepcopy(self._untrained(TextModality))
+        tokenizer: Any = text.tokenizers.gpt2
+        model = _seeded(self.recipe.optimus.seed, lambda: OptimusWithWords(text.autoencoder))
+        task = OptimusTask(
+            model,
+            text.encoder_ids(self.material.texts),
+            text.decoder_ids(self.material.texts),
+            pad=tokenizer.pad_token_id,
+            kl_weight=self.recipe.optimus_kl_weight,
+            tokenizer=tokenizer,
+        )
+        text.autoencoder = self._train("optimus", model, task).optimus
+        self.measurements.optimus(text, self.recipe.optimus.steps)
+        return text.autoencoder
+
+    # ---- modalities ----
 
     @cached_property
     def image(self) -> ImageModality:
         """Pictures, trained, with latents of unit variance."""
-        image = copy.deepcopy(self._image_of(self.untrained))
+        image = copy.deepcopy(self._untrained(ImageModality))
         image.autoencoder, image.context_encoder = self.kl, self.clip.image
-        image.register_to_config(scaling_factor=unit_scale(image, self.pictures(0, 500)))
+        image.register_to_config(scaling_factor=unit_scale(image, self.material.pictures(0, 500)))
         return image.eval()
 
     @cached_property
     def text_context(self) -> TextModality:
-        """Texts as contexts, trained."""
-        text = copy.deepcopy(self._text_of(self.untrained))
+        """Texts as contexts, trained: pictures are made without Optimus."""
+        text = copy.deepcopy(self._untrained(TextModality))
         text.context_encoder = self.clip.text
         return text.eval()
 
@@ -137,32 +136,37 @@ class PostcardsTraining:
         """Texts, trained, with latents of unit variance."""
         text = copy.deepcopy(self.text_context)
         text.autoencoder = self.optimus
-        text.register_to_config(scaling_factor=unit_scale(text, self.texts[:2000]))
+        text.register_to_config(
+            scaling_factor=unit_scale(text, self.material.texts[:2000]),
+            max_tokens=self.optimus.decoder.config.n_positions - 1,
+        )
         return text.eval()
+
+    # ---- the diffuser ----
 
     @cached_property
     def latents(self) -> PostcardLatents:
         """Latents and tokens of all pictures and texts."""
 
         def views(start: int, stop: int) -> list[str]:
-            return self.texts[start * VIEWS : stop * VIEWS]
+            return self.material.texts[start * VIEWS : stop * VIEWS]
 
         def nothing(flow: Flow) -> Tensor:
             context: Modality = self.image if flow.context == "image" else self.text_context
             return context.unconditional(flow.output)
 
         encoders = {
-            "image/latents": lambda start, stop: self.image.encode(self.pictures(start, stop)),
-            "image/tokens": lambda start, stop: self.image.embed(self.pictures(start, stop)),
+            "image/latents": lambda start, stop: self.image.encode(self.material.pictures(start, stop)),
+            "image/tokens": lambda start, stop: self.image.embed(self.material.pictures(start, stop)),
             "text/latents": lambda start, stop: self.text.encode(views(start, stop)).unflatten(0, (-1, VIEWS)),
             "text/tokens": lambda start, stop: self.text_context.embed(views(start, stop)).unflatten(0, (-1, VIEWS)),
         }
-        return PostcardLatents(len(self.postcards), encoders, nothing, self.folder)
+        return PostcardLatents(self.recipe.pictures, encoders, nothing, self.folder)
 
     @cached_property
     def one_flow(self) -> Diffuser:
         """The diffuser after image variation (paper, section 3.4)."""
-        return self._diffuser("one_flow", self.untrained.diffuser, [IMAGE_VARIATION])
+        return self._diffuser("one_flow", self._start.diffuser, [IMAGE_VARIATION])
 
     @cached_property
     def two_flow(self) -> Diffuser:
@@ -173,54 +177,57 @@ class PostcardsTraining:
     def four_flow(self) -> Diffuser:
         """The diffuser after all flows."""
         flows = [IMAGE_VARIATION, TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_VARIATION]
-        return self._diffuser("four_flow", self.two_flow, flows)
+        return self._diffuser("four_flow", self.two_flow, flows, GRADIENT_SCALES)
 
     @cached_property
     def model(self) -> Components:
-        """The whole model, saved in the run's folder."""
-        modalities = {"image": self.image, "text": self.text}
-        components = Components(self.four_flow.eval(), dict(modalities), self.untrained.scheduler)
-        save(components, self.folder / "model", dtype=torch.float16)
-        self.oracle.save_pretrained(self.folder / "model" / "oracle")
+        """The whole model, saved in the run's folder with the oracle and a model card."""
+        modalities: dict[str, Modality] = {"image": self.image, "text": self.text}
+        components = Components(self.four_flow, modalities, self._start.scheduler)
+        if PartialState().is_main_process:
+            folder = self.folder / "model"
+            write(Checkpoint.of(components), folder, dtype=torch.float16)
+            self.oracle.save_pretrained(folder / "oracle")
+            write_card(self.folder, folder)
         return components
 
     # ---- details ----
 
-    def pictures(self, start: int, stop: int) -> Sequence[Float[Tensor, "3 h w"]]:
-        """Pictures from one index to before another, as the image modality takes them."""
-        return list(to_pictures(torch.from_numpy(self.images[start:stop])))
+    @cached_property
+    def _start(self) -> Components:
+        """The model at its random start."""
+        components = _seeded(self.recipe.seed, lambda: build(self.recipe.preset))
+        components.modalities["text"].tokenizers = word_tokenizers(VOCABULARY)
+        return components
+
+    def _untrained(self, kind: type[M]) -> M:
+        return next(modality for modality in self._start.modalities.values() if isinstance(modality, kind))
 
     def _classifier(self, name: str, config: TrainingConfig, widths: Sequence[int]) -> Oracle:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            oracle = Oracle(widths, self.postcards.size)
-        return self._train(name, oracle, OracleTask(oracle, self.images, self.labels), config)
+        oracle = _seeded(config.seed, lambda: Oracle(widths, self.material.postcards.size))
+        return self._train(name, oracle, OracleTask(oracle, self.material.images, self.material.labels))
 
-    def _diffuser(self, name: str, start: Diffuser, flows: Sequence[Flow]) -> Diffuser:
-        diffuser = copy.deepcopy(start).to(memory_format=torch.channels_last)
-        scales = GRADIENT_SCALES if len(flows) == 4 else None
+    def _diffuser(
+        self, name: str, start: Diffuser, flows: Sequence[Flow], gradient_scales: dict[str, float] | None = None
+    ) -> Diffuser:
+        made = {flow.output for flow in flows}
+        modalities: dict[str, Modality] = {"image": self.image} | ({"text": self.text} if "text" in made else {})
         task = DiffuserTask(
-            diffuser,
+            copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last),
             flows,
             self.latents,
-            self.untrained.scheduler,
+            self._start.scheduler,
             min_snr=self.recipe.min_snr,
-            gradient_scales=scales,
+            gradient_scales=gradient_scales,
+            modalities=modalities,
         )
-        return self._train(name, diffuser, task, getattr(self.recipe, name))
+        return self._train(name, task.model, task)
 
-    def _train(self, name: str, model: M, task: Task, config: TrainingConfig) -> M:
-        trainer = Trainer(task, config, self.folder / name, name, self.mixed_precision)
-        trained: Any = trainer.run()
+    def _train(self, name: str, model: M, task: Task) -> M:
+        record_run(self.folder, self.recipe, self.mixed_precision)
+        config = getattr(self.recipe, name)
+        trained: Any = Trainer(task, config, self.folder / name, name, self.mixed_precision).run()
         return trained.cpu().eval().requires_grad_(False)
-
-    @staticmethod
-    def _image_of(components: Components) -> Any:
-        return components.modalities["image"]
-
-    @staticmethod
-    def _text_of(components: Components) -> Any:
-        return components.modalities["text"]
 
 
 def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
@@ -228,9 +235,8 @@ def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
     return float(modality.config["scaling_factor"] / modality.encode(items).std())
 
 
-def texts_of(postcards: Postcards, index: int) -> list[str]:
-    """Four texts of a postcard, a function of its seed and index; see `PostcardsTraining.texts`."""
-    scene = postcards.scene(index)
-    rng = np.random.default_rng((postcards.seed, index, 1))
-    some, everything = choose_mention(rng), list(ATTRIBUTES)
-    return [caption(scene, rng, mention) for mention in (some, some, everything, everything)]
+def _seeded(seed: int, make: Callable[[], T]) -> T:
+    """What `make` makes where PyTorch draws from this seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()

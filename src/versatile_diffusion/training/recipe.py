@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from versatile_diffusion.presets import Preset, postcards
+from versatile_diffusion.presets import (
+    ImagePreset,
+    Preset,
+    TextPreset,
+    clip_text,
+    clip_vision,
+    kl_autoencoder,
+    optimus,
+    postcards,
+    tiny,
+)
 from versatile_diffusion.training.task import TrainingConfig
+
+STAGES = ("oracle", "critic", "kl", "clip", "optimus", "one_flow", "two_flow", "four_flow")
+"""What is trained, in this order; see `Recipe`."""
 
 T = TypeVar("T")
 
@@ -28,6 +43,7 @@ class Recipe:
         min_snr: see `DiffuserTask`.
         optimus_kl_weight: see `OptimusTask`.
         kl_feature_weight: see `KLAutoencoderTask`.
+        measured: fresh pictures that each stage is measured on, at least 64.
     """
 
     preset: Preset = field(default_factory=postcards)
@@ -44,9 +60,30 @@ class Recipe:
     min_snr: float | None = 5.0
     optimus_kl_weight: float = 0.05
     kl_feature_weight: float = 0.5
+    measured: int = 512
 
 
-def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
+def tiny_recipe() -> Recipe:
+    """All stages, a few steps each, on pictures of 32×32: shows that everything runs, and learns nothing."""
+    image = ImagePreset(
+        kl_autoencoder(channels=(8, 16), layers=1, size=32, groups=8),
+        clip_vision(width=16, layers=1, size=32, patch=16, projection=16, heads=2),
+    )
+    text = TextPreset(
+        optimus(width=16, layers=1, pieces=109, tokens=109, latent=16, positions=(64, 64), heads=2),
+        clip_text(width=16, layers=1, tokens=108, positions=40, projection=16, heads=2),
+        latent_dim=16,
+    )
+    stages = {
+        stage: TrainingConfig(
+            6, 4, 1e-3, warmup_steps=2, checkpoint_every=2, preview_every=6, log_every=2, seed=STAGES.index(stage)
+        )
+        for stage in STAGES
+    }
+    return Recipe(Preset(tiny().diffuser, image, text), pictures=16, measured=64, **stages)
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """A recipe with some values changed, each written as "key=value" or "stage.key=value".
 
     Raises:
@@ -55,9 +92,14 @@ def with_settings(recipe: Recipe, settings: list[str]) -> Recipe:
     for setting in settings:
         path, separator, value = setting.partition("=")
         if not separator:
-            raise ValueError(f"--set takes key=value, got {setting!r}.")
+            raise ValueError(f"A setting is written as key=value, got {setting!r}.")
         recipe = _with(recipe, path.split("."), value, path)
     return recipe
+
+
+def settings_of(recipe: Recipe) -> list[str]:
+    """The settings that make this recipe of the default one, as far as settings can."""
+    return list(_differences(recipe, Recipe(), ""))
 
 
 def _with(part: T, keys: list[str], value: str, path: str) -> T:
@@ -70,10 +112,27 @@ def _with(part: T, keys: list[str], value: str, path: str) -> T:
         if not is_dataclass(old):
             raise ValueError(f"{path}: {keys[0]} has no parts.")
         return replace(part, **{keys[0]: _with(old, keys[1:], value, path)})
-    if not isinstance(old, int | float | None):
+    return replace(part, **{keys[0]: _parse(get_type_hints(type(part))[keys[0]], value, path)})
+
+
+def _parse(kind: Any, value: str, path: str) -> int | float | None:
+    kinds = get_args(kind) or (kind,)
+    if value == "none" and NoneType in kinds:
+        return None
+    number = next((k for k in kinds if k in (int, float)), None)
+    if number is None:
         raise ValueError(f"{path} cannot be set here: write a recipe in Python instead.")
     try:
-        new = None if value == "none" and old is not None else (type(old) if old is not None else float)(value)
+        return number(value)
     except ValueError:
-        raise ValueError(f"{path} must be of the kind of {old!r}, got {value!r}.") from None
-    return replace(part, **{keys[0]: new})
+        wanted = "a whole number" if number is int else "a number"
+        raise ValueError(f"{path} must be {wanted}, got {value!r}.") from None
+
+
+def _differences(part: Any, default: Any, prefix: str) -> Iterator[str]:
+    for f in fields(part):
+        new, old = getattr(part, f.name), getattr(default, f.name)
+        if is_dataclass(new):
+            yield from _differences(new, old, f"{prefix}{f.name}.")
+        elif new != old and isinstance(new, int | float | None):
+            yield f"{prefix}{f.name}={'none' if new is None else new}"

@@ -26,9 +26,10 @@ class TrainingConfig:
         clip_norm: longest gradient allowed.
         ema_decay: of the average of the weights that is kept and used.
         checkpoint_every: updates between checkpoints.
-        keep_checkpoints: how many are kept.
+        keep_checkpoints: how many are kept, at least 1.
         preview_every: updates between previews in the log.
         seed: of every draw.
+        log_every: updates between lines of the log.
     """
 
     steps: int
@@ -43,13 +44,14 @@ class TrainingConfig:
     keep_checkpoints: int = 2
     preview_every: int = 500
     seed: int = 0
+    log_every: int = 25
 
 
 class Task(ABC):
     """A model, the data it learns from and the losses it learns by.
 
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
-    one, and two processes equal to one with twice the batch.
+    one. Where losses are means over samples, two processes equal one with twice the batch.
     """
 
     model: nn.Module
@@ -67,5 +69,5 @@ class Task(ABC):
         return 1.0
 
     def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
-        """Pictures (3 h w) in [0, 1] and texts for the log, made with the averaged model."""
+        """Pictures (3 h w) in [0, 1] and texts for the log, made with the averaged model, without gradients."""
         return {}

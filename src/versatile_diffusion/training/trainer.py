@@ -1,22 +1,31 @@
-"""The training loop, for every stage."""
+"""The training loop, for every stage.
+
+Nothing is compiled: on the CPU, torch.compile of PyTorch 2.13 silently returns zero gradients through some nearest
+up-samplings, as the decoder of the image autoencoder has them.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import is_tensorboard_available
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.training import checkpoint
+from versatile_diffusion.training.interrupt import HeldInterrupt
+from versatile_diffusion.training.journal import Journal
 from versatile_diffusion.training.task import Batch, Task, TrainingConfig
+
+SMOOTHING = 50
+"""Updates that a reported loss is the mean of."""
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
@@ -24,6 +33,11 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps))))
     return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+
+
+def average_decay(config: TrainingConfig, step: int) -> float:
+    """Decay of the averaged weights: a short memory at first, so that the random start is forgotten."""
+    return min(config.ema_decay, (1 + step) / (10 + step))
 
 
 def draw(task: Task, config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
@@ -37,10 +51,12 @@ def draw(task: Task, config: TrainingConfig, step: int, rank: int = 0, processes
 class Trainer:
     """Trains a task in a folder: checkpoints, log and previews go there.
 
+    Several processes, started by `accelerate launch`, share the work: each takes its own part of a larger batch.
+
     Args:
-        task: what to train.
+        task: what to train. Its model is put in evaluation mode, where it draws nothing of its own.
         config: how.
-        folder: made if missing; a run goes on from the newest checkpoint in it.
+        folder: made if missing; a run goes on from the newest checkpoint in it. Remove it to start afresh.
         title: shown before the progress bar.
         mixed_precision: "bf16" or "no".
     """
@@ -49,12 +65,13 @@ class Trainer:
         self, task: Task, config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
-        self.accelerator = Accelerator(mixed_precision=mixed_precision)
-        self.model = task.model.to(self.accelerator.device)
+        tracker = "tensorboard" if is_tensorboard_available() else None
+        self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
+        self.model = task.model.to(self.accelerator.device).eval()
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
-        self.scales = {name: task.gradient_scale(name) for name, _ in self.model.named_parameters()}
-        self.step = 0
+        self.journal = Journal(folder, self.accelerator)
+        self.step, self.seconds = 0, 0.0
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -65,24 +82,20 @@ class Trainer:
         """Goes on from the newest checkpoint, if there is one."""
         whole = checkpoint.checkpoints(self.folder)
         if whole:
-            self.step = checkpoint.load(whole[-1], self.model, self.average, self.optimizer)
+            state = checkpoint.load(whole[-1], self.model, self.average, self.optimizer)
+            self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         return bool(whole)
 
-    def run(self) -> torch.nn.Module:
-        """Trains to the last step and returns the averaged model."""
+    def run(self) -> nn.Module:
+        """Trains to the last step and returns the averaged model.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, once the step is over and a checkpoint is saved.
+        """
         self.resume()
-        losses: dict[str, deque[float]] = {}
-        started, first = time.perf_counter(), self.step
-        with _progress(disable=not self.accelerator.is_main_process) as progress:
-            bar = progress.add_task(self.title, total=self.config.steps, completed=self.step, report="")
-            while self.step < self.config.steps:
-                for name, value in self.update().items():
-                    losses.setdefault(name, deque(maxlen=50)).append(value)
-                speed = self.config.batch_size * (self.step - first) / (time.perf_counter() - started)
-                means = {name: sum(values) / len(values) for name, values in losses.items()}
-                report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-                progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
-                self._record(means, speed)
+        if self.step < self.config.steps:
+            with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
+                self._train(bar, interrupt)
         return self.average.module
 
     def update(self) -> dict[str, float]:
@@ -94,14 +107,16 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        # A short memory at first: the average must not remember the random start.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(self.config, self.step))
         self.average.update_parameters(self.model)
         return values
 
     def backward(self) -> dict[str, float]:
-        """Leaves the scaled gradients of this step on the parameters, the same on every process."""
+        """Leaves the scaled gradients of this step on the parameters, the same on every process.
+
+        Raises:
+            FloatingPointError: if a loss is no longer finite.
+        """
         accelerator = self.accelerator
         batch = draw(self.task, self.config, self.step, accelerator.process_index, accelerator.num_processes)
         values: dict[str, float] = {}
@@ -112,21 +127,54 @@ class Trainer:
             values.update({name: loss.item() for name, loss in losses.items()})
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise FloatingPointError(f"Step {self.step}: {', '.join(bad)} is no longer a finite number.")
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None:
-                parameter.grad = accelerator.reduce(parameter.grad.mul_(self.scales[name]), "mean")
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        for name, gradient in gradients.items():
+            gradient.mul_(self.task.gradient_scale(name))
+        if accelerator.num_processes > 1:
+            self._share(list(gradients.values()))
         return values
 
-    def _record(self, means: Mapping[str, float], speed: float) -> None:
-        done = self.step == self.config.steps
+    def _share(self, gradients: list[Tensor]) -> None:
+        """Averages gradients over all processes, in one message."""
+        message: Any = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+        for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
+
+    def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
+        first, clock, before = self.step, time.perf_counter(), self.seconds
+        bar = progress.add_task(self.title, total=self.config.steps, completed=first, report="")
+        losses: dict[str, deque[float]] = {}
+        with self.journal.after(self.step):
+            while self.step < self.config.steps:
+                for name, value in self.update().items():
+                    losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
+                self.seconds = before + time.perf_counter() - clock
+                samples = self.config.batch_size * self.accelerator.num_processes * (self.step - first)
+                speed = samples / (self.seconds - before)
+                means = {name: sum(values) / len(values) for name, values in losses.items()}
+                report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+                progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
+                self._record(means, speed)
+                if interrupt.pending and self.accelerator.is_main_process:
+                    self._save()
+                    raise KeyboardInterrupt
+
+    def _record(self, means: dict[str, float], speed: float) -> None:
+        """Logs, previews and saves, each when its time has come."""
         if not self.accelerator.is_main_process:
             return
+        done = self.step == self.config.steps
+        if done or self.step % self.config.log_every == 0:
+            self.journal.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
+        if self.journal.shows and (done or self.step % self.config.preview_every == 0):
+            with torch.no_grad():
+                self.journal.show(self.step, self.task.preview(self.average.module))
         if done or self.step % self.config.checkpoint_every == 0:
-            checkpoint.save(
-                self.folder, self.step, self.model, self.average, self.optimizer, self.config.keep_checkpoints
-            )
-            with (self.folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": self.step, "samples_per_second": round(speed, 1), **means}) + "\n")
+            self._save()
+
+    def _save(self) -> None:
+        state = {"step": self.step, "seconds": self.seconds}
+        checkpoint.save(self.folder, state, self.model, self.average, self.optimizer, self.config.keep_checkpoints)
 
 
 def _progress(disable: bool) -> Progress:

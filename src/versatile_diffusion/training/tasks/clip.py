@@ -34,7 +34,7 @@ class ClipPair(nn.Module):
 
 
 class ClipTask(Task):
-    """The symmetric contrastive loss of CLIP (arXiv 2103.00020).
+    """The symmetric contrastive loss of CLIP (arXiv 2103.00020). Each process compares within its own samples.
 
     Args:
         pair: to train.

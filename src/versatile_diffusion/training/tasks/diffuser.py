@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.training_utils import compute_snr
 from jaxtyping import Float, Int64
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.guidance import Guidance, guided_denoiser
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.sampling import Schedule, sample
+from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
@@ -24,7 +29,10 @@ GRADIENT_SCALES = {
     "global_layers": 0.1,
 }
 
+PREVIEW_STEPS, PREVIEW_GUIDANCE = 10, 3.0
 
+
+@runtime_checkable
 class LatentData(Protocol):
     """Latents and context tokens, computed before training."""
 
@@ -54,6 +62,7 @@ class DiffuserTask(Task):
         context_dropout: share of samples without context, for guidance.
         min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights.
         gradient_scales: factors by the beginning of a parameter's name.
+        modalities: for previews, to decode with; there are none without them.
     """
 
     def __init__(
@@ -65,10 +74,11 @@ class DiffuserTask(Task):
         context_dropout: float = 0.1,
         min_snr: float | None = None,
         gradient_scales: Mapping[str, float] | None = None,
+        modalities: Mapping[str, Modality] | None = None,
     ) -> None:
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
         self.context_dropout, self.min_snr = context_dropout, min_snr
-        self.gradient_scales = gradient_scales or {}
+        self.gradient_scales, self.modalities = gradient_scales or {}, modalities or {}
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`. The flows of one batch share samples, but neither noise nor timesteps."""
@@ -91,6 +101,26 @@ class DiffuserTask(Task):
     def gradient_scale(self, name: str) -> float:
         """See `Task.gradient_scale`."""
         return next((scale for start, scale in self.gradient_scales.items() if name.startswith(start)), 1.0)
+
+    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+        """See `Task.preview`: of each flow the first samples, and beside them what is made from their contexts."""
+        assert isinstance(model, Diffuser)
+        return {str(flow): self._preview(model, flow) for flow in self.flows if flow.output in self.modalities}
+
+    def _preview(self, diffuser: Diffuser, flow: Flow) -> Tensor | str:
+        generator = Generator().manual_seed(0)
+        shown = min(PREVIEWED, len(self.data))
+        latents, tokens = (part.to(diffuser.device) for part in self.data.pairs(flow, torch.arange(shown), generator))
+        nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
+        contexts = [[ContextTokens(flow.context, context)] for context in (tokens, nothing)]
+        made = sample(
+            guided_denoiser(diffuser, flow.output, *contexts, Guidance(PREVIEW_GUIDANCE)),
+            torch.randn(latents.shape, generator=generator).to(latents),
+            Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
+        )
+        modality = self.modalities[flow.output]
+        drawn = [[Generator().manual_seed(i) for i in range(shown)] for _ in range(2)]
+        return side_by_side(modality.decode(latents, drawn[0]), modality.decode(made, drawn[1]))
 
     def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
         def predict() -> dict[str, Tensor]:

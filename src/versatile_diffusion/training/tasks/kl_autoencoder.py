@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss, normalize
 
 from versatile_diffusion.evaluation.oracle import Oracle
+from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
 from versatile_diffusion.training.tasks.oracle import to_pictures
 
@@ -40,7 +41,10 @@ class KLAutoencoderTask(Task):
     ) -> None:
         self.model, self.critic, self.images = autoencoder, critic.requires_grad_(False).eval(), images
         self.feature_weight, self.kl_weight = feature_weight, kl_weight
-        channels, factor = autoencoder.config["latent_channels"], 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+        channels, factor = (
+            autoencoder.config["latent_channels"],
+            2 ** (len(autoencoder.config["block_out_channels"]) - 1),
+        )
         self.latent_shape = (channels, images.shape[1] // factor, images.shape[2] // factor)
 
     def draw(self, generator: Generator, size: int) -> Batch:
@@ -66,6 +70,13 @@ class KLAutoencoderTask(Task):
             }
 
         yield reconstruct
+
+    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+        """See `Task.preview`: the first pictures, and below them their reconstructions."""
+        assert isinstance(model, AutoencoderKL)
+        images = to_pictures(torch.tensor(self.images[:PREVIEWED])).to(model.device)
+        decoded = model.decode(model.encode(images * 2 - 1).latent_dist.mean, return_dict=False)[0]
+        return {"pictures": side_by_side(list(images), list(((decoded + 1) / 2).clamp(0, 1)))}
 
     def _feature_distance(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         pairs = zip(self.critic.features(a), self.critic.features(b), strict=True)

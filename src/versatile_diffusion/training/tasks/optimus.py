@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Int64
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from transformers import PreTrainedTokenizerBase
 
 from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
 
 
@@ -36,6 +38,7 @@ class OptimusTask(Task):
         pad: the decoder's padding, which also hides words.
         kl_weight: weight of the KL divergence.
         hidden_words: share of the words that the decoder does not see.
+        tokenizer: the decoder's, for previews; there are none without it.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class OptimusTask(Task):
         pad: int,
         kl_weight: float = 0.05,
         hidden_words: float = 0.3,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self.model, self.encoder_ids, self.decoder_ids, self.pad = model, encoder_ids, decoder_ids, pad
-        self.kl_weight, self.hidden_words = kl_weight, hidden_words
+        self.kl_weight, self.hidden_words, self.tokenizer = kl_weight, hidden_words, tokenizer
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
@@ -73,9 +77,26 @@ class OptimusTask(Task):
             target = batch["decoder_ids"][:, 1:]
             logits = self.model.optimus.logits(latents, seen).float()
             error = cross_entropy(logits.transpose(1, 2), target, ignore_index=self.pad, reduction="sum")
-            bag = self.model.words(latents)[:, :, None].expand(-1, -1, target.shape[1]).float()
-            words = cross_entropy(bag, target, ignore_index=self.pad, reduction="sum")
+            words = self.model.words(latents).float()
+            present = torch.zeros_like(words).scatter_(1, target, 1.0)
+            missed = binary_cross_entropy_with_logits(words, present, reduction="sum")
             divergence = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
-            return {"error": error / len(mu), "words": words / len(mu), "kl": self.kl_weight * divergence}
+            return {"error": error / len(mu), "words": missed / len(mu), "kl": self.kl_weight * divergence}
 
         yield reconstruct
+
+    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+        """See `Task.preview`: the first sentences and their reconstructions."""
+        if self.tokenizer is None:
+            return {}
+        assert isinstance(model, OptimusWithWords)
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        latents, _ = model.optimus.posterior(self.encoder_ids[:PREVIEWED].to(model.words.weight.device))
+        longest = self.decoder_ids.shape[1]
+        ids = model.optimus.generate(latents, bos=bos, eos=eos, temperature=0, max_tokens=longest)  # pyright: ignore
+        sentences = [self._text(sentence) for sentence in self.decoder_ids[:PREVIEWED].tolist()]
+        return {"sentences": side_by_side(sentences, [self._text(sentence) for sentence in ids])}
+
+    def _text(self, ids: list[int]) -> str:
+        assert self.tokenizer is not None
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))

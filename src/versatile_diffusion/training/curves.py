@@ -1,0 +1,39 @@
+"""The curves of a run as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from versatile_diffusion.training.journal import LOG, NO_LOSS, read_log
+from versatile_diffusion.training.recipe import STAGES
+
+COLUMNS = 4
+
+
+def plot_curves(run: Path) -> Path:
+    """Plots the losses of all stages, from their logs, into `run/curves.png`.
+
+    Raises:
+        FileNotFoundError: if no stage has a log.
+        ModuleNotFoundError: if matplotlib is missing; it comes with the extra "evaluate".
+    """
+    from matplotlib.figure import Figure
+
+    logs = {stage: lines for stage in STAGES if (lines := read_log(run / stage / LOG))}
+    if not logs:
+        raise FileNotFoundError(f"{run} has no log of any stage: train one first.")
+    rows = -(-len(logs) // COLUMNS)
+    figure = Figure(figsize=(3.6 * COLUMNS, 2.8 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    for panel, (stage, lines) in zip(panels, logs.items(), strict=False):
+        steps = [line["step"] for line in lines]
+        for loss in (name for name in lines[-1] if name not in NO_LOSS):
+            panel.plot(steps, [line[loss] for line in lines], label=loss)
+        panel.set(title=stage, xlabel="step", yscale="log")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    for panel in panels[len(logs) :]:
+        panel.set_axis_off()
+    path = run / "curves.png"
+    figure.savefig(path, dpi=90)
+    return path

@@ -1,0 +1,75 @@
+"""What a run writes down: a line of figures now and then, and TensorBoard's curves, pictures and texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor
+
+LOG = "log.jsonl"
+NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")
+"""What a line of the log holds besides losses."""
+
+
+class Journal:
+    """The log of a run. Only the main process writes.
+
+    Args:
+        folder: of the run.
+        accelerator: with a TensorBoard tracker, or none.
+    """
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.path, self.accelerator = folder / LOG, accelerator
+
+    @contextmanager
+    def after(self, step: int) -> Iterator[None]:
+        """Opens the log for what comes after a step; what an interrupted run wrote of that is forgotten."""
+        if self.accelerator.is_main_process:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [line for line in read_log(self.path) if line["step"] <= step]
+            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})
+        try:
+            yield
+        finally:
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is a place for pictures and texts."""
+        return bool(self.accelerator.trackers)
+
+    def write(self, step: int, seconds: float, speed: float, rate: float, losses: Mapping[str, float]) -> None:
+        """Writes a line of figures."""
+        figures = {"seconds": round(seconds, 1), "samples_per_second": round(speed, 1), "learning_rate": rate}
+        with self.path.open("a") as log:
+            log.write(json.dumps({"step": step, **figures, **losses}) + "\n")
+        self.accelerator.log({**figures, **{f"loss/{name}": loss for name, loss in losses.items()}}, step=step)
+
+    def show(self, step: int, preview: Mapping[str, Tensor | str]) -> None:
+        """Shows pictures (3 h w) in [0, 1] and texts."""
+        pictures = {name: item.cpu().numpy()[None] for name, item in preview.items() if isinstance(item, Tensor)}
+        texts = {name: item for name, item in preview.items() if isinstance(item, str)}
+        tracker: Any = self.accelerator.get_tracker("tensorboard")
+        tracker.log_images(pictures, step=step)
+        tracker.log(texts, step=step)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, without a last one that was cut short."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)

@@ -1,0 +1,81 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.diffuser import ContextTokens, Diffuser
+from versatile_diffusion.guidance import Guidance, guided_denoiser
+
+
+@pytest.fixture
+def diffuser(pipe: VersatileDiffusionPipeline) -> Diffuser:
+    return pipe.diffuser
+
+
+@pytest.fixture
+def calls(diffuser: Diffuser, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Rows and contexts of each call of the diffuser."""
+    made: list[tuple[int, int]] = []
+    forward = diffuser.forward
+
+    def counted(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
+        made.append((len(latents), len(contexts)))
+        return forward(latents, timesteps, output, contexts)
+
+    monkeypatch.setattr(diffuser, "forward", counted)
+    return made
+
+
+def tokens(number: int, weight: float = 1.0, modality: str = "text") -> ContextTokens:
+    return ContextTokens(modality, torch.randn(2, number, 24), weight)
+
+
+@torch.no_grad()
+def test_one_batch_equals_two_evaluations(diffuser: Diffuser, calls: list[tuple[int, int]]) -> None:
+    latents, timestep = torch.randn(2, 48), torch.tensor(501)
+    contexts, nothing = [tokens(5, 0.3), tokens(4, 0.7, "image")], [tokens(5, 0.3), tokens(4, 0.7, "image")]
+    guided = guided_denoiser(diffuser, "text", contexts, nothing, Guidance(3.0))(latents, timestep)
+    assert calls == [(4, 2)]
+    with_context, without = (diffuser(latents, timestep.expand(2), "text", c) for c in (contexts, nothing))
+    torch.testing.assert_close(guided, without + 3 * (with_context - without), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(with_context, without)
+
+
+@torch.no_grad()
+def test_contexts_of_other_lengths_are_evaluated_apart(diffuser: Diffuser, calls: list[tuple[int, int]]) -> None:
+    latents, timestep = torch.randn(2, 48), torch.tensor(501)
+    contexts, nothing = [tokens(5)], [tokens(3)]
+    guided = guided_denoiser(diffuser, "text", contexts, nothing, Guidance(3.0))(latents, timestep)
+    assert calls == [(2, 1), (2, 1)]
+    with_context, without = (diffuser(latents, timestep.expand(2), "text", c) for c in (contexts, nothing))
+    torch.testing.assert_close(guided, without + 3 * (with_context - without))
+
+
+@torch.no_grad()
+def test_scale_1_needs_no_unconditional(diffuser: Diffuser, calls: list[tuple[int, int]]) -> None:
+    latents, timestep, contexts = torch.randn(2, 48), torch.tensor(501), [tokens(5)]
+    guided = guided_denoiser(diffuser, "text", contexts, [], Guidance(1))(latents, timestep)
+    assert calls == [(2, 1)]
+    torch.testing.assert_close(guided, diffuser(latents, timestep.expand(2), "text", contexts))
+
+
+@torch.no_grad()
+def test_guidance_only_within_its_interval(diffuser: Diffuser, calls: list[tuple[int, int]]) -> None:
+    denoise = guided_denoiser(diffuser, "text", [tokens(5)], [tokens(5)], Guidance(3.0, (0.2, 0.5)))
+    for timestep in (100, 200, 350, 500, 501):
+        denoise(torch.randn(2, 48), torch.tensor(timestep))
+    assert [rows for rows, _ in calls] == [2, 4, 4, 4, 2]
+
+
+@pytest.mark.parametrize("interval", [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1)])
+def test_intervals_out_of_range(interval: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="guidance_interval must be"):
+        Guidance(3.0, interval)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_scales_that_are_no_numbers(scale: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Guidance(scale)

@@ -1,0 +1,60 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from . import training_runs
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = training_runs.__file__
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, SCRIPT, "train_postcards", str(folder)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+
+
+def kill_at(process: subprocess.Popen[bytes], sign: Path, later: float) -> None:
+    while not sign.exists():
+        assert process.poll() is None, f"ended before there was {sign}"
+        time.sleep(0.01)
+    time.sleep(later)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    moment = random.uniform(0, 0.5)
+    print(f"killed {moment} s later")  # shown where the test fails
+    kill_at(start(killed), killed / "kl" / "step-00000002", later=moment)
+    kill_at(start(killed), killed / "optimus" / "step-00000004", later=0)
+    assert start(killed).wait() == 0
+    files = [path.relative_to(whole) for path in whole.glob("model/**/*.safetensors")]
+    assert len(files) == 4  # diffuser, image, text, oracle
+    for file in files:
+        assert (whole / file).read_bytes() == (killed / file).read_bytes(), file
+    assert (killed / "measurements.json").read_text() == (whole / "measurements.json").read_text()
+    card = (whole / "model" / "README.md").read_text()
+    assert "vd train postcards" in card and "four_flow" in card and (whole / "model" / "curves.png").exists()
+
+
+def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    path = tmp_path / "gradients.safetensors"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0"]
+    subprocess.run([*launch, SCRIPT, "save_gradients", str(path), "3"], check=True, env=ENVIRONMENT)
+    two, one = load_file(path), training_runs.gradients(batch_size=6)
+    assert two.keys() == one.keys()
+    for name, expected in one.items():
+        assert expected.abs().max() > 0, name
+        torch.testing.assert_close(two[name], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()), msg=name)
