@@ -1,3 +1,4 @@
+# ruff: noqa: E402 - the order matters
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch counts the cores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,18 @@ def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
     if not used:
         raise ValueError("Nothing to condition on: give at least one context with a weight above 0.")
     return [replace(used[0], weight=1.0)] if len(used) == 1 else used
+
+
+def read_items(modality: Modality, data: Any) -> list[Any]:
+    """See `Modality.read`.
+
+    Raises:
+        ValueError: if there are no items.
+    """
+    items = modality.read(data)
+    if not items:
+        raise ValueError(f"The {modality.name} batch holds no item: give one at least.")
+    return items
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Conditioner:
             )
         modality = self.modality(context.modality)
         if context.embedding is None:
-            tokens = modality.embed(modality.read(context.data), masks=context.mask)
+            tokens = modality.embed(read_items(modality, context.data), masks=context.mask)
         else:
             tokens = self._checked(context.embedding, context.modality)
         return tokens if context.focus == 0.5 else modality.focus(tokens, context.focus)

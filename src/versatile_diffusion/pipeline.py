@@ -13,7 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from versatile_diffusion.conditioning import Batch, Conditioner, used_contexts
+from versatile_diffusion.conditioning import Batch, Conditioner, read_items, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
@@ -207,13 +207,13 @@ class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
     def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]:
         """Context tokens of data."""
         bound = self._modality(modality)
-        return bound.embed(bound.read(data))
+        return bound.embed(read_items(bound, data))
 
     @torch.no_grad()
     def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:
         """Latents of data, in the diffuser's scale."""
         bound = self._modality(modality)
-        return bound.encode(bound.read(data))
+        return bound.encode(read_items(bound, data))
 
     @torch.no_grad()
     def decode(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from versatile_diffusion.conditioning import read_items
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.sampling import draw_noise
 
@@ -38,7 +39,7 @@ def encode_start(
     """
     shape = modality.latent_shape(height, width)
     if not (isinstance(start, Tensor) and start.ndim == len(shape) + 1 and start.shape[1] == shape[0]):
-        return modality.encode(modality.fit(modality.read(start), height, width))
+        return modality.encode(modality.fit(read_items(modality, start), height, width))
     if (height, width) != (None, None) and start.shape[1:] != shape:
         raise ValueError(f"Latents of that height and width have shape (batch, *{shape}), got {tuple(start.shape)}.")
     return _finite(start, "start")

@@ -44,7 +44,7 @@ def test_a_saved_model_loads_as_it_was(model: Components, tmp_path: Path, shard:
     save(model, tmp_path / "model", max_shard_size=shard)
     loaded = load(tmp_path / "model")
     made.assert_equal(loaded, model)
-    assert loaded.scheduler.config.items() <= model.scheduler.config.items()
+    assert loaded.scheduler.timesteps.equal(model.scheduler.timesteps)  # pyright: ignore
     assert loaded.modalities["text"].encode(["a red house"]).equal(model.modalities["text"].encode(["a red house"]))
     assert not any(tensor.is_meta for tensor in loaded.modalities["text"].buffers())
 

@@ -22,5 +22,5 @@ def test_variations_have_a_name_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ["", "text", "text2image", "text-to-", "-to-image", "-variation", "text to image"])
 def test_what_is_no_flow(name: str) -> None:
-    with pytest.raises(ValueError, match="is not a flow. Write CONTEXT-to-OUTPUT"):
+    with pytest.raises(ValueError, match=r"is not a flow\. Write CONTEXT-to-OUTPUT"):
         Flow.parse(name)

@@ -30,7 +30,9 @@ class ToneModality(ModalityOfParts):
     name: ClassVar[str] = "tone"
 
     @register_to_config
-    def __init__(self, autoencoder: dict[str, Any] | None = None, context_encoder: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, autoencoder: dict[str, Any] | None = None, context_encoder: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.autoencoder = None if autoencoder is None else nn.Linear(SAMPLES, autoencoder["latent_dim"], bias=False)
         self.context_encoder = None if context_encoder is None else nn.Linear(SAMPLES // FRAMES, context_encoder["dim"])
@@ -44,7 +46,7 @@ class ToneModality(ModalityOfParts):
         return loaded(self.autoencoder, "tone autoencoder", "that makes tones").out_features
 
     def data_layers(self, plan: Plan) -> FullyConnectedLayers:
-        return FullyConnectedLayers(plan, self.latent_dim, positions=2)
+        return FullyConnectedLayers(plan, self.latent_dim, positions=4)
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
         return (self.latent_dim,)
@@ -58,7 +60,9 @@ class ToneModality(ModalityOfParts):
     def encode(self, items: Sequence[Tensor]) -> Tensor:
         return self.autoencoder(torch.stack(list(items)))  # pyright: ignore[reportOptionalCall]
 
-    def decode(self, latents: Tensor, generators: Sequence[Generator] | None = None, *, volume: float = 1) -> list[Tensor]:
+    def decode(
+        self, latents: Tensor, generators: Sequence[Generator] | None = None, *, volume: float = 1
+    ) -> list[Tensor]:
         return list(volume * torch.tanh(latents @ self.autoencoder.weight))  # pyright: ignore
 
     def embed(self, items: Sequence[Tensor], masks: Any = None) -> Tensor:
@@ -101,7 +105,7 @@ def three(session_pipe: VersatileDiffusionPipeline) -> VersatileDiffusionPipelin
     tone = ToneModality(autoencoder={"latent_dim": 12}, context_encoder={"dim": 20}).eval()
     known: dict[str, Any] = dict(session_pipe.modalities.items())
     modalities: dict[str, Modality] = {**known, "tone": tone}
-    config = DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4)
+    config = DiffuserConfig(64, (1,), (1,), (True,), num_heads=4)
     data_layers = {name: modality.data_layers for name, modality in modalities.items()}
     context_dims = {name: modality.context_dim for name, modality in modalities.items()}
     diffuser = Diffuser(config, data_layers, context_dims).eval()
@@ -133,20 +137,20 @@ def test_a_mixture_of_all_three_with_a_start(three: VersatileDiffusionPipeline) 
 
 
 def test_a_third_modality_is_trained_saved_and_loaded(three: VersatileDiffusionPipeline, tmp_path: Path) -> None:
-    flows = [Flow.parse(name) for name in ("tone-variation", "text-to-tone", "tone-to-text")]
+    flows = [Flow.parse(name) for name in ("tone-variation", "text-to-tone")]
     task = DiffuserTask(three.diffuser, flows, Pairs(dict(three.modalities.items())), three.scheduler)  # pyright: ignore
-    config = TrainingConfig(60, 16, 3e-3, warmup_steps=5, checkpoint_every=60)
+    config = TrainingConfig(30, 8, 3e-3, warmup_steps=5, checkpoint_every=30)
 
     @torch.no_grad()
     def loss() -> dict[str, float]:
-        batch = task.draw(Generator().manual_seed(1), 64)
+        batch = task.draw(Generator().manual_seed(1), 32)
         return {name: float(value) for compute in task.passes(batch) for name, value in compute().items()}
 
     before = loss()
     trained = Trainer(task, config, tmp_path / "run").run()
     after = loss()
-    assert set(before) == {"tone-variation", "text-to-tone", "tone-to-text"}
-    assert all(after[name] < 0.9 * before[name] for name in before), (before, after)
+    assert set(before) == {"tone-variation", "text-to-tone"}
+    assert all(after[name] < 0.8 * before[name] for name in before), (before, after)
 
     assert isinstance(trained, Diffuser)
     pipe = VersatileDiffusionPipeline(trained.eval(), three.scheduler, dict(three.modalities.items()))  # pyright: ignore
@@ -155,7 +159,9 @@ def test_a_third_modality_is_trained_saved_and_loaded(three: VersatileDiffusionP
 
     def made(pipe: VersatileDiffusionPipeline, context: str) -> Tensor:
         generator = Generator().manual_seed(2)
-        return pipe.generate("tone", Context(context, DATA[context]), num_inference_steps=2, generator=generator).latents
+        return pipe.generate(
+            "tone", Context(context, DATA[context]), num_inference_steps=2, generator=generator
+        ).latents
 
     opened = VersatileDiffusionPipeline.from_pretrained(tmp_path / "model", modalities=[ToneModality])
     assert all(torch.equal(made(opened, context), made(pipe, context)) for context in DATA)

@@ -248,4 +248,4 @@ def test_a_tiny_diffuser_learns_all_flows_of_a_batch_by_heart(tmp_path: Path) ->
     for compute in task.passes(batch):
         losses |= {name: loss.item() for name, loss in compute().items()}
     for flow in ALL_FLOWS:
-        assert losses[str(flow)] < 0.8 * first[str(flow)]
+        assert losses[str(flow)] < 0.9 * first[str(flow)]

@@ -51,8 +51,10 @@ def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> N
 
 def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path: Path) -> None:
     path = tmp_path / "gradients.safetensors"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0"]
-    subprocess.run([*launch, SCRIPT, "save_gradients", str(path), "3"], check=True, env=ENVIRONMENT)
+    # Without --multi_gpu accelerate starts one process; without a GPU its processes take the CPU.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    command = [*launch, "--num_machines=1", "--main_process_port=0", SCRIPT, "save_gradients", str(path), "3"]
+    subprocess.run(command, check=True, env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""})
     two, one = load_file(path), training_runs.gradients(batch_size=6)
     assert two.keys() == one.keys()
     for name, expected in one.items():

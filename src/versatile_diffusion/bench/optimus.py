@@ -5,6 +5,9 @@ The official loop writes one sentence after the other, and reads the whole sente
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +18,7 @@ from versatile_diffusion.modalities.optimus import Optimus
 
 _SENTENCES, _TOKENS = 4, 29
 _AT_LEAST = 5.0
-_SPREAD = 0.1  # of random weights, so large that the sentences differ
+_SPREAD, _POSITIONS_SPREAD = 0.1, 0.6  # of random weights, so large that a sentence depends on all that comes before
 
 Sentences = list[list[int]]
 
@@ -28,11 +31,7 @@ def measure(settings: Settings) -> Result:
     """
     config = settings.sizes.text.autoencoder
     assert config is not None
-    torch.manual_seed(0)
-    model = Optimus(**config).eval()
-    for parameter in model.decoder.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=_SPREAD)
+    model = random_optimus(config)
     bos = model.decoder.config.bos_token_id
 
     def ours(number: int) -> Sentences:
@@ -50,6 +49,18 @@ def measure(settings: Settings) -> Result:
     figures += [Figure("official loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST)]
     how = {"sentences": _SENTENCES, "tokens": _TOKENS, "decoder layers": model.decoder.config.n_layer, "dtype": "fp32"}
     return Result("Optimus, greedy decoding", figures, how)
+
+
+def random_optimus(config: Mapping[str, Any]) -> Optimus:
+    """Optimus of random weights, always the same, which writes sentences that vary."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Optimus(**config).eval()
+        for parameter in model.decoder.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=_SPREAD)
+        torch.nn.init.normal_(model.decoder.wpe.weight, std=_POSITIONS_SPREAD)
+    return model
 
 
 @torch.no_grad()

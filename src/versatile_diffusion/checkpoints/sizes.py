@@ -46,11 +46,14 @@ def diffuser(tensors: Tensors, layout: Callable[[Plan], KeyTable], where: object
 
 
 def _fits(plan: Plan, layout: Callable[[Plan], KeyTable], tensors: Tensors) -> bool:
-    """Whether all tensors of the plan are there, and the context blocks are as wide as it says."""
+    """Whether the plan's tensors are there, with context blocks as many and as wide as it says."""
     table = layout(plan)
+    known = {entry.key for entry in table.values()}
     norms = [(table[f"context_layers.image.{i}.norm.weight"].key, step.channels) for i, step in enumerate(plan.context)]
-    return {entry.key for entry in table.values()} <= tensors.keys() and all(
-        tensors[key].shape == (channels,) for key, channels in norms
+    return (
+        known <= tensors.keys()
+        and not any("transformer_blocks" in key for key in tensors.keys() - known)
+        and all(tensors[key].shape == (channels,) for key, channels in norms)
     )
 
 

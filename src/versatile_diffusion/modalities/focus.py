@@ -17,7 +17,7 @@ LEADING = 1  # of these, how many go when only semantics are to stay
 CORE = 5  # of these, how many stay when only style is to stay
 
 
-def adjust_focus(tokens: Float[Tensor, "b n d"], level: float | int) -> Float[Tensor, "b n d"]:
+def adjust_focus(tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
     """Moves the local tokens (without the class token) of pictures towards semantics or style.
 
     Args:
@@ -63,7 +63,7 @@ def _decompose(tokens: Float[Tensor, "b n d"], rank: int) -> tuple[Tensor, Tenso
     return mean, u[..., :rank], s[..., :rank], v[..., :rank, :]
 
 
-def _weights(level: float | int, rank: int) -> Float[Tensor, " rank"]:
+def _weights(level: float, rank: int) -> Float[Tensor, " rank"]:
     """Weight of each direction: a straight line that is 1 where nothing is to change, cut off at 0."""
     at = torch.arange(rank, dtype=torch.float32)
     if level < 0.5:
@@ -74,7 +74,7 @@ def _weights(level: float | int, rank: int) -> Float[Tensor, " rank"]:
     return (1 + slope * (at - (CORE - 1))).clamp(0, 1)
 
 
-def _between(lowest: int, level: float | int, extreme: int) -> float:
+def _between(lowest: int, level: float, extreme: int) -> float:
     """From `lowest` at the extreme level to 1 at 0.5, exponentially."""
     start = math.exp(2 * extreme - 1)
     return lowest + (1 - lowest) * (math.exp(2 * level - 1) - start) / (1 - start)

@@ -62,7 +62,7 @@ class Optimus(nn.Module):
         bos: int,
         eos: int | None,
         max_tokens: int = 30,
-        temperature: float | int = 1.0,
+        temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         generators: Sequence[Generator] | None = None,
@@ -127,7 +127,7 @@ class Optimus(nn.Module):
         return linear(hidden, self.decoder.wte.weight)
 
 
-def _warpers(temperature: float | int, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
+def _warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
     if temperature < 0:
         raise ValueError(f"temperature must be 0 (the likeliest token) or more, got {temperature}.")
     warpers = LogitsProcessorList()

@@ -52,7 +52,7 @@ class TextModality(ModalityOfParts):
         latent_dim: int = 768,
         scaling_factor: float = 1.0,
         projected: bool = True,
-        temperature: float | int = 1.0,
+        temperature: float = 1.0,
         max_tokens: int = 30,
     ) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class TextModality(ModalityOfParts):
         latents: Float[Tensor, "b d"],
         generators: Sequence[Generator] | None = None,
         *,
-        temperature: float | int | None = None,
+        temperature: float | None = None,
         max_tokens: int | None = None,
         top_k: int | None = None,
         top_p: float | None = None,

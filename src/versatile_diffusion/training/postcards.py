@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, write
@@ -59,6 +61,12 @@ class PostcardsTraining:
         self.material = Material(Postcards(recipe.seed, recipe.pictures, size=size), folder / "data")
         self.measurements = Measurements(folder, fresh(self.material, recipe.measured))
 
+    @cached_property
+    def images(self) -> UInt8[np.ndarray, "n h w 3"]:
+        """All pictures, rendered by one process."""
+        with PartialState().main_process_first():
+            return self.material.images
+
     # ---- what reads pictures ----
 
     @cached_property
@@ -78,20 +86,20 @@ class PostcardsTraining:
     @cached_property
     def kl(self) -> AutoencoderKL:
         """The autoencoder of pictures."""
-        image = copy.deepcopy(self._untrained(ImageModality))
-        autoencoder = image.autoencoder.to(memory_format=torch.channels_last)
-        task = KLAutoencoderTask(autoencoder, self.critic, self.material.images, self.recipe.kl_feature_weight)
-        image.autoencoder = self._train("kl", autoencoder, task)
+        image = self._untrained("image")
+        autoencoder = _channels_last(image.autoencoder)
+        task = KLAutoencoderTask(autoencoder, self.critic, self.images, self.recipe.kl_feature_weight)
+        image.autoencoder = self._train("kl", task)
         self.measurements.kl(image, self.oracle, self.recipe.kl.steps)
         return image.autoencoder
 
     @cached_property
     def clip(self) -> ClipPair:
         """Both context encoders."""
-        image, text = copy.deepcopy((self._untrained(ImageModality), self._untrained(TextModality)))
+        image, text = self._untrained("image"), self._untrained("text")
         captions = text.context_ids(self.material.texts).unflatten(0, (-1, VIEWS))
-        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.material.images, captions)
-        pair = self._train("clip", task.model, task)
+        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.images, captions)
+        pair = self._train("clip", task)
         image.context_encoder, text.context_encoder = pair.image, pair.text
         self.measurements.clip(image, text, self.recipe.clip.steps)
         return pair
@@ -99,7 +107,7 @@ class PostcardsTraining:
     @cached_property
     def optimus(self) -> Optimus:
         """The autoencoder of texts."""
-        text = copy.deepcopy(self._untrained(TextModality))
+        text = self._untrained("text")
         tokenizer: Any = text.tokenizers.gpt2
         model = _seeded(self.recipe.optimus.seed, lambda: OptimusWithWords(text.autoencoder))
         task = OptimusTask(
@@ -110,7 +118,7 @@ class PostcardsTraining:
             kl_weight=self.recipe.optimus_kl_weight,
             tokenizer=tokenizer,
         )
-        text.autoencoder = self._train("optimus", model, task).optimus
+        text.autoencoder = self._train("optimus", task).optimus
         self.measurements.optimus(text, self.recipe.optimus.steps)
         return text.autoencoder
 
@@ -119,7 +127,7 @@ class PostcardsTraining:
     @cached_property
     def image(self) -> ImageModality:
         """Pictures, trained, with latents of unit variance."""
-        image = copy.deepcopy(self._untrained(ImageModality))
+        image = self._untrained("image")
         image.autoencoder, image.context_encoder = self.kl, self.clip.image
         image.register_to_config(scaling_factor=unit_scale(image, self.material.pictures(0, 500)))
         return image.eval()
@@ -127,7 +135,7 @@ class PostcardsTraining:
     @cached_property
     def text_context(self) -> TextModality:
         """Texts as contexts, trained: pictures are made without Optimus."""
-        text = copy.deepcopy(self._untrained(TextModality))
+        text = self._untrained("text")
         text.context_encoder = self.clip.text
         return text.eval()
 
@@ -197,33 +205,37 @@ class PostcardsTraining:
     def _start(self) -> Components:
         """The model at its random start."""
         components = _seeded(self.recipe.seed, lambda: build(self.recipe.preset))
-        components.modalities["text"].tokenizers = word_tokenizers(VOCABULARY)
+        text: Any = components.modalities["text"]
+        text.tokenizers = word_tokenizers(VOCABULARY)
         return components
 
-    def _untrained(self, kind: type[M]) -> M:
-        return next(modality for modality in self._start.modalities.values() if isinstance(modality, kind))
+    def _untrained(self, name: str) -> Any:
+        """A copy of a modality at its random start, with all its parts."""
+        return copy.deepcopy(self._start.modalities[name])
 
     def _classifier(self, name: str, config: TrainingConfig, widths: Sequence[int]) -> Oracle:
         oracle = _seeded(config.seed, lambda: Oracle(widths, self.material.postcards.size))
-        return self._train(name, oracle, OracleTask(oracle, self.material.images, self.material.labels))
+        return self._train(name, OracleTask(oracle, self.images, self.material.labels))
 
     def _diffuser(
-        self, name: str, start: Diffuser, flows: Sequence[Flow], gradient_scales: dict[str, float] | None = None
+        self, name: str, start: Diffuser, flows: Sequence[Flow], gradient_scales: Mapping[str, float] | None = None
     ) -> Diffuser:
-        made = {flow.output for flow in flows}
-        modalities: dict[str, Modality] = {"image": self.image} | ({"text": self.text} if "text" in made else {})
+        modalities: dict[str, Modality] = {"image": self.image}
+        if any(flow.output == "text" for flow in flows):
+            modalities["text"] = self.text
+        scheduler: Any = self._start.scheduler
         task = DiffuserTask(
-            copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last),
+            _channels_last(copy.deepcopy(start).requires_grad_(True)),
             flows,
             self.latents,
-            self._start.scheduler,
+            scheduler,
             min_snr=self.recipe.min_snr,
             gradient_scales=gradient_scales,
             modalities=modalities,
         )
-        return self._train(name, task.model, task)
+        return self._train(name, task)
 
-    def _train(self, name: str, model: M, task: Task) -> M:
+    def _train(self, name: str, task: Task[M]) -> M:
         record_run(self.folder, self.recipe, self.mixed_precision)
         config = getattr(self.recipe, name)
         trained: Any = Trainer(task, config, self.folder / name, name, self.mixed_precision).run()
@@ -240,3 +252,7 @@ def _seeded(seed: int, make: Callable[[], T]) -> T:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
+
+
+def _channels_last(model: Any) -> Any:
+    return model.to(memory_format=torch.channels_last)

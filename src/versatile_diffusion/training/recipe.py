@@ -74,7 +74,7 @@ def tiny_recipe() -> Recipe:
         clip_text(width=16, layers=1, tokens=108, positions=40, projection=16, heads=2),
         latent_dim=16,
     )
-    stages = {
+    stages: dict[str, Any] = {
         stage: TrainingConfig(
             6, 4, 1e-3, warmup_steps=2, checkpoint_every=2, preview_every=6, log_every=2, seed=STAGES.index(stage)
         )

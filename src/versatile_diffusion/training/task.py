@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from torch import Generator, Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 Batch = Mapping[str, Tensor]
 Pass = Callable[[], Mapping[str, Tensor]]
@@ -47,14 +50,14 @@ class TrainingConfig:
     log_every: int = 25
 
 
-class Task(ABC):
+class Task(ABC, Generic[M]):
     """A model, the data it learns from and the losses it learns by.
 
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
     one. Where losses are means over samples, two processes equal one with twice the batch.
     """
 
-    model: nn.Module
+    model: M
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
@@ -68,6 +71,6 @@ class Task(ABC):
         """Factor for the gradient of the parameter of that name (paper, section 3.4)."""
         return 1.0
 
-    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+    def preview(self, model: M) -> Mapping[str, Tensor | str]:
         """Pictures (3 h w) in [0, 1] and texts for the log, made with the averaged model, without gradients."""
         return {}

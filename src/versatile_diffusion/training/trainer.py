@@ -40,7 +40,7 @@ def average_decay(config: TrainingConfig, step: int) -> float:
     return min(config.ema_decay, (1 + step) / (10 + step))
 
 
-def draw(task: Task, config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
+def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
     """This process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     batch = task.draw(generator, config.batch_size * processes)
@@ -62,7 +62,7 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task, config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
+        self, task: Task[Any], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         tracker = "tensorboard" if is_tensorboard_available() else None

@@ -33,7 +33,7 @@ class ClipPair(nn.Module):
         return picture @ caption.T * self.logit_scale.clamp(max=math.log(100)).exp()
 
 
-class ClipTask(Task):
+class ClipTask(Task[ClipPair]):
     """The symmetric contrastive loss of CLIP (arXiv 2103.00020). Each process compares within its own samples.
 
     Args:

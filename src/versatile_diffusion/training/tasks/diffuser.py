@@ -10,7 +10,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.training_utils import compute_snr
 from jaxtyping import Float, Int64
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import mse_loss
 
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
@@ -51,7 +51,7 @@ class LatentData(Protocol):
         ...
 
 
-class DiffuserTask(Task):
+class DiffuserTask(Task[Diffuser]):
     """The error in the noise, summed over all active flows (paper, section 3.4).
 
     Args:
@@ -102,9 +102,8 @@ class DiffuserTask(Task):
         """See `Task.gradient_scale`."""
         return next((scale for start, scale in self.gradient_scales.items() if name.startswith(start)), 1.0)
 
-    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+    def preview(self, model: Diffuser) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: of each flow the first samples, and beside them what is made from their contexts."""
-        assert isinstance(model, Diffuser)
         return {str(flow): self._preview(model, flow) for flow in self.flows if flow.output in self.modalities}
 
     def _preview(self, diffuser: Diffuser, flow: Flow) -> Tensor | str:
@@ -112,9 +111,9 @@ class DiffuserTask(Task):
         shown = min(PREVIEWED, len(self.data))
         latents, tokens = (part.to(diffuser.device) for part in self.data.pairs(flow, torch.arange(shown), generator))
         nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
-        contexts = [[ContextTokens(flow.context, context)] for context in (tokens, nothing)]
+        given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
         made = sample(
-            guided_denoiser(diffuser, flow.output, *contexts, Guidance(PREVIEW_GUIDANCE)),
+            guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE)),
             torch.randn(latents.shape, generator=generator).to(latents),
             Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
         )

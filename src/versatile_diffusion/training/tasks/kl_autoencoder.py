@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import l1_loss, normalize
 
 from versatile_diffusion.evaluation.oracle import Oracle
@@ -17,7 +19,7 @@ from versatile_diffusion.training.task import Batch, Pass, Task
 from versatile_diffusion.training.tasks.oracle import to_pictures
 
 
-class KLAutoencoderTask(Task):
+class KLAutoencoderTask(Task[AutoencoderKL]):
     """Absolute error, distance of features, and a little KL divergence.
 
     The features are those of a classifier of its own, not of the oracle that measures: as LPIPS for photographs, they
@@ -60,23 +62,29 @@ class KLAutoencoderTask(Task):
 
         def reconstruct() -> dict[str, Tensor]:
             images = to_pictures(batch["images"]).contiguous(memory_format=torch.channels_last)
-            posterior = self.model.encode(images * 2 - 1).latent_dist
-            decoded = self.model.decode(posterior.mean + posterior.std * batch["noise"]).sample
-            reconstructed = (decoded + 1) / 2
+            posterior = self._posterior(self.model, images)
+            decoded = self._decode(self.model, posterior.mean + posterior.std * batch["noise"])
             return {
-                "error": l1_loss(reconstructed, images),
-                "features": self.feature_weight * self._feature_distance(reconstructed, images),
+                "error": l1_loss(decoded, images),
+                "features": self.feature_weight * self._feature_distance(decoded, images),
                 "kl": self.kl_weight * posterior.kl().mean() / batch["noise"][0].numel(),
             }
 
         yield reconstruct
 
-    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+    def preview(self, model: AutoencoderKL) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: the first pictures, and below them their reconstructions."""
-        assert isinstance(model, AutoencoderKL)
         images = to_pictures(torch.tensor(self.images[:PREVIEWED])).to(model.device)
-        decoded = model.decode(model.encode(images * 2 - 1).latent_dist.mean, return_dict=False)[0]
-        return {"pictures": side_by_side(list(images), list(((decoded + 1) / 2).clamp(0, 1)))}
+        decoded = self._decode(model, self._posterior(model, images).mean)
+        return {"pictures": side_by_side(list(images), list(decoded.clamp(0, 1)))}
+
+    @staticmethod
+    def _posterior(model: Any, images: Float[Tensor, "b 3 h w"]) -> DiagonalGaussianDistribution:
+        return model.encode(images * 2 - 1, return_dict=False)[0]
+
+    @staticmethod
+    def _decode(model: Any, latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 3 h w"]:
+        return (model.decode(latents, return_dict=False)[0] + 1) / 2
 
     def _feature_distance(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         pairs = zip(self.critic.features(a), self.critic.features(b), strict=True)

@@ -24,7 +24,7 @@ class OptimusWithWords(nn.Module):
         self.words = nn.Linear(optimus.latent_dim, optimus.decoder.config.vocab_size)
 
 
-class OptimusTask(Task):
+class OptimusTask(Task[OptimusWithWords]):
     """Cross-entropy of the sentence and of its words in no order, and a KL divergence, all per sentence.
 
     Posterior collapse, where the decoder writes without looking at the latent, is held off in three ways: the
@@ -85,11 +85,10 @@ class OptimusTask(Task):
 
         yield reconstruct
 
-    def preview(self, model: nn.Module) -> Mapping[str, Tensor | str]:
+    def preview(self, model: OptimusWithWords) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: the first sentences and their reconstructions."""
         if self.tokenizer is None:
             return {}
-        assert isinstance(model, OptimusWithWords)
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         latents, _ = model.optimus.posterior(self.encoder_ids[:PREVIEWED].to(model.words.weight.device))
         longest = self.decoder_ids.shape[1]

@@ -20,7 +20,7 @@ def to_pictures(images: UInt8[Tensor, "b h w 3"]) -> Tensor:
     return images.permute(0, 3, 1, 2).float().div(255)
 
 
-class OracleTask(Task):
+class OracleTask(Task[Oracle]):
     """Cross-entropy of every attribute.
 
     Half of the pictures are blurred a little, so that the reading does not hang on single pixels.

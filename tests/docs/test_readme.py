@@ -1,0 +1,47 @@
+"""The README's blocks marked <!-- test --> run as they stand."""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the picture that the README's commands read."""
+    with (files("versatile_diffusion") / "assets" / "example.png").open("rb") as picture:
+        (tmp_path / "picture.png").write_bytes(picture.read())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "python"])
+def test_python_blocks_run(folder: Path, code: str) -> None:
+    names: dict[str, object] = {}
+    exec(compile(code, str(README), "exec"), names)
+    assert names["picture"].size == names["mixed"].size == (64, 64)  # pyright: ignore[reportAttributeAccessIssue]
+    assert all(isinstance(text, str) and text for text in names["texts"] + names["again"])  # pyright: ignore
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "bash"])
+def test_commands_run(folder: Path, code: str) -> None:
+    vd = shutil.which("vd", path=str(Path(sys.executable).parent))
+    assert vd is not None, "vd is not installed beside this Python"
+    for line in code.strip().splitlines():
+        command, _, rest = line.partition(" ")
+        assert command == "vd"
+        subprocess.run(f"{vd} {rest}", shell=True, check=True, capture_output=True)
+    assert list((folder / "pictures").glob("*.png"))
+
+
+def test_the_readme_has_blocks_of_both_kinds() -> None:
+    assert {language for language, _ in BLOCKS} == {"python", "bash"}
