@@ -1,6 +1,6 @@
 """Paints the picture at the head of the README with the bundled model.
 
-    python examples/gallery.py docs/images/postcards.png
+python examples/gallery.py docs/images/postcards.png
 """
 
 from __future__ import annotations

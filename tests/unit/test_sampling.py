@@ -64,7 +64,8 @@ def test_every_scheduler_arrives_where_a_perfect_denoiser_points(name: str, stre
     result = sample(
         knows(_CLEAN, scheduler), noise, schedule, start=start, generators=generators(),
     )  # fmt: skip
-    assert (result - _CLEAN).abs().max() < 0.12
+    # DDIM and PNDM end at the least noise of training, the others at none
+    assert (result - _CLEAN).abs().max() < (1e-4 if hasattr(scheduler, "sigmas") else 0.076)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -21,7 +21,6 @@ MAY_IMPORT = {
     "named_flows.py": ["context", "outputs"],
     "diffuser/": ["diffuser"],
     "modalities/": ["modalities", "diffuser"],
-    "training/trainer.py": ["training.checkpoint", "training.interrupt", "training.journal", "training.task"],
     "training/task.py": [],
     "training/tasks/diffuser.py": [
         "diffuser",
@@ -35,6 +34,10 @@ MAY_IMPORT = {
 }
 MUST_NOT_IMPORT = {
     "pipeline.py": ["modalities.image", "modalities.text", "presets", "datasets", "training", "evaluation"],
+    "training/trainer.py": [
+        *("modalities", "diffuser", "checkpoints", "pipeline", "presets", "datasets", "evaluation"),
+        *("training.postcards", "training.recipe", "training.tasks", "training.latents"),
+    ],
     "checkpoints/": ["pipeline", "datasets", "training", "evaluation"],
     "datasets/": ["pipeline", "training", "evaluation"],
 }

@@ -57,6 +57,8 @@ def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path:
     subprocess.run(command, check=True, env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""})
     two, one = load_file(path), training_runs.gradients(batch_size=6)
     assert two.keys() == one.keys()
-    for name, expected in one.items():
-        assert expected.abs().max() > 0, name
-        torch.testing.assert_close(two[name], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()), msg=name)
+    largest = max(float(gradient.abs().max()) for gradient in one.values())
+    for name, expected in one.items():  # biases before a normalisation have gradients of nothing but rounding
+        torch.testing.assert_close(
+            two[name], expected, rtol=1e-5, atol=1e-6 * largest, msg=lambda m, n=name: f"{n}: {m}"
+        )

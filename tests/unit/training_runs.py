@@ -13,6 +13,7 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.training.latents import PostcardLatents
+from versatile_diffusion.training.processes import processes
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -70,11 +71,9 @@ def gradients(batch_size: int) -> dict[str, torch.Tensor]:
 
 def save_gradients(path: str, batch_size: str) -> None:
     """Leaves the gradients in a file."""
-    from accelerate import PartialState
-
+    assert processes().num_processes == 2
     found = gradients(int(batch_size))
-    if PartialState().is_main_process:
-        assert PartialState().num_processes == 2
+    if processes().is_main_process:
         save_file(found, path)
 
 

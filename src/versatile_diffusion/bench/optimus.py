@@ -32,7 +32,7 @@ def measure(settings: Settings) -> Result:
     config = settings.sizes.text.autoencoder
     assert config is not None
     model = random_optimus(config)
-    bos = model.decoder.config.bos_token_id
+    bos = int(config["gpt2"]["bos_token_id"])
 
     def ours(number: int) -> Sentences:
         latents = _latents(number, model.latent_dim)

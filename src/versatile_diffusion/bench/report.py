@@ -101,7 +101,7 @@ class Result:
         for column in ("median", "lowest – highest", "target"):
             table.add_column(column, justify="right")
         for figure in self.figures:
-            spread = f"{_amount(min(figure.rounds), figure.unit)} – {_amount(max(figure.rounds), figure.unit)}"
+            spread = " – ".join(_number(limit(figure.rounds), figure.unit) for limit in (min, max))
             several = len(figure.rounds) > 1
             table.add_row(figure.name, _amount(figure.median, figure.unit), spread if several else "", _target(figure))
         return table
@@ -180,7 +180,11 @@ def _cpu() -> str:
 
 
 def _amount(value: float, unit: str) -> str:
-    return f"{value / 1e9:.3f} GB" if unit == "bytes" else f"{value:.3g} {unit}"
+    return f"{_number(value, unit)} {'GB' if unit == 'bytes' else unit}"
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value / 1e9:.3f}" if unit == "bytes" else f"{value:.3g}"
 
 
 def _target(figure: Figure) -> str:

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float, Int64
 from rich.progress import track
 from safetensors.torch import load_file, save_file
@@ -15,6 +14,7 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.material import VIEWS
+from versatile_diffusion.training.processes import processes
 
 Encode = Callable[[int, int], Tensor]
 """Rows of the postcards from one index to before another; for texts (n views …)."""
@@ -67,7 +67,7 @@ class PostcardLatents:
         """All rows of "image/latents" and the like."""
         if name not in self._parts:
             path = self.folder / f"{name.replace('/', '-')}.safetensors"
-            with PartialState().main_process_first():
+            with processes().main_process_first():
                 if not path.exists():
                     self._encode(name, path)
             self._parts[name] = load_file(path)[name]

@@ -10,7 +10,6 @@ from typing import Any
 
 import rich
 import torch
-from accelerate import PartialState
 
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.evaluation.scores import Score, score
@@ -23,6 +22,7 @@ from versatile_diffusion.evaluation.stages import (
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.training.journal import replace_text
 from versatile_diffusion.training.material import VIEWS, Material
+from versatile_diffusion.training.processes import processes
 
 FILE = "measurements.json"
 
@@ -62,7 +62,7 @@ class Measurements:
 
     def _measure(self, stage: str, steps: int, compute: Callable[[], Score | float]) -> None:
         measured = read_measurements(self.folder).get(stage, {})
-        if not PartialState().is_main_process or measured.get("steps") == steps:
+        if not processes().is_main_process or measured.get("steps") == steps:
             return
         result = compute()
         figures = asdict(result) if isinstance(result, Score) else {"accuracy": result}

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import UInt8
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from versatile_diffusion.training.card import record_run, write_card
 from versatile_diffusion.training.latents import PostcardLatents
 from versatile_diffusion.training.material import VIEWS, Material, fresh
 from versatile_diffusion.training.measurements import Measurements
+from versatile_diffusion.training.processes import processes
 from versatile_diffusion.training.recipe import Recipe
 from versatile_diffusion.training.task import Task, TrainingConfig
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
@@ -64,7 +64,7 @@ class PostcardsTraining:
     @cached_property
     def images(self) -> UInt8[np.ndarray, "n h w 3"]:
         """All pictures, rendered by one process."""
-        with PartialState().main_process_first():
+        with processes().main_process_first():
             return self.material.images
 
     # ---- what reads pictures ----
@@ -192,7 +192,7 @@ class PostcardsTraining:
         """The whole model, saved in the run's folder with the oracle and a model card."""
         modalities: dict[str, Modality] = {"image": self.image, "text": self.text}
         components = Components(self.four_flow, modalities, self._start.scheduler)
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             folder = self.folder / "model"
             write(Checkpoint.of(components), folder, dtype=torch.float16)
             self.oracle.save_pretrained(folder / "oracle")

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.journal import Journal
+from versatile_diffusion.training.processes import processes
 from versatile_diffusion.training.task import Batch, Task, TrainingConfig
 
 SMOOTHING = 50
@@ -66,6 +67,7 @@ class Trainer:
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         tracker = "tensorboard" if is_tensorboard_available() else None
+        processes()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))

@@ -1,0 +1,17 @@
+"""The processes that share a training run."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import PartialState
+
+
+def processes() -> PartialState:
+    """This process among those that `accelerate launch --multi_gpu` started; without a GPU they share the CPU.
+
+    Ask here first, since accelerate keeps its first answer: by itself it takes processes on the CPU for single ones.
+    """
+    launched = "LOCAL_RANK" in os.environ
+    return PartialState(cpu=launched and not torch.cuda.is_available())
