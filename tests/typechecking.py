@@ -7,6 +7,7 @@ from beartype import BeartypeConf, BeartypeHintOverrides, beartype
 typechecker = beartype(
     conf=BeartypeConf(
         is_pep484_tower=True,  # an int will do for a float, as it does for pyright
-        hint_overrides=BeartypeHintOverrides({Self: Any}),  # not known to what decorates methods one by one
+        # What decorates methods one by one does not know Self.
+        hint_overrides=BeartypeHintOverrides({Self: Any}),  # pyright: ignore[reportCallIssue]
     )
 )

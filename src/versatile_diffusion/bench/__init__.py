@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
     from versatile_diffusion.presets import Preset
 
-NAMES = ("startup", "generation", "optimus", "loading", "sizes")
+NAMES = ("startup", "generation", "optimus", "sizes", "loading")
 """Benchmarks, which are modules here, in the order in which they run."""
 
 

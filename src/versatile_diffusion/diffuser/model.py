@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -73,8 +74,8 @@ class Diffuser(ModelMixin, ConfigMixin):
             contexts: at least one; several are mixed by weight at every context step.
         """
         time = self.global_layers(timesteps)
-        data = iter(self.data_layers[output])  # pyright: ignore[reportArgumentType]
-        stacks = [iter(self.context_layers[context.modality]) for context in contexts]  # pyright: ignore[reportArgumentType]
+        data = iter(cast(DataLayers, self.data_layers[output]))
+        stacks = [iter(cast(ContextLayers, self.context_layers[context.modality])) for context in contexts]
         total = sum(context.weight for context in contexts)
         kept: list[Tensor] = []
         x = latents

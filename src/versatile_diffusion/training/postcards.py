@@ -147,6 +147,7 @@ class PostcardsTraining:
         text.register_to_config(
             scaling_factor=unit_scale(text, self.material.texts[:2000]),
             max_tokens=self.optimus.decoder.config.n_positions - 1,
+            temperature=0.0,
         )
         return text.eval()
 

@@ -51,14 +51,14 @@ class Recipe:
     seed: int = 1000
     oracle: TrainingConfig = TrainingConfig(1600, 64, 2e-3, seed=1, ema_decay=0.99, checkpoint_every=400)
     critic: TrainingConfig = TrainingConfig(1600, 64, 2e-3, seed=2, ema_decay=0.99, checkpoint_every=400)
-    kl: TrainingConfig = TrainingConfig(2400, 32, 1.5e-3, seed=3, checkpoint_every=100)
-    clip: TrainingConfig = TrainingConfig(1500, 128, 1e-3, seed=4)
-    optimus: TrainingConfig = TrainingConfig(4000, 128, 1e-3, seed=5)
-    one_flow: TrainingConfig = TrainingConfig(600, 96, 1e-3, final_rate=1.0, seed=6)
-    two_flow: TrainingConfig = TrainingConfig(600, 96, 1e-3, final_rate=1.0, seed=7)
-    four_flow: TrainingConfig = TrainingConfig(1200, 96, 1e-3, seed=8)
+    kl: TrainingConfig = TrainingConfig(4000, 32, 1.5e-3, seed=3, checkpoint_every=100)
+    clip: TrainingConfig = TrainingConfig(1000, 96, 1e-3, seed=4)
+    optimus: TrainingConfig = TrainingConfig(10_000, 32, 1e-3, seed=5)
+    one_flow: TrainingConfig = TrainingConfig(1000, 64, 1e-3, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = TrainingConfig(1500, 64, 1e-3, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = TrainingConfig(6000, 64, 1e-3, seed=8)
     min_snr: float | None = 5.0
-    optimus_kl_weight: float = 0.05
+    optimus_kl_weight: float = 0.003
     kl_feature_weight: float = 0.5
     measured: int = 512
 
