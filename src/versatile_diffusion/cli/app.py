@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from versatile_diffusion import __version__
-from versatile_diffusion.cli import convert, demo, evaluate, make, mix, train
+from versatile_diffusion.cli import bench, convert, demo, evaluate, make, mix, train
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 
@@ -53,7 +53,8 @@ for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))
     app.add_typer(worlds, name=name, rich_help_panel="Models")
-app.command(rich_help_panel="Models")(spread(convert.convert))
+for command in (convert.convert, bench.bench):
+    app.command(rich_help_panel="Models")(spread(command))
 
 
 def _show_version(asked: bool) -> bool:

@@ -44,19 +44,18 @@ def postcards(
     \b
     vd train postcards
     vd train postcards --stage kl --set kl.steps=5000 --set kl.batch_size=16
-    accelerate launch -m versatile_diffusion.cli train postcards
+    accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train postcards
     """
     require_writable_folder(run)
-    from accelerate import PartialState
-
     from versatile_diffusion.devices import computes_bf16
     from versatile_diffusion.training.postcards import PostcardsTraining
+    from versatile_diffusion.training.processes import processes
     from versatile_diffusion.training.recipe import Recipe, with_settings
 
     recipe = with_settings(Recipe(), settings or [])
-    if not resume and PartialState().is_main_process:
+    if not resume and processes().is_main_process:
         _move_aside(run)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     training = PostcardsTraining(recipe, run, mixed_precision="bf16" if computes_bf16() else "no")
     getattr(training, stage.replace("-", "_"))
     say(f"Trained: {stage}, in {run}.")
