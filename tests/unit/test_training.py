@@ -249,3 +249,14 @@ def test_a_tiny_diffuser_learns_all_flows_of_a_batch_by_heart(tmp_path: Path) ->
         losses |= {name: loss.item() for name, loss in compute().items()}
     for flow in ALL_FLOWS:
         assert losses[str(flow)] < 0.9 * first[str(flow)]
+
+
+def test_flows_to_texts_take_more_samples_if_told_and_processes_share_them() -> None:
+    task = four_flow_task(multiples={"text": 3})
+    config = TrainingConfig(steps=1, batch_size=2, learning_rate=1.0)
+    batch = draw(task, config, 0)
+    assert {len(batch[f"{flow}/latents"]) for flow in ALL_FLOWS if flow.output == "text"} == {6}
+    assert {len(batch[f"{flow}/latents"]) for flow in ALL_FLOWS if flow.output == "image"} == {2}
+    whole = draw(task, TrainingConfig(steps=1, batch_size=4, learning_rate=1.0), 0)
+    parts = [draw(task, config, 0, rank, 2) for rank in range(2)]
+    assert all(torch.equal(torch.cat([part[name] for part in parts]), whole[name]) for name in whole)

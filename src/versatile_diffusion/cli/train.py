@@ -35,6 +35,9 @@ def postcards(
         bool,
         typer.Option("--resume/--fresh", help="Go on from the last checkpoints, or move them aside and begin anew."),
     ] = True,
+    start: Annotated[
+        str | None, typer.Option(help="A model to go on from, such as the bundled one: postcards.", metavar="MODEL")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
     ] = None,
@@ -44,6 +47,7 @@ def postcards(
     \b
     vd train postcards
     vd train postcards --stage kl --set kl.steps=5000 --set kl.batch_size=16
+    vd train postcards --start postcards --run runs/better
     accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train postcards
     """
     require_writable_folder(run)
@@ -56,7 +60,7 @@ def postcards(
     if not resume and processes().is_main_process:
         _move_aside(run)
     processes().wait_for_everyone()
-    training = PostcardsTraining(recipe, run, mixed_precision="bf16" if computes_bf16() else "no")
+    training = PostcardsTraining(recipe, run, "bf16" if computes_bf16() else "no", start)
     getattr(training, stage.replace("-", "_"))
     say(f"Trained: {stage}, in {run}.")
 

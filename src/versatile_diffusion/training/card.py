@@ -28,7 +28,7 @@ INTRODUCTION = """\
 # Postcards
 
 A small Versatile Diffusion model (arXiv 2211.08332): text to image, image to text, image variation and text variation.
-It was trained from random weights on rendered postcards with captions; nothing was taken from other models.
+It was trained on rendered postcards with captions, from {start}.
 """
 
 LIMITS = """\
@@ -40,11 +40,13 @@ combinations was never trained on; scores on these are reported apart. Photograp
 """
 
 
-def record_run(run: Path, recipe: Recipe, mixed_precision: str) -> None:
+def record_run(run: Path, recipe: Recipe, mixed_precision: str, start: str | Path | None = None) -> None:
     """Writes down how a run is made, for `write_card`."""
-    settings = [word for setting in settings_of(recipe) for word in ("--set", setting)]
+    options = [] if start is None else ["--start", str(start)]
+    options += [word for setting in settings_of(recipe) for word in ("--set", setting)]
     facts = {
-        "command": shlex.join(["vd", "train", "postcards", *settings]),
+        "command": shlex.join(["vd", "train", "postcards", *options]),
+        "start": None if start is None else str(start),
         "commit": _commit(),
         "hardware": _hardware(),
         "mixed_precision": mixed_precision,
@@ -67,7 +69,8 @@ def write_card(run: Path, model: Path) -> Path:
     facts = _read(run / RUN)
     if not facts:
         raise FileNotFoundError(f"{run} is not the folder of a run: it has no {RUN}.")
-    sections = [INTRODUCTION, _origin(facts), _stages(run, facts["recipe"])]
+    start = f"the model {facts['start']!r}" if facts.get("start") else "random weights"
+    sections = [INTRODUCTION.format(start=start), _origin(facts), _stages(run, facts["recipe"])]
     if find_spec("matplotlib") and any(run.glob("*/log.jsonl")):
         shutil.copy(plot_curves(run), model / "curves.png")
         sections.append("![Losses of all stages](curves.png)\n")

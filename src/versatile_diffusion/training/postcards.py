@@ -15,6 +15,8 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, write
+from versatile_diffusion.checkpoints.components import DIFFUSER, fill
+from versatile_diffusion.checkpoints.sources import read_source
 from versatile_diffusion.datasets.postcards import VOCABULARY, Postcards
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.oracle import Oracle
@@ -53,10 +55,14 @@ class PostcardsTraining:
         recipe: what to train, and how.
         folder: of the run. Each stage has a folder in it and goes on from its newest checkpoint.
         mixed_precision: "bf16" or "no".
+        start: a model to go on from, of the recipe's sizes; see `open_source`. Random weights without it. The oracle
+            and the critic begin at random in any case.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, mixed_precision: str = "no") -> None:
-        self.recipe, self.folder, self.mixed_precision = recipe, folder, mixed_precision
+    def __init__(
+        self, recipe: Recipe, folder: Path, mixed_precision: str = "no", start: str | Path | None = None
+    ) -> None:
+        self.recipe, self.folder, self.mixed_precision, self.start = recipe, folder, mixed_precision, start
         size = recipe.preset.image.autoencoder["sample_size"]
         self.material = Material(Postcards(recipe.seed, recipe.pictures, size=size), folder / "data")
         self.measurements = Measurements(folder, fresh(self.material, recipe.measured))
@@ -88,7 +94,8 @@ class PostcardsTraining:
         """The autoencoder of pictures."""
         image = self._untrained("image")
         autoencoder = _channels_last(image.autoencoder)
-        task = KLAutoencoderTask(autoencoder, self.critic, self.images, self.recipe.kl_feature_weight)
+        weights = self.recipe.kl_feature_weight, self.recipe.kl_divergence_weight
+        task = KLAutoencoderTask(autoencoder, self.critic, self.images, *weights)
         image.autoencoder = self._train("kl", task)
         self.measurements.kl(image, self.oracle, self.recipe.kl.steps)
         return image.autoencoder
@@ -204,14 +211,22 @@ class PostcardsTraining:
 
     @cached_property
     def _start(self) -> Components:
-        """The model at its random start."""
+        """The model before training.
+
+        Raises:
+            CheckpointError: if the model to go on from cannot be read, or has other sizes.
+        """
         components = _seeded(self.recipe.seed, lambda: build(self.recipe.preset))
+        if self.start is not None:
+            stored = read_source(self.start).tensors
+            for name, module in {DIFFUSER: components.diffuser, **components.modalities}.items():
+                fill(module, stored.get(name, {}), torch.float32)
         text: Any = components.modalities["text"]
         text.tokenizers = word_tokenizers(VOCABULARY)
         return components
 
     def _untrained(self, name: str) -> Any:
-        """A copy of a modality at its random start, with all its parts."""
+        """A copy of a modality before training, with all its parts."""
         return copy.deepcopy(self._start.modalities[name])
 
     def _classifier(self, name: str, config: TrainingConfig, widths: Sequence[int]) -> Oracle:
@@ -232,12 +247,13 @@ class PostcardsTraining:
             scheduler,
             min_snr=self.recipe.min_snr,
             gradient_scales=gradient_scales,
+            multiples={"text": self.recipe.text_multiple},
             modalities=modalities,
         )
         return self._train(name, task)
 
     def _train(self, name: str, task: Task[M]) -> M:
-        record_run(self.folder, self.recipe, self.mixed_precision)
+        record_run(self.folder, self.recipe, self.mixed_precision, self.start)
         config = getattr(self.recipe, name)
         trained: Any = Trainer(task, config, self.folder / name, name, self.mixed_precision).run()
         return trained.cpu().eval().requires_grad_(False)

@@ -41,8 +41,9 @@ class Recipe:
         two_flow: and text to image.
         four_flow: and image to text and text variation.
         min_snr: see `DiffuserTask`.
+        text_multiple: samples of flows to text for each sample of flows to pictures, which cost three times as much.
         optimus_kl_weight: see `OptimusTask`.
-        kl_feature_weight: see `KLAutoencoderTask`.
+        kl_feature_weight, kl_divergence_weight: see `KLAutoencoderTask`.
         measured: fresh pictures that each stage is measured on, at least 64.
     """
 
@@ -58,8 +59,10 @@ class Recipe:
     two_flow: TrainingConfig = TrainingConfig(1500, 64, 1e-3, final_rate=1.0, seed=7)
     four_flow: TrainingConfig = TrainingConfig(6000, 64, 1e-3, seed=8)
     min_snr: float | None = 5.0
-    optimus_kl_weight: float = 0.003
+    text_multiple: int = 3
+    optimus_kl_weight: float = 0.25
     kl_feature_weight: float = 0.5
+    kl_divergence_weight: float = 1e-3
     measured: int = 512
 
 

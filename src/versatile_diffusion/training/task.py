@@ -61,7 +61,7 @@ class Task(ABC, Generic[M]):
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
-        """Tensors of `size` samples each, noise and all."""
+        """Tensors of `size` samples each, or of a multiple of that, noise and all."""
 
     @abstractmethod
     def passes(self, batch: Batch) -> Iterable[Pass]:

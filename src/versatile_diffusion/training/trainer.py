@@ -45,8 +45,7 @@ def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, proc
     """This process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     batch = task.draw(generator, config.batch_size * processes)
-    share = slice(rank * config.batch_size, (rank + 1) * config.batch_size)
-    return {name: tensor[share] for name, tensor in batch.items()}
+    return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
 
 
 class Trainer:
@@ -71,7 +70,9 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-        self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self.journal = Journal(folder, self.accelerator)
         self.step, self.seconds = 0, 0.0
 

@@ -62,6 +62,7 @@ class DiffuserTask(Task[Diffuser]):
         context_dropout: share of samples without context, for guidance.
         min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights.
         gradient_scales: factors by the beginning of a parameter's name.
+        multiples: by output modality, how many samples its flows take for each sample of a batch; 1 if left out.
         modalities: for previews, to decode with; there are none without them.
     """
 
@@ -74,23 +75,26 @@ class DiffuserTask(Task[Diffuser]):
         context_dropout: float = 0.1,
         min_snr: float | None = None,
         gradient_scales: Mapping[str, float] | None = None,
+        multiples: Mapping[str, int] | None = None,
         modalities: Mapping[str, Modality] | None = None,
     ) -> None:
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
         self.context_dropout, self.min_snr = context_dropout, min_snr
-        self.gradient_scales, self.modalities = gradient_scales or {}, modalities or {}
+        self.gradient_scales, self.multiples = gradient_scales or {}, multiples or {}
+        self.modalities = modalities or {}
 
     def draw(self, generator: Generator, size: int) -> Batch:
-        """See `Task.draw`. The flows of one batch share samples, but neither noise nor timesteps."""
-        index = torch.randint(len(self.data), (size,), generator=generator)
+        """See `Task.draw`."""
         batch: dict[str, Tensor] = {}
         for flow in self.flows:
+            count = size * self.multiples.get(flow.output, 1)
+            index = torch.randint(len(self.data), (count,), generator=generator)
             latents, tokens = self.data.pairs(flow, index, generator)
-            dropped = torch.rand(size, 1, 1, generator=generator) < self.context_dropout
+            dropped = torch.rand(count, 1, 1, generator=generator) < self.context_dropout
             batch[f"{flow}/latents"] = latents
             batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
             batch[f"{flow}/noise"] = torch.randn(latents.shape, generator=generator)
-            batch[f"{flow}/timesteps"] = torch.randint(len(self.scheduler.betas), (size,), generator=generator)
+            batch[f"{flow}/timesteps"] = torch.randint(len(self.scheduler.betas), (count,), generator=generator)
         return batch
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
