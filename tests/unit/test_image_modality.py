@@ -144,11 +144,11 @@ def test_each_picture_may_have_its_own_mask(image: ImageModality) -> None:
 def test_token_weights_are_shares_of_the_central_square() -> None:
     mask = np.zeros((4, 8))
     mask[:, 4:] = 1  # the right half of the picture is the right half of its central square
-    weights = token_weights(mask, torch.zeros(3, 20, 40), grid=2)
+    weights = token_weights(mask, torch.zeros(3, 20, 40), size=4, grid=2)
     assert weights.tolist() == [0.5, 0, 1, 0, 1]
     mask[:, :7] = 0
     with pytest.raises(ValueError, match="central square"):
-        token_weights(mask, torch.zeros(3, 20, 40), grid=2)
+        token_weights(mask, torch.zeros(3, 20, 40), size=4, grid=2)
 
 
 def test_unconditional_contexts(image: ImageModality) -> None:

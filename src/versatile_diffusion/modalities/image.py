@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from PIL import Image
 from torch import FloatTensor, Generator, Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers
@@ -148,7 +148,7 @@ class ImageModality(ModalityOfParts):
         each = list(masks) if isinstance(masks, list | tuple) else [masks] * len(items)
         if len(each) != len(items):
             raise ValueError(f"{len(items)} pictures need as many masks, or one for all, got {len(each)}.")
-        weights = [token_weights(mask, item, encoder.grid) for mask, item in zip(each, items, strict=True)]
+        weights = [token_weights(mask, item, encoder.image_size, encoder.grid) for mask, item in zip(each, items, strict=True)]
         return encoder(pixels, torch.stack(weights).to(pixels))
 
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
@@ -193,8 +193,11 @@ def normalize_for_clip(pictures: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b
     return (pictures - mean) / std
 
 
-def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], grid: int) -> Float[Tensor, " n"]:
-    """Weights of the class token and of each patch: the shares of their areas that the mask keeps."""
+def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], size: int, grid: int) -> Float[Tensor, " n"]:
+    """Weights of the class token and of each patch: the shares of their areas that the mask keeps.
+
+    As in the official code, the mask is first brought to CLIP's `size` in pixels, without smoothing.
+    """
     if mask is None:
         return torch.ones(1 + grid**2)
     values = read_mask(mask)
@@ -205,8 +208,8 @@ def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], grid: int) -> Floa
     square = _center(values, height, width)
     if not square.any():
         raise ValueError("The mask keeps nothing of the central square of the picture, all that CLIP sees: crop first.")
-    patches = adaptive_avg_pool2d(square[None], grid).flatten()
-    return torch.cat([square.mean()[None], patches])
+    resized = interpolate(square[None, None], (size, size), mode="bilinear")
+    return torch.cat([resized.mean()[None], avg_pool2d(resized, size // grid).flatten()])
 
 
 def _center(values: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
