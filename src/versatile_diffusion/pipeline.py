@@ -133,7 +133,7 @@ class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
         *,
         num_outputs: int = 1,
         num_inference_steps: int = 50,
-        guidance_scale: float = 7.5,
+        guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
         negative: Context | Sequence[Context] | None = None,
         start: Any = None,
@@ -154,7 +154,7 @@ class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
             contexts: what to condition on; each holds one item or a batch.
             num_outputs: outputs for each item of the batch.
             num_inference_steps: steps of the whole schedule.
-            guidance_scale: 1 is no guidance.
+            guidance_scale: 1 is no guidance; by default what suits the model, which is 7.5 for the official ones.
             guidance_interval: see `Guidance`.
             negative: contexts to move away from, instead of the unconditional of that modality.
             start: data of modality `to`, or its latents (b *latent), to start from.
@@ -173,7 +173,8 @@ class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
         self._check_output(to, output_type, decoding)
-        guidance = Guidance(guidance_scale, guidance_interval, self.scheduler.config.num_train_timesteps)
+        scale = self._modalities[to].guidance_scale if guidance_scale is None else guidance_scale
+        guidance = Guidance(scale, guidance_interval, self.scheduler.config.num_train_timesteps)
         device, dtype = self._execution_device, self.diffuser.dtype
 
         conditional, unconditional = self._encode_contexts(to, contexts, negative, guidance)

@@ -259,6 +259,16 @@ def test_scale_1_asks_for_no_unconditional(pipe: Pipe, calls: list[Any], monkeyp
     assert [len(contexts[0].tokens) for contexts in calls] == [1, 1]
 
 
+@pytest.mark.parametrize("to", ["image", "text"])
+def test_guidance_is_the_models_own_unless_told(pipe: Pipe, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    official = latents(pipe, TEXT, to)
+    assert torch.equal(official, latents(pipe, TEXT, to, guidance_scale=7.5))
+    other = pipe.modalities[to].config | {"guidance_scale": 2.0}  # pyright: ignore
+    monkeypatch.setattr(pipe.modalities[to], "_internal_dict", other)
+    assert torch.equal(latents(pipe, TEXT, to), latents(pipe, TEXT, to, guidance_scale=2.0))
+    assert not torch.equal(latents(pipe, TEXT, to), official)
+
+
 def test_guidance_within_an_interval(pipe: Pipe, calls: list[Any]) -> None:
     latents(pipe, TEXT, num_inference_steps=4, guidance_interval=(0.2, 0.6))
     assert [len(contexts[0].tokens) for contexts in calls] == [1, 2, 2, 1]

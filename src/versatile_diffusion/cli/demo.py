@@ -14,7 +14,7 @@ from rich.text import Text
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import png, require_writable, write_whole
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
-from versatile_diffusion.cli.studio import generators, open_pipeline, read_picture
+from versatile_diffusion.cli.studio import generators, open_pipeline, read_picture, scale_of
 from versatile_diffusion.flows import Flow
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for page and pictures.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the first output of each flow; the next has the next.")] = 1,
     steps: Steps = 25,
-    guidance_scale: GuidanceScale = 7.5,
+    guidance_scale: GuidanceScale = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Run all four flows, and write a page that shows them.
@@ -52,20 +52,22 @@ def demo(
     index = output / "index.html"
     require_writable([index, *chain.from_iterable(files.values())], overwrite)
     contexts = {"text": prompt, "image": to_pil(read_picture(image or PICTURE))}
-    recipe = {"steps": steps, "guidance_scale": guidance_scale, "model": options.model}
 
     pipe = open_pipeline(options, [str(flow) for flow in FLOWS])
+    scales = {to: scale_of(pipe, to, guidance_scale) for to in ("image", "text")}
     started, made = time.perf_counter(), []
     for flow in FLOWS:
-        outputs = _run(pipe, flow, contexts[flow.context], seeds, steps, guidance_scale)
+        outputs = _run(pipe, flow, contexts[flow.context], seeds, steps, scales[flow.output])
         made.append(FlowResult(str(flow), contexts[flow.context], outputs))
         results.print(Text(str(flow), "bold"))
+        recipe = {"steps": steps, "guidance_scale": scales[flow.output], "model": options.model}
         for i, (item, file) in enumerate(zip(outputs, files.get(flow, []), strict=False)):
             write_whole(file, png(item, {"command": f"demo, {flow}", "seed": seeds[i], **recipe}))
         for shown in files.get(flow, outputs):
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
-    how = f"Model {options.model}, {steps} steps, guidance scale {guidance_scale}, seeds {seeds[0]} to {seeds[-1]}."
+    how = f"Model {options.model}, {steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
+    how += f"guidance scale {scales['image']} for pictures and {scales['text']} for texts."
     write_whole(index, page(made, how).encode())
     results.print(Text(f"Open {index} in a browser.", "bold"))
 

@@ -10,7 +10,7 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import png, require_writable, write_whole
-from versatile_diffusion.cli.options import ModelOptions, Overwrite, Steps
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
 from versatile_diffusion.cli.studio import open_pipeline
 
 
@@ -21,7 +21,7 @@ def postcards(
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of the postcards and of the noise.")] = 1,
     steps: Steps = 25,
-    guidance_scale: Annotated[float, typer.Option(help="Of all flows; 1 is no guidance.")] = 3.0,
+    guidance_scale: GuidanceScale = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
     ] = None,

@@ -23,7 +23,10 @@ class Dtype(StrEnum):
 
 
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler.")]
-GuidanceScale = Annotated[float, typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance.")]
+GuidanceScale = Annotated[
+    float | None,
+    typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance. The model's own if left out."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Focus = Annotated[float, typer.Option(min=0, max=1, help="0 keeps what is seen, 1 its style, 0.5 both.")]
 Model = Annotated[
@@ -53,7 +56,7 @@ class Making(ModelOptions):
         typer.Option("--seed", min=0, help="Of the first output; the next has the next. Random if left out."),
     ] = None
     steps: Steps = 50
-    guidance_scale: GuidanceScale = 7.5
+    guidance_scale: GuidanceScale = None
     output: Annotated[
         Path | None,
         typer.Option(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.text import Text
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from versatile_diffusion.modalities import Modality
     from versatile_diffusion.pipeline import Outputs, VersatileDiffusionPipeline
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
@@ -59,31 +60,32 @@ class Job:
         require_writable(files, settings.overwrite)
 
         pipe = open_pipeline(settings, [f"{context}-to-{self.to}" for context in self.contexts], self.command)
+        scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
-            outputs = make(pipe, self._options(seeds))
+            outputs = make(pipe, self._options(seeds, scale))
         say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
-        recipes = [self._recipe(subject, seed) for subject in self.subjects for seed in seeds]
+        recipes = [self._recipe(subject, seed, scale) for subject in self.subjects for seed in seeds]
         if self.to == "image":
             self._write_pictures(outputs.items, recipes, files)
         else:
             self._write_texts(outputs.items, recipes, files)
 
-    def _options(self, seeds: Sequence[int]) -> dict[str, Any]:
+    def _options(self, seeds: Sequence[int], guidance_scale: float) -> dict[str, Any]:
         return {
             "num_outputs": self.settings.num,
             "num_inference_steps": self.settings.steps,
-            "guidance_scale": self.settings.guidance_scale,
+            "guidance_scale": guidance_scale,
             "generator": generators([seed for _ in self.subjects for seed in seeds]),
         }
 
-    def _recipe(self, subject: str, seed: int) -> dict[str, Any]:
+    def _recipe(self, subject: str, seed: int, guidance_scale: float) -> dict[str, Any]:
         entries = {
             "command": self.command,
             "prompt": subject,
             "seed": seed,
             "steps": self.settings.steps,
-            "guidance_scale": self.settings.guidance_scale,
+            "guidance_scale": guidance_scale,
             **self.recipe,
             "model": self.settings.model,
             "version": __version__,
@@ -128,6 +130,11 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
         pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows).to(device)
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
+
+
+def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:
+    """What the user gave, or what the model says of outputs of that modality."""
+    return cast("Modality", pipe.modalities[to]).guidance_scale if given is None else given
 
 
 def generators(seeds: Sequence[int]) -> list[Any]:

@@ -66,7 +66,7 @@ def evaluate(
     num: int = 256,
     seed: int = 1,
     steps: int = 25,
-    guidance_scale: float = 3.0,
+    guidance_scale: float | None = None,
     batch_size: int = 32,
     progress: bool = True,
 ) -> Report:
@@ -79,7 +79,7 @@ def evaluate(
         seed: of the postcards and of the noise; equal seeds give equal figures. Training never sees these postcards,
             whatever its seed.
         steps: of the sampler.
-        guidance_scale: of all flows.
+        guidance_scale: of all flows; by default the model's own.
         batch_size: outputs made at once; makes no difference to the figures, but for rounding.
         progress: whether to show a progress bar.
 

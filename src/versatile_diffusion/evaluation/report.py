@@ -65,7 +65,7 @@ class Settings:
     num: int
     seed: int
     steps: int
-    guidance_scale: float
+    guidance_scale: float | None
     batch_size: int
     size: int
 

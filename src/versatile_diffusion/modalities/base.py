@@ -19,6 +19,8 @@ from torch import Generator, Tensor
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.plan import Plan
 
+OFFICIAL_GUIDANCE_SCALE = 7.5
+
 
 class Modality(ModelMixin, ConfigMixin, ABC):
     """An autoencoder (data ↔ latent), a context encoder (data → tokens) and data layers.
@@ -34,6 +36,11 @@ class Modality(ModelMixin, ConfigMixin, ABC):
 
     config_name = "config.json"
     name: ClassVar[str]
+
+    @property
+    def guidance_scale(self) -> float:
+        """How much outputs are guided where the user does not say: what the configuration says, or the official 7.5."""
+        return float(self.config.get("guidance_scale", OFFICIAL_GUIDANCE_SCALE))
 
     @property
     @abstractmethod

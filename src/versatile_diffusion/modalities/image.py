@@ -17,6 +17,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers
 from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipImageEncoder
 from versatile_diffusion.modalities.focus import adjust_focus, match_color
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
@@ -32,6 +33,7 @@ class ImageModality(ModalityOfParts):
         autoencoder: arguments of diffusers' AutoencoderKL; None leaves it out.
         context_encoder: a transformers CLIPVisionConfig as a dict; None leaves it out.
         scaling_factor: brings latents to about unit variance.
+        guidance_scale: default for outputs; see `Guidance`.
     """
 
     name: ClassVar[str] = "image"
@@ -42,6 +44,7 @@ class ImageModality(ModalityOfParts):
         autoencoder: dict[str, Any] | None = None,
         context_encoder: dict[str, Any] | None = None,
         scaling_factor: float = 0.18215,
+        guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
     ) -> None:
         super().__init__()
         self.autoencoder = None if autoencoder is None else AutoencoderKL(**autoencoder)
@@ -148,7 +151,9 @@ class ImageModality(ModalityOfParts):
         each = list(masks) if isinstance(masks, list | tuple) else [masks] * len(items)
         if len(each) != len(items):
             raise ValueError(f"{len(items)} pictures need as many masks, or one for all, got {len(each)}.")
-        weights = [token_weights(mask, item, encoder.image_size, encoder.grid) for mask, item in zip(each, items, strict=True)]
+        weights = [
+            token_weights(mask, item, encoder.image_size, encoder.grid) for mask, item in zip(each, items, strict=True)
+        ]
         return encoder(pixels, torch.stack(weights).to(pixels))
 
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
 from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipTextEncoder
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
@@ -39,6 +40,7 @@ class TextModality(ModalityOfParts):
         projected: whether the context encoder projects its tokens; see `ClipTextEncoder`.
         temperature: default of decoding; see `Optimus.generate`.
         max_tokens: default of decoding.
+        guidance_scale: default for outputs; see `Guidance`.
     """
 
     name: ClassVar[str] = "text"
@@ -54,6 +56,7 @@ class TextModality(ModalityOfParts):
         projected: bool = True,
         temperature: float = 1.0,
         max_tokens: int = 30,
+        guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
     ) -> None:
         super().__init__()
         if autoencoder is not None and autoencoder["latent_dim"] != latent_dim:

@@ -20,6 +20,7 @@ from versatile_diffusion.training.checkpoint import checkpoints, read_state
 from versatile_diffusion.training.curves import plot_curves
 from versatile_diffusion.training.journal import replace_text
 from versatile_diffusion.training.measurements import read_measurements
+from versatile_diffusion.training.processes import processes
 from versatile_diffusion.training.recipe import STAGES, Recipe, settings_of
 
 RUN, EVALUATION = "run.json", "evaluation.json"
@@ -45,7 +46,7 @@ def record_run(run: Path, recipe: Recipe, mixed_precision: str, start: str | Pat
     options = [] if start is None else ["--start", str(start)]
     options += [word for setting in settings_of(recipe) for word in ("--set", setting)]
     facts = {
-        "command": shlex.join(["vd", "train", "postcards", *options]),
+        "command": shlex.join([*_program(processes().num_processes), "train", "postcards", *options]),
         "start": None if start is None else str(start),
         "commit": _commit(),
         "hardware": _hardware(),
@@ -138,6 +139,13 @@ def _hours(stage: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _program(count: int) -> list[str]:
+    if count == 1:
+        return ["vd"]
+    launch = f"accelerate launch --multi_gpu --num_processes {count} --num_machines 1"
+    return [*launch.split(), "-m", "versatile_diffusion.cli"]
 
 
 def _commit() -> str | None:

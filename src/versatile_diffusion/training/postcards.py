@@ -136,7 +136,10 @@ class PostcardsTraining:
         """Pictures, trained, with latents of unit variance."""
         image = self._untrained("image")
         image.autoencoder, image.context_encoder = self.kl, self.clip.image
-        image.register_to_config(scaling_factor=unit_scale(image, self.material.pictures(0, 500)))
+        image.register_to_config(
+            scaling_factor=unit_scale(image, self.material.pictures(0, 500)),
+            guidance_scale=self.recipe.image_guidance,
+        )
         return image.eval()
 
     @cached_property
@@ -155,6 +158,7 @@ class PostcardsTraining:
             scaling_factor=unit_scale(text, self.material.texts[:2000]),
             max_tokens=self.optimus.decoder.config.n_positions - 1,
             temperature=0.0,
+            guidance_scale=self.recipe.text_guidance,
         )
         return text.eval()
 

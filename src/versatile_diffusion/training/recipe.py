@@ -44,6 +44,7 @@ class Recipe:
         text_multiple: samples of flows to text for each sample of flows to pictures, which cost three times as much.
         optimus_kl_weight: see `OptimusTask`.
         kl_feature_weight, kl_divergence_weight: see `KLAutoencoderTask`.
+        image_guidance, text_guidance: what the model is guided by where the user does not say.
         measured: fresh pictures that each stage is measured on, at least 64.
     """
 
@@ -63,6 +64,8 @@ class Recipe:
     optimus_kl_weight: float = 0.25
     kl_feature_weight: float = 0.5
     kl_divergence_weight: float = 1e-3
+    image_guidance: float = 3.0
+    text_guidance: float = 3.0
     measured: int = 512
 
 
