@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from versatile_diffusion.context import Context
+from versatile_diffusion.editing import Editor, edit
 from versatile_diffusion.outputs import Outputs
 
 
@@ -73,3 +74,32 @@ class NamedFlows(ABC):
             )
         text = Context("text", prompt, weight=text_to_image_strength)
         return self.generate("image", [text, Context("image", image, weight=1 - text_to_image_strength)], **options)
+
+    def edit(
+        self,
+        image: Any,
+        prompt: str | Sequence[str] | None = None,
+        remove: str | Sequence[str] | None = None,
+        add: str | Sequence[str] | None = None,
+        *,
+        method: str = "rewrite",
+        text_share: float | None = None,
+        strength: float = 1.0,
+        **options: Any,
+    ) -> Outputs:
+        """A picture changed by words. The model must make texts, too.
+
+        Args:
+            image: the picture, or a list of them.
+            prompt: what it is to become, such as "an oil painting"; for all pictures, or one for each.
+            remove: words for what is to go.
+            add: words for what is to come, in its place if it has one.
+            method: "rewrite" changes the words that the model finds for the picture; "latent" is the official I2T2I.
+            text_share: weight of the new text beside the picture; by default what suits the method.
+            strength: below 1 starts from the picture and keeps its layout; 0 changes nothing.
+            options: see `generate`.
+
+        Raises:
+            ValueError: if there is nothing to change, no such method, or a share or strength out of range.
+        """
+        return edit(cast(Editor, self), image, prompt, remove, add, method, text_share, strength, **options)

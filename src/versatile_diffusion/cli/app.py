@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from versatile_diffusion import __version__
-from versatile_diffusion.cli import bench, convert, demo, evaluate, make, mix, train
+from versatile_diffusion.cli import bench, convert, demo, edit, evaluate, make, mix, train
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 
@@ -47,6 +47,7 @@ for command in (
     make.text_variation,
     mix.generate,
     mix.blend,
+    edit.edit,
 ):
     app.command(rich_help_panel="Make")(spread(command))
 for name, module in (("train", train), ("evaluate", evaluate)):

@@ -39,6 +39,7 @@ class Job:
         subjects: what each group of outputs is made from, in words.
         settings: how many, and how.
         recipe: what else to remember with a picture.
+        flows: what the model is opened for; by default from each context to what is made.
     """
 
     command: str
@@ -47,6 +48,7 @@ class Job:
     subjects: Sequence[str]
     settings: Making
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    flows: Sequence[str] | None = None
 
     def run(self, make: Make) -> None:
         """Makes and writes. Nothing is computed unless all can be written."""
@@ -59,7 +61,8 @@ class Job:
             files = [settings.output] if settings.output else []
         require_writable(files, settings.overwrite)
 
-        pipe = open_pipeline(settings, [f"{context}-to-{self.to}" for context in self.contexts], self.command)
+        flows = self.flows or [f"{context}-to-{self.to}" for context in self.contexts]
+        pipe = open_pipeline(settings, flows, self.command)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
