@@ -1,6 +1,6 @@
 """Reconstructs pictures with MindEye's settings (arXiv 2305.18274).
 
-UniPC with 20 steps, guidance 3.5, zeros as no condition, strength 0.85 from given latents; the most similar comes first.
+UniPC with 20 steps, guidance 3.5, zeros as no condition, strength 0.85 from given latents; the best comes first.
 
 python examples/mindeye.py embeddings.npz pictures --model shi-labs/versatile-diffusion
 """

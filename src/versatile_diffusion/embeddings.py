@@ -21,6 +21,7 @@ AXES = {
     "text": "(scans, tokens, width)",
     "start": "(scans, channels, height, width)",
 }
+_LONGEST_HEADER = 99_999_992  # bytes; safetensors reads no longer ones
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 
 
@@ -102,11 +103,12 @@ class RowFile:
         Raises:
             FileExistsError: if there is an unfinished file of something else.
         """
+        header = self._header
         first = self._whole_rows() // batch_size * batch_size
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.unfinished.touch()
         with self.unfinished.open("r+b") as file:
-            file.write(self._header)
+            file.write(header)
             file.seek(first * self._row_bytes, os.SEEK_CUR)
             file.truncate()
             yield first
@@ -130,6 +132,8 @@ class RowFile:
             "data_offsets": [0, self.shape[0] * self._row_bytes],
         }
         text = json.dumps({"__metadata__": dict(self.metadata), self.name: entry}).encode()
+        if len(text) > _LONGEST_HEADER:
+            raise ValueError(f"The metadata of {self.path} is too long for safetensors: split the data into several.")
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.progress import Progress
@@ -22,6 +22,7 @@ from versatile_diffusion.cli.studio import generators, open_pipeline, scale_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from versatile_diffusion.modalities import Modality
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
@@ -180,6 +181,8 @@ def _make(
     options: Mapping[str, Any],
     told: Mapping[str, Any],
 ) -> None:
+    if "start" in arrays:
+        _check_start(pipe, arrays["start"])
     pipe.set_progress_bar_config(disable=True)
     names = {"image": "image_embedding", "text": "text_embedding", "start": "start"}
     with (
@@ -202,6 +205,15 @@ def _make(
                     place.file, png(made.images[i][0], {"scan": place.scan, "seed": place.seed, **told, **score})
                 )
             progress.advance(task, len(batch))
+
+
+def _check_start(pipe: VersatileDiffusionPipeline, start: Tensor) -> None:
+    shape = cast("Modality", pipe.modalities["image"]).latent_shape()
+    if start.shape[1] != shape[0]:
+        raise ValueError(
+            f"start must hold latents of {shape[0]} channels, for pictures of the usual size "
+            f"(scans, {', '.join(map(str, shape))}), got {tuple(start.shape)}."
+        )
 
 
 def _told(recipe: Recipe, embeddings: Path, pipe: VersatileDiffusionPipeline) -> dict[str, Any]:
