@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app, embed, reconstruct
+from versatile_diffusion.modalities import ImageModality
 
 from . import killed_command
 
@@ -254,14 +255,13 @@ def test_embedding_goes_on_after_a_kill(model: Path, folder: Path, monkeypatch: 
     assert not Path("killed.safetensors").exists()
     os.truncate(unfinished, unfinished.stat().st_size - torn)
     read: list[str] = []
-    modality = type(VersatileDiffusionPipeline.from_pretrained(model).modalities["image"])
-    whole = modality.read
+    whole = ImageModality.read
 
     def recorded(self: Any, data: Any) -> Any:
         read.extend(path.name for path in data)
         return whole(self, data)
 
-    monkeypatch.setattr(modality, "read", recorded)
+    monkeypatch.setattr(ImageModality, "read", recorded)
     result = vd(*command, "-o", "killed.safetensors")
     assert result.exit_code == 0, result.output
     assert read == ["a.JPG", *(["c.webp", "e.bmp"] if torn else []), "d.png"]  # the first one shows the shape

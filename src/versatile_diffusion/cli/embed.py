@@ -120,4 +120,5 @@ def _open(encoder: Encoder, modality: str) -> Modality:
         from versatile_diffusion.devices import choose_device, choose_dtype
 
         device = choose_device(encoder.device)
-        return open_modality(encoder.model, modality, choose_dtype(encoder.dtype, device)).to(device)
+        bound = open_modality(encoder.model, modality, choose_dtype(encoder.dtype, device))
+        return bound.to(device)  # pyright: ignore[reportArgumentType]
