@@ -42,7 +42,7 @@ def test_the_commands_and_the_file_they_write(
             image, text = torch.randn(1, 5, 24), torch.randn(1, 16, 24)
             np.savez("embeddings.npz", image=image.numpy(), text=text.numpy(), start=torch.randn(1, 4, 16, 16).numpy())
         words = [*shlex.split(command.removeprefix("vd ")), "--model", "model"]
-        result = CliRunner().invoke(app, [*words, *(["-n", "1"] if "reconstruct" in command else [])])
+        result = CliRunner().invoke(app, [*words, *(["-n", "1", "--steps", "4"] if "reconstruct" in command else [])])
         assert result.exit_code == 0, result.output
     assert len(COMMANDS) == 4 and len(list(Path().glob("pictures-*/scan-0000-seed-0.png"))) == 2
     names = run(PYTHON[0])
