@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
+from torch import Generator, Tensor
+
 from versatile_diffusion.context import Context
 from versatile_diffusion.editing import Editor, edit
 from versatile_diffusion.outputs import Outputs
+from versatile_diffusion.reconstruction import Pipeline, Reconstructions, Scans, reconstruct, seeds
 
 
 class NamedFlows(ABC):
@@ -103,3 +106,64 @@ class NamedFlows(ABC):
             ValueError: if there is nothing to change, no such method, or a share or strength out of range.
         """
         return edit(cast(Editor, self), image, prompt, remove, add, method, text_share, strength, **options)
+
+    def reconstruct(
+        self,
+        image_embedding: Any = None,
+        text_embedding: Any = None,
+        image_weight: float = 0.5,
+        start: Any = None,
+        strength: float = 1.0,
+        num_outputs: int = 8,
+        rank_by: str | None = None,
+        batch_size: int = 8,
+        image_unconditional: str | Tensor = "default",
+        text_unconditional: str | Tensor = "default",
+        seed: int | None = None,
+        generator: Generator | Sequence[Generator] | None = None,
+        **options: Any,
+    ) -> Reconstructions:
+        """Pictures from CLIP embeddings that were predicted from scans of a brain.
+
+        An output depends on its scan and its seed alone, not on its batch.
+
+        Args:
+            image_embedding: context tokens of the picture, (n d) of one scan or (scans n d); tensors or arrays.
+            text_embedding: context tokens of a text about it, likewise.
+            image_weight: share of the image, where both are given.
+            start: latents (scans c y x), or pictures, to start from; one for each scan, or one for all.
+            strength: 1 forgets the start, 0 keeps it.
+            num_outputs: pictures of each scan.
+            rank_by: None leaves the pictures in the order of their seeds. The most similar one comes first with
+                "image", the cosine similarity of its class token to the predicted one, or "tokens", the mean of those
+                of all tokens.
+            batch_size: outputs made at once; bounds the memory that is needed beside the results.
+            image_unconditional: see `Context`; "default" is zeros.
+            text_unconditional: see `Context`; "default" is the empty text.
+            seed: of the first picture of each scan; the next has the next. Random if left out.
+            generator: instead of a seed, what to draw it from, or one generator for each output.
+            options: see `generate`.
+
+        Raises:
+            ValueError, TypeError: if an argument is not usable; the message says what would be.
+        """
+        if not 0 <= image_weight <= 1:
+            raise ValueError(f"image_weight must lie between 0 (text alone) and 1 (image alone), got {image_weight}.")
+        mixed = image_embedding is not None and text_embedding is not None
+        scans = Scans.of(
+            cast(Pipeline, self),
+            {"image": image_embedding, "text": text_embedding},
+            {"image": image_weight, "text": 1 - image_weight} if mixed else {"image": 1.0, "text": 1.0},
+            {"image": image_unconditional, "text": text_unconditional},
+            start,
+        )
+        return reconstruct(
+            cast(Pipeline, self),
+            scans,
+            num_outputs=num_outputs,
+            rank_by=rank_by,
+            batch_size=batch_size,
+            draw=seeds(seed, generator, scans.count, num_outputs),
+            strength=strength,
+            **options,
+        )

@@ -3,7 +3,7 @@
 from versatile_diffusion.checkpoints.components import Checkpoint, Components, Wanted
 from versatile_diffusion.checkpoints.errors import CheckpointError, UnavailableError
 from versatile_diffusion.checkpoints.folder import load, save, write
-from versatile_diffusion.checkpoints.sources import convert, open_source
+from versatile_diffusion.checkpoints.sources import convert, open_modality, open_source
 
 __all__ = [
     "Checkpoint",
@@ -13,6 +13,7 @@ __all__ = [
     "Wanted",
     "convert",
     "load",
+    "open_modality",
     "open_source",
     "save",
     "write",

@@ -48,10 +48,15 @@ class Checkpoint:
     def load(self, dtype: torch.dtype | None = None) -> Components:
         """Fills the modules, with floating-point numbers of `dtype` or as they are stored."""
         fill(self.diffuser, self.tensors[DIFFUSER], dtype)
-        for name, modality in self.modalities.items():
-            fill(modality, self.tensors[name], dtype)
-            modality.tie_weights()
-        return Components(self.diffuser, self.modalities, self.scheduler)
+        modalities = {name: self.load_modality(name, dtype) for name in self.modalities}
+        return Components(self.diffuser, modalities, self.scheduler)
+
+    def load_modality(self, name: str, dtype: torch.dtype | None = None) -> Modality:
+        """Fills one modality, and nothing else."""
+        modality = self.modalities[name]
+        fill(modality, self.tensors[name], dtype)
+        modality.tie_weights()
+        return modality
 
     @classmethod
     def of(cls, components: Components) -> Checkpoint:

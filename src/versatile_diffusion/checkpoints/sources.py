@@ -41,6 +41,20 @@ def open_source(
     return read_source(source, flows, modalities).load(torch_dtype)
 
 
+def open_modality(source: str | Path, name: str, torch_dtype: torch.dtype | None = None) -> Modality:
+    """Loads what embeds data of one modality, without the diffuser.
+
+    Args:
+        source: see `open_source`.
+        name: of the modality.
+        torch_dtype: see `open_source`.
+
+    Raises:
+        CheckpointError: see `open_source`.
+    """
+    return read_source(source, [Flow(name, "image")]).load_modality(name, torch_dtype)
+
+
 def read_source(
     source: str | Path,
     flows: Sequence[Flow] | None = None,

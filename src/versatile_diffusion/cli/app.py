@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from versatile_diffusion import __version__
-from versatile_diffusion.cli import bench, convert, demo, edit, evaluate, make, mix, train
+from versatile_diffusion.cli import bench, convert, demo, edit, embed, evaluate, make, mix, reconstruct, train
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 
@@ -50,6 +50,8 @@ for command in (
     edit.edit,
 ):
     app.command(rich_help_panel="Make")(spread(command))
+for command in (reconstruct.reconstruct, embed.embed):
+    app.command(rich_help_panel="Brain decoding")(spread(command))
 for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))

@@ -85,7 +85,7 @@ class ImageModality(ModalityOfParts):
         return read_pictures(data)
 
     def fit(
-        self, items: Sequence[Float[Tensor, "3 h w"]], height: int | None = None, width: int | None = None
+        self, items: Sequence[Float[Tensor, "3 _ _"]], height: int | None = None, width: int | None = None
     ) -> list[Float[Tensor, "3 h2 w2"]]:
         """Pictures stretched to a size, by default the size of training, as the official demo does."""
         _, *sides = self.latent_shape(height, width)

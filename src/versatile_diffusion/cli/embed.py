@@ -1,0 +1,124 @@
+"""`vd embed`: context embeddings of a folder of pictures, or of the lines of a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import Progress
+from rich.text import Text
+
+from versatile_diffusion.cli.console import messages, say, warnings_as_notes
+from versatile_diffusion.cli.files import require_writable
+from versatile_diffusion.cli.options import Dtype, Model, Overwrite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from versatile_diffusion.modalities import Modality
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class Of(StrEnum):
+    """Modalities with embeddings."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class Stored(StrEnum):
+    """Number formats of a file of embeddings."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Which model, and how it computes: exactly unless told otherwise, since others learn from it."""
+
+    model: Model = "postcards"
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.", rich_help_panel="Model")] = "auto"
+    dtype: Annotated[Dtype, typer.Option(help="What it computes in.", rich_help_panel="Model")] = Dtype.FP32
+
+
+def embed(
+    source: Annotated[
+        Path, typer.Argument(help="A folder of pictures, or a .txt file.", exists=True, show_default=False)
+    ],
+    encoder: Encoder,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", dir_okay=False, help="The .safetensors file to write.", show_default=False)
+    ],
+    modality: Annotated[Of, typer.Option(help="Of the embeddings.")] = Of.IMAGE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures or lines in memory at once.")] = 16,
+    store: Annotated[Stored, typer.Option(help="fp16 halves the file.")] = Stored.FP32,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the context embeddings of all pictures in a folder, or of the lines of a file.
+
+    The file holds one tensor, image or text, of shape (items, tokens, width), and the items' names as a JSON list under
+    "names" in its metadata. A run that was killed goes on where it was.
+
+    \b
+    vd embed pictures --modality image --output targets.safetensors
+    vd embed captions.txt --modality text --output captions.safetensors --store fp16
+    """
+    if output.suffix != ".safetensors":
+        raise ValueError(f"Embeddings are written as safetensors: let --output {output} end in .safetensors.")
+    items = _pictures(source) if modality == Of.IMAGE else _lines(source)
+    require_writable([output], overwrite)
+    bound = _open(encoder, modality)
+    from versatile_diffusion.devices import DTYPES
+    from versatile_diffusion.embeddings import RowFile
+
+    def rows(first: int, end: int) -> Tensor:
+        chosen = items[first:end]
+        return bound.embed(bound.read([source / item for item in chosen] if modality == Of.IMAGE else chosen))
+
+    with warnings_as_notes():
+        shape = rows(0, 1).shape[1:]
+        metadata = {"names": json.dumps(items), "model": encoder.model, "dtype": str(bound.dtype)}
+        file = RowFile(output, modality.value, (len(items), *shape), DTYPES[store.value], metadata)
+        with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
+            task = progress.add_task(f"Embedding {len(items)} × {modality}", total=len(items))
+            for done in file.write(rows, batch_size):
+                progress.update(task, completed=done)
+    say(f"{len(items)} × {modality} in {output}.")
+
+
+def _pictures(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: pictures are read from a folder, and those below it.")
+    found = [file for file in folder.rglob("*") if file.suffix.lower() in PICTURES and file.is_file()]
+    if not found:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(PICTURES)}).")
+    return sorted(file.relative_to(folder).as_posix() for file in found)
+
+
+def _lines(file: Path) -> list[str]:
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder: texts are read from the lines of a .txt file.")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not a text in UTF-8: {error}.") from error
+    if not lines:
+        raise ValueError(f"{file} is empty: write one text a line.")
+    return lines
+
+
+def _open(encoder: Encoder, modality: str) -> Modality:
+    """The modality alone: the diffuser is not read."""
+    with messages.status(Text(f"Opening {encoder.model} …")):
+        from versatile_diffusion.checkpoints import open_modality
+        from versatile_diffusion.devices import choose_device, choose_dtype
+
+        device = choose_device(encoder.device)
+        bound = open_modality(encoder.model, modality, choose_dtype(encoder.dtype, device))
+        return bound.to(device)  # pyright: ignore[reportArgumentType]

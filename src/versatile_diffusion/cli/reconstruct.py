@@ -1,0 +1,258 @@
+"""`vd reconstruct`: pictures of CLIP embeddings that were predicted from scans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.progress import Progress
+
+from versatile_diffusion import __version__
+from versatile_diffusion.cli.console import messages, say, warnings_as_notes
+from versatile_diffusion.cli.files import png, require_writable_folder, write_whole
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Steps
+from versatile_diffusion.cli.studio import generators, open_pipeline, scale_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from versatile_diffusion.modalities import Modality
+    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+
+SETTINGS, RANKING = "settings.json", "ranking.json"
+
+
+class Scheduler(StrEnum):
+    """Samplers."""
+
+    DDIM = "ddim"
+    UNIPC = "unipc"
+    DPM = "dpm"
+
+
+_CLASSES = {
+    Scheduler.DDIM: "DDIMScheduler",
+    Scheduler.UNIPC: "UniPCMultistepScheduler",
+    Scheduler.DPM: "DPMSolverMultistepScheduler",
+}
+
+
+class Unconditional(StrEnum):
+    """What stands for no condition."""
+
+    DEFAULT = "default"
+    ZEROS = "zeros"
+
+
+class RankBy(StrEnum):
+    """What pictures are ranked by."""
+
+    IMAGE = "image"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class Recipe(ModelOptions):
+    """How pictures are made. All pictures of a folder are made alike."""
+
+    steps: Steps = 50
+    guidance_scale: GuidanceScale = None
+    image_weight: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the image, where there is a text as well.")
+    ] = 0.5
+    strength: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How much of the start is changed; 1 forgets it.")
+    ] = None
+    scheduler: Annotated[Scheduler | None, typer.Option(help="The model's own if left out.")] = None
+    unconditional: Annotated[
+        Unconditional, typer.Option(help="Of both contexts; by default zeros for the image, the empty text.")
+    ] = Unconditional.DEFAULT
+    rank_by: Annotated[
+        RankBy | None, typer.Option(help="Likeness to the predicted class token (image), or to all tokens.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A picture to make: of which scan, from which seed, and its file."""
+
+    scan: int
+    seed: int
+    file: Path
+
+
+def reconstruct(
+    embeddings: Annotated[
+        Path, typer.Argument(help="A .npz or .safetensors file.", exists=True, dir_okay=False, show_default=False)
+    ],
+    recipe: Recipe,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="A folder for the pictures.", show_default=False)
+    ],
+    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Pictures of each scan.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first picture of each scan; the next has the next.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures made at once.")] = 8,
+) -> None:
+    """Make pictures of predicted CLIP embeddings, scan by scan.
+
+    The file holds arrays named image and text (scans, tokens, width), or one of them, and perhaps start (scans,
+    channels, height, width), latents to start from. A rerun makes only the pictures that are missing.
+
+    \b
+    vd reconstruct embeddings.npz --output pictures --rank-by image
+    vd reconstruct embeddings.npz -o pictures --scheduler unipc --steps 20 --guidance-scale 3.5 --strength 0.85
+    """
+    require_writable_folder(output)
+    from versatile_diffusion.embeddings import read_embeddings
+
+    arrays = read_embeddings(embeddings)
+    options = _options(recipe, arrays)
+    _settle(output / SETTINGS, embeddings, recipe)
+    places = _places(output, len(next(iter(arrays.values()))), range(seed, seed + num))
+    missing = [place for place in places if not place.file.exists()]
+    if missing:
+        contexts = sorted({"image", "text"} & (arrays.keys() | ({"image"} if recipe.rank_by else set())))
+        pipe = open_pipeline(recipe, [f"{context}-to-image" for context in contexts])
+        if recipe.scheduler:
+            _schedule(pipe, recipe.scheduler)
+        _make(pipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
+    if recipe.rank_by:
+        write_whole(output / RANKING, (json.dumps(_ranking(places), indent=2) + "\n").encode())
+    say(f"{len(missing)} of {len(places)} pictures made, the others were there: {output}.")
+
+
+# ---- details ----
+
+
+def _options(recipe: Recipe, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Options of `reconstruct`."""
+    if "start" in arrays and recipe.strength is None:
+        raise ValueError("The file holds a start: say with --strength how much of it is changed, such as 0.85.")
+    if "start" not in arrays and recipe.strength not in (None, 1):
+        raise ValueError("--strength needs latents to start from: add an array named start to the file.")
+    if recipe.rank_by and "image" not in arrays:
+        raise ValueError("--rank-by compares with the predicted image: add an array named image to the file.")
+    return {
+        "num_inference_steps": recipe.steps,
+        "guidance_scale": recipe.guidance_scale,
+        "image_weight": recipe.image_weight,
+        "strength": 1.0 if recipe.strength is None else recipe.strength,
+        "image_unconditional": recipe.unconditional.value,
+        "text_unconditional": recipe.unconditional.value,
+        "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
+    }
+
+
+def _settle(file: Path, embeddings: Path, recipe: Recipe) -> None:
+    """Keeps how a folder's pictures are made. Raises ValueError if earlier ones were made otherwise."""
+    with embeddings.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    # Where and in how large numbers it computes may change from run to run: one machine helps out another.
+    settings = {"embeddings": digest} | {k: v for k, v in asdict(recipe).items() if k not in ("device", "dtype")}
+    if not file.exists() or not any(file.parent.glob("scan-*.png")):
+        write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
+        return
+    before = json.loads(file.read_text())
+    changed = [f"{key} was {before.get(key)}" for key, value in settings.items() if before.get(key) != value]
+    if changed:
+        raise ValueError(
+            f"The pictures in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
+        )
+
+
+def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:
+    digits = max(4, len(str(scans - 1)))
+    return [
+        Place(scan, seed, output / f"scan-{scan:0{digits}}-seed-{seed}.png") for scan in range(scans) for seed in seeds
+    ]
+
+
+def _make(
+    pipe: VersatileDiffusionPipeline,
+    arrays: Mapping[str, Tensor],
+    places: Sequence[Place],
+    batch_size: int,
+    options: Mapping[str, Any],
+    told: Mapping[str, Any],
+) -> None:
+    if "start" in arrays:
+        _check_start(pipe, arrays["start"])
+    pipe.set_progress_bar_config(disable=True)
+    names = {"image": "image_embedding", "text": "text_embedding", "start": "start"}
+    with (
+        warnings_as_notes(),
+        Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress,
+    ):
+        task = progress.add_task(f"Reconstructing {len(places)} pictures", total=len(places))
+        for batch in _batches(places, batch_size):
+            rows = [place.scan for place in batch]
+            made = pipe.reconstruct(
+                **{names[name]: array[rows] for name, array in arrays.items()},
+                num_outputs=1,
+                batch_size=batch_size,
+                generator=generators([place.seed for place in batch]),
+                **options,
+            )
+            for i, place in enumerate(batch):
+                score = {} if made.scores is None else {"score": made.scores[i][0]}
+                write_whole(
+                    place.file, png(made.images[i][0], {"scan": place.scan, "seed": place.seed, **told, **score})
+                )
+            progress.advance(task, len(batch))
+
+
+def _check_start(pipe: VersatileDiffusionPipeline, start: Tensor) -> None:
+    shape = cast("Modality", pipe.modalities["image"]).latent_shape()
+    if start.shape[1] != shape[0]:
+        raise ValueError(
+            f"start must hold latents of {shape[0]} channels, for pictures of the usual size "
+            f"(scans, {', '.join(map(str, shape))}), got {tuple(start.shape)}."
+        )
+
+
+def _told(recipe: Recipe, embeddings: Path, pipe: VersatileDiffusionPipeline) -> dict[str, Any]:
+    """What pictures tell of how they were made."""
+    entries = {
+        "command": "reconstruct",
+        "embeddings": embeddings.name,
+        "steps": recipe.steps,
+        "guidance_scale": scale_of(pipe, "image", recipe.guidance_scale),
+        "image_weight": recipe.image_weight,
+        "strength": recipe.strength,
+        "scheduler": type(pipe.scheduler).__name__,
+        "unconditional": recipe.unconditional.value,
+        "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
+        "model": recipe.model,
+        "version": __version__,
+    }
+    return {key: value for key, value in entries.items() if value is not None}
+
+
+def _schedule(pipe: VersatileDiffusionPipeline, scheduler: Scheduler) -> None:
+    """Gives the pipeline another sampler of the same noise schedule."""
+    import diffusers
+
+    pipe.scheduler = getattr(diffusers, _CLASSES[scheduler]).from_config(pipe.scheduler.config)
+
+
+def _ranking(places: Sequence[Place]) -> dict[str, list[dict[str, Any]]]:
+    """For each scan its pictures, the most similar first, as their files tell."""
+    from PIL import Image
+
+    ranking: dict[str, list[dict[str, Any]]] = {}
+    for place in places:
+        with Image.open(place.file) as picture:
+            score = float(picture.info["score"])
+        ranking.setdefault(str(place.scan), []).append({"file": place.file.name, "seed": place.seed, "score": score})
+    return {scan: sorted(found, key=lambda one: -one["score"]) for scan, found in ranking.items()}
+
+
+def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:
+    for first in range(0, len(places), size):
+        yield places[first : first + size]

@@ -1,0 +1,155 @@
+"""Files of embeddings: read by name, and written row by row."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+AXES = {
+    "image": "(scans, tokens, width)",
+    "text": "(scans, tokens, width)",
+    "start": "(scans, channels, height, width)",
+}
+_LONGEST_HEADER = 99_999_992  # bytes; safetensors reads no longer ones
+_DTYPES = {torch.float32: "F32", torch.float16: "F16"}
+
+
+def read_embeddings(file: Path) -> dict[str, Tensor]:
+    """Reads predicted embeddings: image and text, at least one of them, and perhaps latents to start from.
+
+    Args:
+        file: .npz, or .safetensors. Pickles are refused.
+
+    Returns:
+        "image" and "text" (scans n d), "start" (scans c y x), as far as they are there.
+
+    Raises:
+        ValueError: if the file cannot be read, or an array is not as expected; the message says what is.
+    """
+    arrays = _arrays(file)
+    expected = ", ".join(f"{name} {axes}" for name, axes in AXES.items())
+    if unknown := sorted(set(arrays) - set(AXES)):
+        raise ValueError(f"{file} holds {', '.join(unknown)}; expected are {expected}: rename or remove the others.")
+    if not arrays.keys() & {"image", "text"}:
+        raise ValueError(f"{file} holds no embeddings; expected are {expected}, image or text at least.")
+    for name, array in arrays.items():
+        if array.ndim != AXES[name].count(",") + 1 or 0 in array.shape:
+            raise ValueError(f"{name} in {file} must have shape {AXES[name]}, got {tuple(array.shape)}.")
+        if not array.is_floating_point() or not array.isfinite().all():
+            raise ValueError(f"{name} in {file} must hold finite floating-point numbers: look for NaN in it.")
+    if len({len(array) for array in arrays.values()}) > 1:
+        listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
+        raise ValueError(f"The arrays in {file} must hold the same scans in the same order, got {listed}.")
+    return arrays
+
+
+def _arrays(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
+        raise ValueError(
+            f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
+        ) from error
+    raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A safetensors file of one tensor, written some rows at a time (which safetensors itself does not offer).
+
+    Until it is whole, it grows under the name with `.unfinished` added, where a later run goes on.
+
+    Attributes:
+        path: of the whole file.
+        name: of the tensor.
+        shape: of the tensor, rows first.
+        dtype: float32 or float16.
+        metadata: kept in the file. What must be equal for a run to go on belongs here.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the rows are until there are all of them."""
+        return self.path.with_name(f"{self.path.name}.unfinished")
+
+    def write(self, rows: Callable[[int, int], Float[Tensor, "b *rest"]], batch_size: int) -> Iterator[int]:
+        """Writes the rows that are missing, `batch_size` at a time, and yields how many there are now.
+
+        Args:
+            rows: (first, end) -> those rows.
+            batch_size: rows held in memory. A run that goes on makes the same batches.
+
+        Raises:
+            FileExistsError: if there is an unfinished file of something else.
+        """
+        header = self._header
+        first = self._whole_rows() // batch_size * batch_size
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.unfinished.touch()
+        with self.unfinished.open("r+b") as file:
+            file.write(header)
+            file.seek(first * self._row_bytes, os.SEEK_CUR)
+            file.truncate()
+            yield first
+            for start in range(first, self.shape[0], batch_size):
+                batch = rows(start, min(start + batch_size, self.shape[0]))
+                file.write(_bytes(batch.to("cpu", self.dtype)))
+                file.flush()
+                os.fsync(file.fileno())
+                yield start + len(batch)
+        self.unfinished.replace(self.path)
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(np.prod(self.shape[1:])) * self.dtype.itemsize
+
+    @property
+    def _header(self) -> bytes:
+        entry = {
+            "dtype": _DTYPES[self.dtype],
+            "shape": list(self.shape),
+            "data_offsets": [0, self.shape[0] * self._row_bytes],
+        }
+        text = json.dumps({"__metadata__": dict(self.metadata), self.name: entry}).encode()
+        if len(text) > _LONGEST_HEADER:
+            raise ValueError(f"The metadata of {self.path} is too long for safetensors: split the data into several.")
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    def _whole_rows(self) -> int:
+        """How many whole rows the unfinished file holds."""
+        if not self.unfinished.exists():
+            return 0
+        header = self._header
+        with self.unfinished.open("rb") as file:
+            found = file.read(len(header))
+        if not header.startswith(found):
+            raise FileExistsError(
+                f"{self.unfinished} was begun with other data or settings: go on with those, or remove it."
+            )
+        return max(0, self.unfinished.stat().st_size - len(header)) // self._row_bytes
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
