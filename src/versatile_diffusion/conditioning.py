@@ -66,25 +66,28 @@ class Conditioner:
         conditional: Sequence[ContextTokens],
         negative: Context | Sequence[Context] | None,
     ) -> list[ContextTokens]:
-        """For each of the `conditional` tokens those that stand for no condition, or for a negative one.
+        """What to move away from: negative contexts, and no condition in the modalities that have none of these.
+
+        The negative contexts of a modality share the weight of its contexts by their own weights. Where they have no
+        counterpart, they join the mixture by these. One of weight 0 is left out.
 
         Raises:
-            ValueError: if a negative context has no counterpart, or an embedding does not fit.
+            ValueError: if an embedding does not fit, or the diffuser takes no contexts of a modality.
         """
-        instead: dict[str, Float[Tensor, "b n d"]] = {}
-        for context in _sequence(negative or []):
-            if context.modality in instead or context.modality not in {c.modality for c in contexts}:
-                raise ValueError(
-                    f"A negative context takes the place of no {context.modality}: give one at most for each modality, "
-                    "and a context of that modality beside it."
-                )
-            instead[context.modality] = self._tokens(context)
-        return [
-            replace(
-                tokens, tokens=instead[c.modality] if c.modality in instead else self._nothing(output, c, tokens.tokens)
-            )
-            for c, tokens in zip(contexts, conditional, strict=True)
+        negatives = [context for context in _sequence(negative or []) if context.weight > 0]
+        given, told = _weights(contexts), _weights(negatives)
+        away = [
+            ContextTokens(c.modality, self._tokens(c), c.weight * given.get(c.modality, w) / w)
+            for c in negatives
+            for w in [told[c.modality]]
         ]
+        away += [
+            replace(tokens, tokens=self._nothing(output, c, tokens.tokens))
+            for c, tokens in zip(contexts, conditional, strict=True)
+            if c.modality not in told
+        ]
+        order = [*given, *told]
+        return sorted(away, key=lambda tokens: order.index(tokens.modality))  # so that they line up with `conditional`
 
     def _tokens(self, context: Context) -> Float[Tensor, "b n d"]:
         if context.modality not in self.widths:
@@ -111,6 +114,12 @@ class Conditioner:
         if embedding.ndim != 3 or embedding.shape[-1] != width or 0 in embedding.shape:
             raise ValueError(
                 f"The {modality} embedding must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
+            )
+        lengths = self.modality(modality).context_lengths
+        if lengths and all(embedding.shape[1] % length for length in lengths):
+            raise ValueError(
+                f"The {modality} embedding must have {' or '.join(map(str, lengths))} tokens, or those of several "
+                f"items one after the other, got {embedding.shape[1]}. Compute it as `encode_context` does."
             )
         if not embedding.is_floating_point() or not embedding.isfinite().all():
             raise ValueError(f"The {modality} embedding must hold finite floating-point numbers.")
@@ -159,6 +168,14 @@ class Batch:
     ) -> list[ContextTokens]:
         """The same contexts, with one row for each output."""
         return [replace(c, tokens=self.rows(c.tokens.to(device, dtype))) for c in contexts]
+
+
+def _weights(contexts: Iterable[Context]) -> dict[str, float]:
+    """What the contexts of each modality weigh together."""
+    weights: dict[str, float] = {}
+    for context in contexts:
+        weights[context.modality] = weights.get(context.modality, 0) + context.weight
+    return weights
 
 
 def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:

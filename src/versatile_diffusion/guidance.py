@@ -59,11 +59,11 @@ def guided_denoiser(
         diffuser: predicts the noise.
         output: modality of the latents.
         conditional: tokens (b n d) of each context.
-        unconditional: tokens (b m d) that stand for none, of the same modalities and weights; may be empty if the
-            scale is 1. Where m is not n, the predictions run one after the other.
+        unconditional: tokens (b m d) of what to move away from; may be empty if the scale is 1. Unless they are of
+            the same modalities, sizes and weights, the predictions run one after the other.
         guidance: how strongly, and when.
     """
-    in_one_batch = [c.tokens.shape for c in conditional] == [c.tokens.shape for c in unconditional]
+    in_one_batch = [_kind(c) for c in conditional] == [_kind(c) for c in unconditional]
     both = _stacked(unconditional, conditional) if in_one_batch else []
 
     def predict(
@@ -83,6 +83,10 @@ def guided_denoiser(
         return without + scale * (with_context - without)
 
     return denoise
+
+
+def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:
+    return context.modality, context.tokens.shape, context.weight
 
 
 def _stacked(above: Sequence[ContextTokens], below: Sequence[ContextTokens]) -> list[ContextTokens]:

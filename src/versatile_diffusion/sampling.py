@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class Schedule:
     def plan(
         cls, scheduler: Any, num_inference_steps: int, strength: float = 1.0, device: torch.device | str = "cpu"
     ) -> Schedule:
-        """The last `strength` of the scheduler's steps.
+        """The last `strength` of the scheduler's steps. Warns if that is less than one, and takes one.
 
         PNDM never starts late with Runge-Kutta steps: it can take these from pure noise only.
 
@@ -41,6 +42,13 @@ class Schedule:
             ValueError: if the numbers are out of range.
         """
         first = num_inference_steps - count_steps(num_inference_steps, strength)
+        if strength > 0 and round(strength * num_inference_steps, 6) < 1:
+            warnings.warn(
+                f"A strength of {strength:g} is less than one of {num_inference_steps} steps: one is taken. Give a "
+                f"strength of {1 / num_inference_steps:.2g} or more, or more steps.",
+                UserWarning,
+                stacklevel=3,
+            )
         late_pndm = isinstance(scheduler, PNDMScheduler) and first > 0
         if late_pndm and not scheduler.config["skip_prk_steps"]:
             scheduler = PNDMScheduler.from_config(scheduler.config, skip_prk_steps=True)
@@ -94,8 +102,11 @@ def sample(
         schedule: of any diffusers scheduler, freshly planned.
         start: clean latents to start from, with noise added; without them the start is noise alone.
         generators: one for each latent, for schedulers that draw.
-        eta: how much of the variance DDIM draws anew (0: none).
+        eta: how much of the variance DDIM draws anew (0: none, 1: all). Warns if the scheduler has no such choice.
         on_step: called after each step.
+
+    Raises:
+        ValueError: if eta is out of range, or the scheduler cannot start from anything but noise.
     """
     scheduler = schedule.scheduler
     latents = _first(noise, schedule, start)
@@ -119,7 +130,13 @@ def _first(
         return noise * schedule.scheduler.init_noise_sigma
     if not len(schedule.timesteps):
         return start
-    return schedule.scheduler.add_noise(start, noise, schedule.timesteps[:1].expand(len(start)))
+    try:
+        return schedule.scheduler.add_noise(start, noise, schedule.timesteps[:1].expand(len(start)))
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{type(schedule.scheduler).__name__} cannot start mid-way, from a start with noise: leave strength at 1 "
+            "(fidelity at 0), or take a scheduler that can, such as DDIM, DPM-Solver++ or UniPC."
+        ) from error
 
 
 def _step_options(scheduler: Any, generators: Sequence[Generator] | None, eta: float) -> dict[str, Any]:
@@ -127,6 +144,10 @@ def _step_options(scheduler: Any, generators: Sequence[Generator] | None, eta: f
 
     LMS takes the order from how far it is in the whole schedule, which is wrong where it starts late.
     """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie between 0 (nothing is drawn anew) and 1 (as in DDPM), got {eta}.")
     accepted = inspect.signature(scheduler.step).parameters
+    if eta > 0 and "eta" not in accepted:
+        warnings.warn(f"{type(scheduler).__name__} has no eta, which is DDIM's: left out.", UserWarning, stacklevel=3)
     offered = {"eta": eta, "generator": list(generators) if generators else None, "order": _LMS_ORDER}
     return {name: value for name, value in offered.items() if name in accepted}

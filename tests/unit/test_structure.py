@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "flows.py": [],
     "context.py": [],
     "sampling.py": [],
+    "schedulers.py": [],
     "guidance.py": ["diffuser", "sampling"],
     "outputs.py": ["modalities.base"],
     "start.py": ["conditioning", "modalities.base", "sampling"],

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
 
 OUTPUTS = Path("outputs")
 _LONGEST_NAME = 48
@@ -85,6 +86,31 @@ def png(picture: Image.Image, recipe: Mapping[str, Any] | None = None) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG", pnginfo=info)
     return file.getvalue()
+
+
+def read_tensor(file: Path | str) -> Tensor:
+    """The one array of a .safetensors, .npz or .npy file.
+
+    Raises:
+        ValueError: if it cannot be read, or holds several.
+    """
+    import numpy as np
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(file)
+    try:
+        if path.suffix == ".safetensors":
+            arrays = load_file(path)
+        else:
+            loaded = np.load(path, allow_pickle=False)
+            arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
+    if len(arrays) != 1:
+        raise ValueError(f"{file} holds {', '.join(arrays) or 'nothing'}: keep one array in it.")
+    return torch.as_tensor(*arrays.values())
 
 
 def slug(text: str) -> str:

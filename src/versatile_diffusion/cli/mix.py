@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from versatile_diffusion.cli.conditions import Conditions, Negatives
+from versatile_diffusion.cli.files import read_tensor
 from versatile_diffusion.cli.make import given
-from versatile_diffusion.cli.options import Focus, Making, Negative, Size, Writing
+from versatile_diffusion.cli.options import Making, Size, Writing
 from versatile_diffusion.cli.studio import Job, read_picture
-
-_WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
 
 class To(StrEnum):
@@ -23,79 +21,64 @@ class To(StrEnum):
     TEXT = "text"
 
 
-Texts = Annotated[list[str] | None, typer.Option("--text", metavar="TEXT[:WEIGHT]", help="A text; may be repeated.")]
-Images = Annotated[
-    list[str] | None, typer.Option("--image", metavar="FILE[:WEIGHT]", help="A picture; may be repeated.")
-]
-
-
 def generate(
     to: Annotated[To, typer.Argument(help="What to make.", show_default=False)],
     making: Making,
     size: Size,
     writing: Writing,
-    text: Texts = None,
-    image: Images = None,
-    negative: Negative = None,
-    focus: Focus = 0.5,
+    conditions: Conditions,
+    negatives: Negatives,
     start: Annotated[
         str | None, typer.Option(metavar="START", help="A picture, or for texts a text, to start from.")
     ] = None,
     strength: Annotated[float, typer.Option(min=0, max=1, help="1 forgets the start, 0 keeps it.")] = 1.0,
+    latents: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Noise to start from: .safetensors, .npz or .npy.")
+    ] = None,
+    colors_of: Annotated[str | None, typer.Option(metavar="FILE", help="A picture to take the colours from.")] = None,
 ) -> None:
-    """Make pictures or texts from any texts and pictures, mixed by weight.
+    """Make pictures or texts from any texts, pictures and embeddings, mixed by weight.
 
     \b
     vd generate image --text "a castle in the snow:0.6" --image night.png:0.4
-    vd generate text --image a.png --image b.png -n 4
+    vd generate text --image a.png --image b.png -n 4 --negative "a house"
     vd generate image --text "an oil painting" --start photo.png --strength 0.7
+    vd generate image --embedding image=predicted.npy --unconditional zeros --scheduler unipc --steps 20
     """
-    from versatile_diffusion.context import Context
-
-    texts, images = [weighted(item) for item in text or []], [weighted(item) for item in image or []]
-    contexts = [Context("text", data, weight=weight) for data, weight in texts]
-    contexts += [Context("image", read_picture(file), weight=weight, focus=focus) for file, weight in images]
-    if not any(context.weight > 0 for context in contexts):
-        raise ValueError("Nothing to go by: give at least one --text or --image with a weight above 0.")
-    options: dict[str, Any] = given(writing) if to == To.TEXT else vars(size)
-    if negative is not None:
-        options = options | {"negative": Context("text", negative)}
+    contexts = conditions.contexts()
+    options: dict[str, Any] = negatives.options() | (given(writing) if to == To.TEXT else vars(size))
     if start is not None:
-        options = options | {"start": read_picture(start) if to == To.IMAGE else start, "strength": strength}
+        options |= {"start": read_picture(start) if to == To.IMAGE else start, "strength": strength}
+    elif strength != 1:
+        raise ValueError(f"A strength of {strength} needs a --start: give one, or leave --strength at 1.")
+    if latents is not None:
+        options["latents"] = read_tensor(latents)
+    if colors_of is not None:
+        if to != To.IMAGE:
+            raise ValueError("--colors-of is for pictures: leave it out.")
+        options["colors_of"] = read_picture(colors_of)
 
-    subject = " + ".join([data for data, _ in texts] + [Path(file).stem for file, _ in images])
     recipe = {
-        "texts": " | ".join(text or []) or None,
-        "images": " | ".join(image or []) or None,
-        "negative": negative,
-        "focus": focus if images else None,
+        **conditions.recipe,
+        **negatives.recipe,
         "start": start,
         "strength": None if start is None else strength,
+        "latents": latents,
+        "colors_of": colors_of,
         **(vars(size) if to == To.IMAGE else vars(writing)),
     }
-    modalities = list(dict.fromkeys(context.modality for context in contexts))
-    job = Job(f"generate {to}", to, modalities, [subject], making, recipe)
+    modalities = [context.modality for context in contexts] + negatives.modalities
+    items = max(len(context.embedding) if context.embedding is not None else 1 for context in contexts)
+    job = Job(f"generate {to}", to, modalities, [conditions.subject] * items, making, recipe)
     job.run(lambda pipe, made: pipe.generate(to, contexts, **options, **made))
 
 
-def blend(
-    making: Making,
-    size: Size,
-    text: Texts = None,
-    image: Images = None,
-    negative: Negative = None,
-    focus: Focus = 0.5,
-) -> None:
+def blend(making: Making, size: Size, conditions: Conditions, negatives: Negatives) -> None:
     """Blend pictures and texts into a picture: `vd generate image`, in short.
 
     \b
     vd blend --image a.png:0.5 --image b.png:0.5
     vd blend --image a.png:0.3 --text "in the snow, at night:0.7" -n 4
+    vd blend --image a.png:0.4 --image b.png:0.3 --mask b.png=mask.png --focus b.png=0.2 --text "a tent:0.3"
     """
-    generate(To.IMAGE, making, size, Writing(), text, image, negative, focus)
-
-
-def weighted(item: str) -> tuple[str, float]:
-    """Splits "a fox:0.6" into the thing and its weight, which is 1 if left out."""
-    match = _WEIGHTED.fullmatch(item)
-    return (match["thing"], float(match["weight"])) if match else (item, 1.0)
+    generate(To.IMAGE, making, size, Writing(), conditions, negatives)

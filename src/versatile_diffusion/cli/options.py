@@ -22,17 +22,26 @@ class Dtype(StrEnum):
     FP16 = "fp16"
 
 
+class SchedulerName(StrEnum):
+    """Samplers, as in `schedulers.SCHEDULERS`."""
+
+    DDIM = "ddim"
+    DPM = "dpm"
+    UNIPC = "unipc"
+    EULER = "euler"
+    PNDM = "pndm"
+    LMS = "lms"
+
+
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler.")]
 GuidanceScale = Annotated[
     float | None,
     typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance. The model's own if left out."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Focus = Annotated[float, typer.Option(min=0, max=1, help="0 keeps what is seen, 1 its style, 0.5 both.")]
 Model = Annotated[
     str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
 ]
-Negative = Annotated[str | None, typer.Option(help="A text to move away from.")]
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,16 @@ class Making(ModelOptions):
     ] = None
     steps: Steps = 50
     guidance_scale: GuidanceScale = None
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            "--guidance-interval",
+            metavar="LOW,HIGH",
+            help="Guide only where the noise level, 0 to 1, lies between these, such as 0.2,0.8.",
+        ),
+    ] = None
+    scheduler: Annotated[SchedulerName | None, typer.Option(help="The sampler; the model's own if left out.")] = None
+    eta: Annotated[float, typer.Option(min=0, max=1, help="How much noise DDIM draws anew in each step.")] = 0.0
     output: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +99,18 @@ class Writing:
     """How texts are written; by default as the model says."""
 
     temperature: Annotated[float | None, typer.Option(min=0, help="Of the words; 0 takes the likeliest.")] = None
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Numbers with commas between them.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{option} takes numbers with commas between them, such as 0.2,0.8, got {text!r}.") from error
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_pictures, png, require_writable, write_whole
-from versatile_diffusion.cli.options import Making, ModelOptions
+from versatile_diffusion.cli.options import Making, ModelOptions, numbers
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -39,6 +39,7 @@ class Job:
         subjects: what each group of outputs is made from, in words.
         settings: how many, and how.
         recipe: what else to remember with a picture.
+        recipes: the same, for each of the subjects.
         flows: what the model is opened for; by default from each context to what is made.
     """
 
@@ -48,6 +49,7 @@ class Job:
     subjects: Sequence[str]
     settings: Making
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    recipes: Sequence[Mapping[str, Any]] = ()
     flows: Sequence[str] | None = None
 
     def run(self, make: Make) -> None:
@@ -60,15 +62,25 @@ class Job:
         else:
             files = [settings.output] if settings.output else []
         require_writable(files, settings.overwrite)
+        interval = _interval(settings.guidance_interval)
 
-        flows = self.flows or [f"{context}-to-{self.to}" for context in self.contexts]
+        flows = self.flows or [f"{context}-to-{self.to}" for context in dict.fromkeys(self.contexts)]
         pipe = open_pipeline(settings, flows, self.command)
+        if settings.scheduler is not None:
+            from versatile_diffusion.schedulers import named_scheduler
+
+            pipe.scheduler = named_scheduler(settings.scheduler, pipe.scheduler)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
-            outputs = make(pipe, self._options(seeds, scale))
+            outputs = make(pipe, self._options(seeds, scale) | {"guidance_interval": interval})
         say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
-        recipes = [self._recipe(subject, seed, scale) for subject in self.subjects for seed in seeds]
+        own = self.recipes or [{}] * len(self.subjects)
+        recipes = [
+            self._recipe(subject, seed, scale) | more
+            for subject, more in zip(self.subjects, own, strict=True)
+            for seed in seeds
+        ]
         if self.to == "image":
             self._write_pictures(outputs.items, recipes, files)
         else:
@@ -79,6 +91,7 @@ class Job:
             "num_outputs": self.settings.num,
             "num_inference_steps": self.settings.steps,
             "guidance_scale": guidance_scale,
+            "eta": self.settings.eta,
             "generator": generators([seed for _ in self.subjects for seed in seeds]),
         }
 
@@ -89,6 +102,9 @@ class Job:
             "seed": seed,
             "steps": self.settings.steps,
             "guidance_scale": guidance_scale,
+            "guidance_interval": self.settings.guidance_interval,
+            "scheduler": self.settings.scheduler,
+            "eta": self.settings.eta or None,
             **self.recipe,
             "model": self.settings.model,
             "version": __version__,
@@ -138,6 +154,18 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:
     """What the user gave, or what the model says of outputs of that modality."""
     return cast("Modality", pipe.modalities[to]).guidance_scale if given is None else given
+
+
+def _interval(text: str | None) -> tuple[float, float] | None:
+    """The guidance interval, checked before the model is opened."""
+    if text is None:
+        return None
+    given = numbers(text, "--guidance-interval")
+    if len(given) != 2:
+        raise ValueError(f"--guidance-interval takes two numbers, such as 0.2,0.8, got {text!r}.")
+    from versatile_diffusion.guidance import Guidance
+
+    return Guidance(interval=(given[0], given[1])).interval
 
 
 def generators(seeds: Sequence[int]) -> list[Any]:

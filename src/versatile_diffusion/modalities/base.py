@@ -47,6 +47,11 @@ class Modality(ModelMixin, ConfigMixin, ABC):
     def context_dim(self) -> int:
         """Width of the context tokens."""
 
+    @property
+    def context_lengths(self) -> tuple[int, ...]:
+        """Numbers of context tokens that an item may have, or none named where any number will do."""
+        return ()
+
     @abstractmethod
     def data_layers(self, plan: Plan) -> DataLayers:
         """The layers that denoise this modality's latents."""

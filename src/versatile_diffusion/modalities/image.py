@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -54,6 +55,12 @@ class ImageModality(ModalityOfParts):
     def context_dim(self) -> int:
         """Width of the context tokens."""
         return self._context_encoder().dim
+
+    @property
+    def context_lengths(self) -> tuple[int, ...]:
+        """See `Modality.context_lengths`: the class token and the patches, or the patches alone."""
+        patches = self._context_encoder().grid ** 2
+        return (1 + patches, patches)
 
     @property
     def factor(self) -> int:
@@ -141,8 +148,8 @@ class ImageModality(ModalityOfParts):
         Args:
             items: pictures of any sizes.
             masks: None, a mask for all pictures, or a list with a mask (or None) for each; see `read_mask`. A mask is
-                stretched over its picture. It weighs each patch by the share that it keeps, the class token by the
-                share of the whole, as the official code does.
+                stretched over its picture, with a warning if its size is another. It weighs each patch by the share
+                that it keeps, the class token by the share of the whole, as the official code does.
         """
         encoder = self._context_encoder()
         pixels = torch.stack([clip_pixels(item, encoder.image_size) for item in items]).to(self.device, self.dtype)
@@ -206,6 +213,12 @@ def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], size: int, grid: i
     if mask is None:
         return torch.ones(1 + grid**2)
     values = read_mask(mask)
+    if values.shape != picture.shape[-2:]:
+        warnings.warn(
+            f"The mask is {_size(values)}, its picture {_size(picture)} pixels: it was stretched over the picture.",
+            UserWarning,
+            stacklevel=4,
+        )
     shorter = min(picture.shape[-2:])
     height, width = (
         max(round(of_mask * shorter / side), 1) for of_mask, side in zip(values.shape, picture.shape[-2:], strict=True)
@@ -215,6 +228,10 @@ def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], size: int, grid: i
         raise ValueError("The mask keeps nothing of the central square of the picture, all that CLIP sees: crop first.")
     resized = interpolate(square[None, None], (size, size), mode="bilinear")
     return torch.cat([resized.mean()[None], avg_pool2d(resized, size // grid).flatten()])
+
+
+def _size(values: Float[Tensor, "*c h w"]) -> str:
+    return f"{values.shape[-1]} × {values.shape[-2]}"
 
 
 def _center(values: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:

@@ -70,6 +70,11 @@ class TextModality(ModalityOfParts):
         """Width of the context tokens."""
         return self._context_encoder().dim
 
+    @property
+    def context_lengths(self) -> tuple[int, ...]:
+        """See `Modality.context_lengths`: texts are padded to one length."""
+        return (self._context_encoder().max_length,)
+
     def data_layers(self, plan: Plan) -> FullyConnectedLayers:
         """See `Modality.data_layers`."""
         return FullyConnectedLayers(plan, self.config["latent_dim"], self.config["positions"])
