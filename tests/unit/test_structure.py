@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "start.py": ["conditioning", "modalities.base", "sampling"],
     "conditioning.py": ["context", "diffuser", "modalities.base"],
     "named_flows.py": ["context", "outputs"],
+    "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser"],
     "diffuser/": ["diffuser"],
     "modalities/": ["modalities", "diffuser"],
     "training/task.py": [],
@@ -38,7 +39,7 @@ MUST_NOT_IMPORT = {
         *("modalities", "diffuser", "checkpoints", "pipeline", "presets", "datasets", "evaluation"),
         *("training.postcards", "training.recipe", "training.tasks", "training.latents"),
     ],
-    "checkpoints/": ["pipeline", "datasets", "training", "evaluation"],
+    "checkpoints/": ["adapters", "pipeline", "datasets", "training", "evaluation"],
     "datasets/": ["pipeline", "training", "evaluation"],
 }
 FOR_ALL_MODALITIES = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from versatile_diffusion.cli.make import given
-from versatile_diffusion.cli.options import Focus, Making, Negative, Size, Writing
+from versatile_diffusion.cli.options import Focus, Making, Negative, Size, Writing, weighted
 from versatile_diffusion.cli.studio import Job, read_picture
-
-_WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
 
 class To(StrEnum):
@@ -93,9 +90,3 @@ def blend(
     vd blend --image a.png:0.3 --text "in the snow, at night:0.7" -n 4
     """
     generate(To.IMAGE, making, size, Writing(), text, image, negative, focus)
-
-
-def weighted(item: str) -> tuple[str, float]:
-    """Splits "a fox:0.6" into the thing and its weight, which is 1 if left out."""
-    match = _WEIGHTED.fullmatch(item)
-    return (match["thing"], float(match["weight"])) if match else (item, 1.0)

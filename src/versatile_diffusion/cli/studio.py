@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_pictures, png, require_writable, write_whole
-from versatile_diffusion.cli.options import Making, ModelOptions
+from versatile_diffusion.cli.options import Making, ModelOptions, weighted
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -60,6 +60,8 @@ class Job:
         require_writable(files, settings.overwrite)
 
         pipe = open_pipeline(settings, [f"{context}-to-{self.to}" for context in self.contexts], self.command)
+        for folder, lora_scale in map(weighted, settings.lora or []):
+            pipe.load_lora(folder, scale=lora_scale)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
@@ -87,6 +89,7 @@ class Job:
             "steps": self.settings.steps,
             "guidance_scale": guidance_scale,
             **self.recipe,
+            "lora": " | ".join(self.settings.lora or []) or None,
             "model": self.settings.model,
             "version": __version__,
         }
