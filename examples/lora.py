@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     options = parser.parse_args()
     pipe = VersatileDiffusionPipeline.from_pretrained("postcards", flows=["text-to-image"])
-    material = Material(Postcards(seed=5, length=8), options.output / ".." / "data")
+    material = Material(Postcards(seed=5, length=8), options.output.parent / "postcards")
     latents = pipe.encode("image", list(material.pictures(0, 8)))
     tokens = pipe.encode_context("text", material.texts[::4])
 
