@@ -13,6 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from versatile_diffusion.adapters import WithLoras
 from versatile_diffusion.conditioning import Batch, Conditioner, read_items, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
@@ -44,7 +45,7 @@ class Modalities(nn.ModuleDict):
         return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(NamedFlows, DiffusionPipeline):
+class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
     """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from versatile_diffusion import VersatileDiffusionPipeline, __version__
 from versatile_diffusion.cli import app, files, studio
-from versatile_diffusion.cli.conditions import weighted
+from versatile_diffusion.cli.options import weighted
 
 PROMPT = "a red house by the sea"
 

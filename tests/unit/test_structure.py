@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "editing.py": ["conditioning", "context", "modalities.focus", "outputs"],
     "reconstruction.py": ["context", "outputs", "start"],
     "embeddings.py": [],
+    "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser"],
     "diffuser/": ["diffuser"],
     "modalities/": ["modalities", "diffuser"],
     "training/task.py": [],
@@ -42,7 +43,7 @@ MUST_NOT_IMPORT = {
         *("modalities", "diffuser", "checkpoints", "pipeline", "presets", "datasets", "evaluation"),
         *("training.postcards", "training.recipe", "training.tasks", "training.latents"),
     ],
-    "checkpoints/": ["pipeline", "datasets", "training", "evaluation"],
+    "checkpoints/": ["adapters", "pipeline", "datasets", "training", "evaluation"],
     "datasets/": ["pipeline", "training", "evaluation"],
 }
 FOR_ALL_MODALITIES = (

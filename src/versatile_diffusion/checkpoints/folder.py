@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -106,7 +106,7 @@ def write(
     max_shard_size: int | str = "5GB",
 ) -> None:
     """Writes a model, reading and casting its tensors file by file. Otherwise as `save`."""
-    with _replacing(Path(folder)) as target:
+    with replacing(Path(folder)) as target:
         index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
         (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         checkpoint.scheduler.save_pretrained(target / "scheduler")
@@ -185,10 +185,14 @@ def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, ma
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` when it is complete."""
-    if folder.exists() and not (folder.is_dir() and (is_ours(folder) or not any(folder.iterdir()))):
-        raise FileExistsError(f"{folder} exists and holds something else than a saved model. Choose another folder.")
+def replacing(folder: Path, ours: Callable[[Path], bool] = is_ours, kind: str = "model") -> Iterator[Path]:
+    """A new folder that takes the place of `folder` when it is complete.
+
+    Raises:
+        FileExistsError: if the folder holds something else than what is `ours` to replace.
+    """
+    if folder.exists() and not (folder.is_dir() and (ours(folder) or not any(folder.iterdir()))):
+        raise FileExistsError(f"{folder} exists and holds something else than a saved {kind}. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     target = folder.parent / f".{folder.name}.{uuid4().hex}"
     target.mkdir()

@@ -21,7 +21,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (ValueError, OSError, RuntimeError) as problem:
+        except (ValueError, OSError, RuntimeError, ImportError) as problem:
             if ctx.params.get("traceback"):
                 raise
             error(str(problem) or type(problem).__name__)

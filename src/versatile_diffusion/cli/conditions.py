@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from versatile_diffusion.cli.files import read_tensor
+from versatile_diffusion.cli.options import weighted
 from versatile_diffusion.cli.studio import read_picture
 
 if TYPE_CHECKING:
     from versatile_diffusion.context import Context
 
-_WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 _UNCONDITIONAL = ("default", "zeros")
 
 Texts = Annotated[list[str] | None, typer.Option("--text", metavar="TEXT[:WEIGHT]", help="A text; may be repeated.")]
@@ -148,12 +147,6 @@ class Negatives:
         """What the user wrote."""
         names = {"negative": self.negative, "negative_images": self.negative_image}
         return {name: " | ".join(given) if given else None for name, given in names.items()}
-
-
-def weighted(item: str) -> tuple[str, float]:
-    """Splits "a fox:0.6" into the thing and its weight, which is 1 if left out."""
-    match = _WEIGHTED.fullmatch(item)
-    return (match["thing"], float(match["weight"])) if match else (item, 1.0)
 
 
 def assigned(option: str, items: Sequence[str] | None, names: Sequence[str], for_all: bool = True) -> list[str | None]:

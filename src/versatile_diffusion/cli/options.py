@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+_WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
 
 class Dtype(StrEnum):
@@ -83,6 +86,12 @@ class Making(ModelOptions):
         ),
     ] = None
     overwrite: Overwrite = False
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
+        ),
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
 
 
@@ -111,6 +120,12 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:
         raise ValueError(f"{option} takes numbers with commas between them, such as 0.2,0.8, got {text!r}.") from error
+
+
+def weighted(item: str) -> tuple[str, float]:
+    """Splits "a fox:0.6" into the thing and its weight, which is 1 if left out."""
+    match = _WEIGHTED.fullmatch(item)
+    return (match["thing"], float(match["weight"])) if match else (item, 1.0)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_pictures, png, require_writable, write_whole
-from versatile_diffusion.cli.options import Making, ModelOptions, numbers
+from versatile_diffusion.cli.options import Making, ModelOptions, numbers, weighted
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -70,6 +70,8 @@ class Job:
             from versatile_diffusion.schedulers import named_scheduler
 
             pipe.scheduler = named_scheduler(settings.scheduler, pipe.scheduler)
+        for folder, lora_scale in map(weighted, settings.lora or []):
+            pipe.load_lora(folder, scale=lora_scale)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
@@ -106,6 +108,7 @@ class Job:
             "scheduler": self.settings.scheduler,
             "eta": self.settings.eta or None,
             **self.recipe,
+            "lora": " | ".join(self.settings.lora or []) or None,
             "model": self.settings.model,
             "version": __version__,
         }
