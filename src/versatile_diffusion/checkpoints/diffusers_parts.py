@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ def diffuser_config(folder: Path) -> DiffuserConfig:
     Raises:
         CheckpointError: if it is not of the kind that Stable Diffusion v1 and Versatile Diffusion use.
     """
-    config = read_json(folder / "config.json")
+    return unet_sizes(read_json(folder / "config.json"), folder)
+
+
+def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
+    """The sizes of a U-Net, of its configuration. Raises as `diffuser_config`; `where` is what errors call it."""
     channels, layers = config["block_out_channels"], config["layers_per_block"]
     heads = config.get("num_attention_heads") or config["attention_head_dim"]  # a misnomer in diffusers
     other = [f"{name}={config[name]}" for name, value in _UNET.items() if config.get(name, value) != value]
@@ -50,7 +55,7 @@ def diffuser_config(folder: Path) -> DiffuserConfig:
     other += [f"heads={heads}"] if isinstance(heads, list) and len(set(heads)) > 1 else []
     if other:
         raise CheckpointError(
-            f"{folder} is another kind of U-Net ({', '.join(other)}). Take Versatile Diffusion or Stable Diffusion v1."
+            f"{where} is another kind of U-Net ({', '.join(other)}). Take Versatile Diffusion or Stable Diffusion v1."
         )
     return DiffuserConfig(
         model_channels=channels[0],

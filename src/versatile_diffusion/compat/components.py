@@ -1,0 +1,99 @@
+"""Components in diffusers' layout, and the diffuser that two of its U-Nets make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPImageProcessor
+
+from versatile_diffusion.checkpoints import open_source
+from versatile_diffusion.checkpoints.components import empty
+from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
+from versatile_diffusion.checkpoints.diffusers_parts import unet_sizes
+from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import ImageModality, TextModality
+
+
+def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Iterable[str]) -> Diffuser:
+    """One diffuser that makes pictures, of the data layers of one U-Net and the context layers of both.
+
+    No tensor is copied. The data layers of `text_unet` are left out: pictures do not need them.
+
+    Args:
+        image_unet: diffusers' UNet2DConditionModel, or a diffuser, which is returned as it is.
+        text_unet: diffusers' UNetFlatConditionModel, or None if `image_unet` holds the layers of its one context, as
+            it does in text-to-image folders that diffusers saved.
+        contexts: modalities of the contexts.
+
+    Raises:
+        CheckpointError: if they are U-Nets of another kind.
+        ValueError: if a U-Net is missing.
+    """
+    if isinstance(image_unet, Diffuser):
+        return image_unet
+    contexts = list(contexts)
+    if text_unet is None and len(contexts) > 1:
+        raise ValueError("text_unet is missing: pass it, for its layers attend to texts.")
+    config: Any = image_unet.config
+    channels, width = config["in_channels"], config["cross_attention_dim"]
+    diffuser = empty(
+        lambda: Diffuser(
+            unet_sizes(config, "image_unet"),
+            {"image": lambda plan: ConvolutionalLayers(plan, channels)},
+            dict.fromkeys(contexts, width),
+        )
+    )
+    tensors: dict[str, torch.Tensor] = {}
+    for context in contexts:
+        table = diffusers_unet(diffuser.plan, "image", context)
+        tensors |= to_ours(table, image_unet.state_dict(), where="image_unet")
+        if context == "text" and text_unet is not None:
+            prefix = "context_layers.text."
+            table = diffusers_unet(diffuser.plan, "text", "text")
+            wanted = [key for key in table if key.startswith(prefix)]
+            tensors |= to_ours(table, text_unet.state_dict(), wanted=wanted, where="text_unet")
+    diffuser.load_state_dict(tensors, assign=True)
+    diffuser.register_to_config(in_channels=channels, sample_size=config["sample_size"])
+    return diffuser.eval()
+
+
+def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None) -> dict[str, Any]:
+    """The components of any model, under diffusers' names; `image_unet` is a diffuser already.
+
+    Raises:
+        CheckpointError: see `open_source`.
+    """
+    parts = open_source(source, flows=list(flows), torch_dtype=dtype or torch.float32)
+    found: dict[str, Any] = {"image_unet": parts.diffuser, "text_unet": None, "scheduler": parts.scheduler}
+    for modality in parts.modalities.values():
+        if isinstance(modality, ImageModality):
+            found |= _of_pictures(modality, Path(source))
+        if isinstance(modality, TextModality) and modality.context_encoder is not None:
+            found |= {"text_encoder": modality.context_encoder.model, "tokenizer": modality.tokenizers.clip}
+            found["tokenizer"].model_max_length = modality.context_encoder.max_length
+    vae: Any = found["vae"].config
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    parts.diffuser.register_to_config(in_channels=vae["latent_channels"], sample_size=vae["sample_size"] // factor)
+    return found
+
+
+def _of_pictures(modality: ImageModality, source: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if modality.autoencoder is not None:
+        modality.autoencoder.register_to_config(scaling_factor=modality.config["scaling_factor"])
+        found["vae"] = modality.autoencoder
+    if modality.context_encoder is not None:
+        size, saved = modality.context_encoder.image_size, source / "image_feature_extractor"
+        found["image_encoder"] = modality.context_encoder.model
+        found["image_feature_extractor"] = (
+            CLIPImageProcessor.from_pretrained(saved, local_files_only=True)
+            if saved.is_dir()
+            else CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        )
+    return found
