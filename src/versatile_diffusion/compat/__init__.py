@@ -3,8 +3,8 @@
     from diffusers import VersatileDiffusionPipeline               # before
     from versatile_diffusion.compat import VersatileDiffusionPipeline     # after
 
-Equal generators give equal pictures. New code is better off with `versatile_diffusion.VersatileDiffusionPipeline`, which
-makes texts, too; see docs/migration.md.
+Equal generators give equal pictures. New code is better off with `versatile_diffusion.VersatileDiffusionPipeline`,
+which makes texts, too.
 """
 
 from versatile_diffusion.compat.pipelines import (
