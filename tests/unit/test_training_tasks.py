@@ -84,7 +84,7 @@ def test_the_image_autoencoder_learns_and_leaves_the_critic_alone(
 def test_the_context_encoders_learn(material: Material, modalities: tuple[Any, Any], tmp_path: Path) -> None:
     image, text = modalities
     captions = text.context_ids(material.texts).unflatten(0, (8, -1))
-    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions)
+    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels)
     before, after = train(task, tmp_path, steps=20)
     assert after["contrastive"] < before["contrastive"]
 
@@ -135,7 +135,7 @@ def test_every_draw_has_as_many_rows_as_asked_for(material: Material, modalities
     tasks = [
         OracleTask(Oracle(size=32), material.images, material.labels),
         KLAutoencoderTask(image.autoencoder, Oracle(size=32), material.images),
-        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions),
+        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels),
         optimus_task(text, material),
     ]
     for task in tasks:

@@ -105,7 +105,7 @@ class PostcardsTraining:
         """Both context encoders."""
         image, text = self._untrained("image"), self._untrained("text")
         captions = text.context_ids(self.material.texts).unflatten(0, (-1, VIEWS))
-        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.images, captions)
+        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.images, captions, self.material.labels)
         pair = self._train("clip", task)
         image.context_encoder, text.context_encoder = pair.image, pair.text
         self.measurements.clip(image, text, self.recipe.clip.steps)
