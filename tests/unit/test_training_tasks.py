@@ -14,7 +14,7 @@ from versatile_diffusion.training.journal import read_log
 from versatile_diffusion.training.material import Material
 from versatile_diffusion.training.recipe import tiny_recipe
 from versatile_diffusion.training.task import Task, TrainingConfig
-from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
+from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask, nearly_equal
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 from versatile_diffusion.training.tasks.oracle import OracleTask
@@ -87,6 +87,17 @@ def test_the_context_encoders_learn(material: Material, modalities: tuple[Any, A
     task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels)
     before, after = train(task, tmp_path, steps=20)
     assert after["contrastive"] < before["contrastive"]
+
+
+def test_every_second_picture_differs_in_one_attribute_where_there_is_one() -> None:
+    labels = torch.cartesian_prod(torch.arange(3), torch.arange(2), torch.arange(4))[:-1]
+    twins = nearly_equal(labels)
+    for attribute in range(3):
+        differs = labels != labels[twins[:, attribute]]
+        others = [i for i in range(3) if i != attribute]
+        assert not differs[:, others].any()
+        assert differs[:, attribute].all() == (attribute != 1)  # the last but four lost its only partner
+    assert nearly_equal(torch.tensor([[0, 0], [1, 1]])).tolist() == [[0, 0], [1, 1]]
 
 
 def test_optimus_learns_and_its_divergence_is_watched(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -61,6 +61,7 @@ class ClipTask(Task[ClipPair]):
         images: uint8 (n h w 3).
         captions: token ids of some captions of each picture (n views length).
         labels: index of each attribute's value.
+        twins_in: how often the single attribute is each of the attributes, relative to the others.
     """
 
     def __init__(
@@ -69,14 +70,16 @@ class ClipTask(Task[ClipPair]):
         images: UInt8[ndarray, "n h w 3"],
         captions: Int64[Tensor, "n views length"],
         labels: Int64[Tensor, "n attributes"],
+        twins_in: Sequence[float] | None = None,
     ) -> None:
         self.model, self.images, self.captions = pair, images, captions
         self.twins = nearly_equal(labels)
+        self.twins_in = torch.ones(labels.shape[1]) if twins_in is None else torch.tensor(twins_in)
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
-        attribute = torch.randint(self.twins.shape[1], (size,), generator=generator)
+        attribute = torch.multinomial(self.twins_in, size, replacement=True, generator=generator)
         index[1::2] = self.twins[index[:-1:2], attribute[:-1:2]]
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
         return {"images": torch.from_numpy(self.images[index.numpy()]), "captions": self.captions[index, view]}
