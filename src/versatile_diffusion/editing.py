@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,7 @@ Words = str | Sequence[str] | None
 """For all pictures, or for each."""
 
 
+@runtime_checkable
 class Editor(Protocol):
     """What editing needs of a pipeline; see `VersatileDiffusionPipeline`."""
 

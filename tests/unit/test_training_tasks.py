@@ -14,7 +14,7 @@ from versatile_diffusion.training.journal import read_log
 from versatile_diffusion.training.material import Material
 from versatile_diffusion.training.recipe import tiny_recipe
 from versatile_diffusion.training.task import Task, TrainingConfig
-from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
+from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask, nearly_equal
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 from versatile_diffusion.training.tasks.oracle import OracleTask
@@ -84,9 +84,20 @@ def test_the_image_autoencoder_learns_and_leaves_the_critic_alone(
 def test_the_context_encoders_learn(material: Material, modalities: tuple[Any, Any], tmp_path: Path) -> None:
     image, text = modalities
     captions = text.context_ids(material.texts).unflatten(0, (8, -1))
-    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions)
+    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels)
     before, after = train(task, tmp_path, steps=20)
     assert after["contrastive"] < before["contrastive"]
+
+
+def test_every_second_picture_differs_in_one_attribute_where_there_is_one() -> None:
+    labels = torch.cartesian_prod(torch.arange(3), torch.arange(2), torch.arange(4))[:-1]
+    twins = nearly_equal(labels)
+    for attribute in range(3):
+        differs = labels != labels[twins[:, attribute]]
+        others = [i for i in range(3) if i != attribute]
+        assert not differs[:, others].any()
+        assert differs[:, attribute].all() == (attribute != 1)  # the last but four lost its only partner
+    assert nearly_equal(torch.tensor([[0, 0], [1, 1]])).tolist() == [[0, 0], [1, 1]]
 
 
 def test_optimus_learns_and_its_divergence_is_watched(
@@ -135,7 +146,7 @@ def test_every_draw_has_as_many_rows_as_asked_for(material: Material, modalities
     tasks = [
         OracleTask(Oracle(size=32), material.images, material.labels),
         KLAutoencoderTask(image.autoencoder, Oracle(size=32), material.images),
-        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions),
+        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels),
         optimus_task(text, material),
     ]
     for task in tasks:

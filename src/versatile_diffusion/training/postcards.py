@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from versatile_diffusion.checkpoints import Checkpoint, Components, write
 from versatile_diffusion.checkpoints.components import DIFFUSER, fill
 from versatile_diffusion.checkpoints.sources import read_source
-from versatile_diffusion.datasets.postcards import VOCABULARY, Postcards
+from versatile_diffusion.datasets.postcards import ATTRIBUTES, VOCABULARY, Postcards
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.flows import Flow
@@ -41,6 +41,9 @@ from versatile_diffusion.training.trainer import Trainer
 
 IMAGE_VARIATION, TEXT_TO_IMAGE = Flow("image", "image"), Flow("text", "image")
 IMAGE_TO_TEXT, TEXT_VARIATION = Flow("image", "text"), Flow("text", "text")
+
+TWINS_IN = [6.0 if name == "position" else 1.0 for name in ATTRIBUTES]
+"""What CLIP is shown twins in: left alone, it learns all attributes before the position, or none of it."""
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
@@ -105,7 +108,8 @@ class PostcardsTraining:
         """Both context encoders."""
         image, text = self._untrained("image"), self._untrained("text")
         captions = text.context_ids(self.material.texts).unflatten(0, (-1, VIEWS))
-        task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), self.images, captions)
+        pair = ClipPair(image.context_encoder, text.context_encoder)
+        task = ClipTask(pair, self.images, captions, self.material.labels, TWINS_IN)
         pair = self._train("clip", task)
         image.context_encoder, text.context_encoder = pair.image, pair.text
         self.measurements.clip(image, text, self.recipe.clip.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -33,23 +33,54 @@ class ClipPair(nn.Module):
         return picture @ caption.T * self.logit_scale.clamp(max=math.log(100)).exp()
 
 
+def nearly_equal(labels: Int64[Tensor, "n attributes"]) -> Int64[Tensor, "n attributes"]:
+    """For each sample and attribute, another sample that differs in that attribute alone; itself if there is none."""
+    found = torch.arange(len(labels))[:, None].repeat(1, labels.shape[1])
+    for attribute in range(labels.shape[1]):
+        groups: dict[tuple[int, ...], list[int]] = {}
+        others = torch.cat([labels[:, :attribute], labels[:, attribute + 1 :]], dim=1)
+        for index, key in enumerate(map(tuple, others.tolist())):
+            groups.setdefault(key, []).append(index)
+        for group in groups.values():
+            values = labels[group, attribute].tolist()
+            for place, index in enumerate(group):
+                turned = range(place + 1, place + len(group))
+                other = next((i % len(group) for i in turned if values[i % len(group)] != values[place]), place)
+                found[index, attribute] = group[other]
+    return found
+
+
 class ClipTask(Task[ClipPair]):
     """The symmetric contrastive loss of CLIP (arXiv 2103.00020). Each process compares within its own samples.
+
+    Where random samples can be told apart by some of their attributes, the others are never learnt. So every second
+    sample is one that differs from the sample before it in a single attribute, if there is such a one.
 
     Args:
         pair: to train.
         images: uint8 (n h w 3).
         captions: token ids of some captions of each picture (n views length).
+        labels: index of each attribute's value.
+        twins_in: how often the single attribute is each of the attributes, relative to the others.
     """
 
     def __init__(
-        self, pair: ClipPair, images: UInt8[ndarray, "n h w 3"], captions: Int64[Tensor, "n views length"]
+        self,
+        pair: ClipPair,
+        images: UInt8[ndarray, "n h w 3"],
+        captions: Int64[Tensor, "n views length"],
+        labels: Int64[Tensor, "n attributes"],
+        twins_in: Sequence[float] | None = None,
     ) -> None:
         self.model, self.images, self.captions = pair, images, captions
+        self.twins = nearly_equal(labels)
+        self.twins_in = torch.ones(labels.shape[1]) if twins_in is None else torch.tensor(twins_in)
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
+        attribute = torch.multinomial(self.twins_in, size, replacement=True, generator=generator)
+        index[1::2] = self.twins[index[:-1:2], attribute[:-1:2]]
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
         return {"images": torch.from_numpy(self.images[index.numpy()]), "captions": self.captions[index, view]}
 
