@@ -100,7 +100,7 @@ def edit(
         pipe, images, _changes(len(images), prompt, remove, add)
     )
     mixed = [Context(weight=weight, **given) for given, weight in zip(contexts, (share, 1 - share), strict=True)]
-    begin = {"start": images, "strength": strength} if strength < 1 else {}
+    begin = {} if strength == 1 else {"start": images, "strength": strength}
     return pipe.generate("image", mixed, **begin, **options)
 
 
@@ -132,7 +132,7 @@ def _moved(pipe: Editor, images: list[Any], changes: Sequence[Change]) -> list[d
     latents = _describe(pipe, images, output_type="latent").latents
     latents = without(latents, _latents_of(pipe, [change.remove for change in changes]).to(latents))
     come = [change.add or change.prompt for change in changes]
-    texts = pipe.decode("text", latents + _latents_of(pipe, come).to(latents))
+    texts = pipe.decode("text", latents + _latents_of(pipe, come).to(latents), temperature=0)
     tokens = torch.cat([pipe.encode_context("text", part) for part in (texts, come)], dim=1)
     nothing = pipe.encode_context("text", [""]).repeat(1, 2, 1)
     coarse = reduce_rank(pipe.encode_context("image", images)[:, 1:], OFFICIAL_RANK)

@@ -26,22 +26,37 @@ def postcards(
         Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
     ] = None,
     sheet: Annotated[Path | None, typer.Option(dir_okay=False, help="A .png file for some of what was made.")] = None,
+    applications: Annotated[
+        bool, typer.Option("--applications", help="Measure mixing, editing, masks and focus instead of the flows.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="A .png file for the curves of the applications.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure all four flows of a model of postcards.
+    """Measure all four flows of a model of postcards, or what else can be made with them.
 
     \b
     vd evaluate postcards --num 256 --seed 1 --json out.json --sheet sheet.png
     vd evaluate postcards --model runs/postcards/model --num 64
+    vd evaluate postcards --applications --num 128 --json out.json --plot curves.png
     """
-    require_writable([file for file in (as_json, sheet) if file], overwrite)
+    if (sheet and applications) or (plot and not applications):
+        raise ValueError("--sheet shows the four flows, --plot the applications: leave one out.")
+    require_writable([file for file in (as_json, sheet, plot) if file], overwrite)
     pipe = open_pipeline(options, None)
+    from versatile_diffusion.evaluation.applications import evaluate_applications
+    from versatile_diffusion.evaluation.findings import Applications
     from versatile_diffusion.evaluation.postcards import evaluate, load_oracle
+    from versatile_diffusion.evaluation.report import Report
 
-    report = evaluate(pipe, load_oracle(options.model), num, seed, steps, guidance_scale)
+    measure = evaluate_applications if applications else evaluate
+    report = measure(pipe, load_oracle(options.model), num, seed, steps, guidance_scale)
     for table in report.tables():
         results.print(table)
     if as_json:
         write_whole(as_json, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
-    if sheet:
+    if sheet and isinstance(report, Report):
         write_whole(sheet, png(report.sheet))
+    if plot and isinstance(report, Applications):
+        write_whole(plot, report.plot())

@@ -17,6 +17,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.datasets.postcards import ATTRIBUTES, Postcards, Scene, Split, caption, render
 from versatile_diffusion.evaluation.findings import Applications, Blend, Kept, Masked
 from versatile_diffusion.evaluation.oracle import Oracle
+from versatile_diffusion.evaluation.postcards import quiet
 from versatile_diffusion.evaluation.stages import read_attributes
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
@@ -36,7 +37,8 @@ def evaluate_applications(
     oracle: Oracle,
     num: int = 128,
     seed: int = 1,
-    steps: int = 50,
+    steps: int = 25,
+    guidance_scale: float | None = None,
     batch_size: int = 32,
     progress: bool = True,
 ) -> Applications:
@@ -48,6 +50,7 @@ def evaluate_applications(
         num: postcards, two or more.
         seed: of the postcards, of the changes asked for and of the noise.
         steps: of the sampler.
+        guidance_scale: of the pictures; by default the model's own.
         batch_size: outputs made at once.
         progress: whether to show a progress bar.
 
@@ -58,15 +61,16 @@ def evaluate_applications(
         raise ValueError(f"num must be 2 or more, got {num}.")
     source = Postcards(_seed(_POSTCARDS, seed), num, Split.ALL)
     scenes = [source.scene(i) for i in range(num)]
-    with Progress(disable=not progress) as bar:
-        bench = _Bench(pipe, oracle, scenes, {"num_inference_steps": steps}, seed, batch_size, bar)
+    options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+    with quiet(pipe), Progress(disable=not progress) as bar:
+        bench = _Bench(pipe, oracle, scenes, options, seed, batch_size, bar)
         return Applications(
             dual_guided={share: _dual_guided(bench, share) for share in TEXT_SHARES},
             edit=_edit(bench),
             masked=_masked(bench),
             focus={level: _focus(bench, level) for level in FOCUS_LEVELS},
             blend=_blend(bench),
-            settings={"num": num, "seed": seed, "steps": steps},
+            settings={"num": num, "seed": seed, "steps": steps, "guidance_scale": guidance_scale},
         )
 
 

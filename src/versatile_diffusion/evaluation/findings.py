@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 from rich.table import Table
@@ -74,14 +74,14 @@ class Applications:
         """All figures as JSON can hold them."""
         return {**asdict(self), "best_text_share": self.best_text_share}
 
-    def table(self) -> Table:
-        """The main figures."""
+    def tables(self) -> list[Table]:
+        """A table of the main figures."""
         table = Table("", title=f"applications, {self.settings['num']} fresh postcards", title_justify="left")
         for column in ("changed as asked", "kept"):
             table.add_column(column, justify="right")
         for name, first, second in self._rows():
             table.add_row(name, first, second)
-        return table
+        return [table]
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         best = self.dual_guided[self.best_text_share]
@@ -93,8 +93,8 @@ class Applications:
             yield f"focus {level:g}: style / the rest kept", f"{shares['style']:.3f}", f"{shares['semantic']:.3f}"
         yield "blend: from the first / second picture", f"{self.blend.first:.3f}", f"{self.blend.second:.3f}"
 
-    def plot(self, path: Path) -> None:
-        """Draws dual guidance over the share of the text, and focus over its levels.
+    def plot(self) -> bytes:
+        """Dual guidance over the share of the text, and focus over its levels, as a PNG.
 
         Raises:
             ModuleNotFoundError: if matplotlib is missing; it comes with the extra "evaluate".
@@ -115,4 +115,6 @@ class Applications:
             panel.set_ylim(0, 1.02)
             panel.grid(alpha=0.3)
             panel.legend(fontsize="small")
-        figure.savefig(path, dpi=100)
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=100)
+        return drawn.getvalue()

@@ -92,7 +92,7 @@ def evaluate(
     begin = perf_counter()
     settings = Settings(num, seed, steps, guidance_scale, batch_size, size=oracle.config["size"])
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with _quiet(pipe), Progress(*columns, disable=not progress) as bar:
+    with quiet(pipe), Progress(*columns, disable=not progress) as bar:
         fresh = [_draw(settings, split, bar) for split in SPLITS]
         makers = [_Maker(pipe, settings, split, bar) for split in SPLITS]
         made = [_make(maker, postcards) for maker, postcards in zip(makers, fresh, strict=True)]
@@ -240,7 +240,7 @@ def _sections(split: Split, fresh: _Fresh, made: _Made) -> list[Section]:
 
 
 @contextmanager
-def _quiet(pipe: VersatileDiffusionPipeline) -> Iterator[None]:
+def quiet(pipe: VersatileDiffusionPipeline) -> Iterator[None]:
     """The pipeline without its own progress bars."""
     before: dict[str, Any] = getattr(pipe, "_progress_bar_config", {})
     pipe.set_progress_bar_config(**before | {"disable": True})
