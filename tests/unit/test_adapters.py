@@ -29,7 +29,7 @@ def own(session_pipe: Pipe) -> Iterator[Pipe]:
 
 
 def made(pipe: Pipe) -> Tensor:
-    embedding = torch.ones(1, 3, pipe.diffuser.config["context_dims"]["text"])
+    embedding = torch.ones(1, 16, pipe.diffuser.config["context_dims"]["text"])
     pipe.set_progress_bar_config(disable=True)
     seed = Generator().manual_seed(0)
     context = Context("text", embedding=embedding)
