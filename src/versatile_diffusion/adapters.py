@@ -61,8 +61,9 @@ def add_lora(
     targets = [path for path, _ in _layers(diffuser) if re.fullmatch(pattern, path)]
     if not targets:
         raise ValueError(f"The diffuser has no {layers} layers of modality {modality!r}.")
+    others = loras(diffuser)
     _inject(diffuser, name, rank, targets)
-    set_loras(diffuser, loras(diffuser) | {name: 1.0})
+    set_loras(diffuser, others | {name: 1.0})
     for _, layer in _adapted(diffuser):
         for factors in (layer.lora_A, layer.lora_B):
             if name in factors:
@@ -91,7 +92,7 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
     index = {
         "format": FORMAT,
         "rank": next(iter(layers.values())).r[name],
-        "layers": sorted({".".join(path.split(".")[:2]) for path in layers}),
+        "layers": sorted({_group(path) for path in layers}),
         "model": {key: config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
     with replacing(Path(folder), _is_lora, "LoRA") as target:
@@ -101,6 +102,8 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
 
 def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
     """Adds a saved LoRA to those that are active, and returns its name. Merged ones are unmerged.
+
+    Of a model that was opened for some flows only, it changes the layers that are there.
 
     Args:
         diffuser: to be changed.
@@ -117,7 +120,10 @@ def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, s
     index, tensors = read_json(folder / CONFIG), open_tensors(folder / WEIGHTS)
     if index.get("format") != FORMAT or "rank" not in index:
         raise CheckpointError(f"{folder} is no LoRA of format {FORMAT}. Pass a folder that `save_lora` wrote.")
+    groups = {_group(path) for path, _ in _layers(diffuser)}
+    tensors = {key: tensor for key, tensor in tensors.items() if _group(key) in groups}
     _require_fit(diffuser, tensors, index, folder)
+    others = loras(diffuser)
     name = re.sub(r"\W+", "_", folder.resolve().name) if name is None else name
     _inject(diffuser, name, index["rank"], sorted({key.rsplit(".", 2)[0] for key in tensors}))
     for path, layer in _adapted(diffuser):
@@ -126,7 +132,7 @@ def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, s
                 # In the model's own type: the diffuser computes in one.
                 module = getattr(layer, factor)[name].to(layer.get_base_layer().weight.dtype)
                 module.weight.data.copy_(tensors[f"{path}.{factor}.weight"].load())
-    set_loras(diffuser, loras(diffuser) | {name: scale})
+    set_loras(diffuser, others | {name: scale})
     return name
 
 
@@ -245,6 +251,11 @@ def _require_fit(diffuser: nn.Module, tensors: Tensors, index: Mapping[str, Any]
             f"{', '.join(index.get('layers', []))} of a model of sizes {index.get('model')}. Load that model, with all "
             "its flows, or train a LoRA for this one."
         )
+
+
+def _group(path: str) -> str:
+    """The layers of one kind and modality that a layer belongs to, such as "context_layers.text"."""
+    return ".".join(path.split(".")[:2])
 
 
 def _is_lora(folder: Path) -> bool:
