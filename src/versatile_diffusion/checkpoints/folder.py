@@ -178,6 +178,7 @@ def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, ma
     for filename, keys in split.filename_to_tensors.items():
         shard = {key: tensors[key].load(dtype).detach().cpu().contiguous() for key in keys}
         save_file(shard, folder / filename, metadata={"format": "pt"})
+        shutil.copymode(folder / "config.json", folder / filename)  # safetensors lets the owner alone read it
         del shard  # or the next would be read beside it
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
