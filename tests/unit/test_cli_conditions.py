@@ -21,7 +21,7 @@ def files(empty_folder: Path) -> None:  # noqa: F811
     levels = np.random.default_rng(0).integers(0, 255, (4, 28, 28, 3), dtype=np.uint8)
     for name, level in zip("abcd", levels, strict=True):
         Image.fromarray(level).save(f"{name}.png")
-    Image.fromarray(np.repeat(np.uint8([[255], [0]]), 14, axis=0).repeat(28, axis=1)).save("mask.png")
+    Image.fromarray(np.repeat(np.array([[255], [0]], np.uint8), 14, axis=0).repeat(28, axis=1)).save("mask.png")
     Image.new("L", (28, 28)).save("black.png")
     np.save("tokens.npy", np.ones((5, 24), np.float32))
     np.savez("two.npz", a=np.ones(2), b=np.ones(2))

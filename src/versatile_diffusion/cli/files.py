@@ -110,7 +110,7 @@ def read_tensor(file: Path | str) -> Tensor:
         raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
     if len(arrays) != 1:
         raise ValueError(f"{file} holds {', '.join(arrays) or 'nothing'}: keep one array in it.")
-    return torch.as_tensor(*arrays.values())
+    return torch.as_tensor(next(iter(arrays.values())))
 
 
 def slug(text: str) -> str:

@@ -79,7 +79,7 @@ class Job:
         say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
         own = self.recipes or [{}] * len(self.subjects)
         recipes = [
-            self._recipe(subject, seed, scale) | more
+            {**self._recipe(subject, seed, scale), **more}
             for subject, more in zip(self.subjects, own, strict=True)
             for seed in seeds
         ]
