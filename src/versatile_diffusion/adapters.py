@@ -157,7 +157,8 @@ def set_loras(diffuser: nn.Module, scales: Mapping[str, float]) -> None:
     unmerge_loras(diffuser)
     for _, layer in _adapted(diffuser):
         layer.set_adapter([name for name, scale in scales.items() if scale != 0 and name in layer.lora_A])
-        layer.requires_grad_(False)
+        for parameter in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
+            parameter.requires_grad_(False)
         for name, scale in scales.items():
             layer.set_scale(name, scale)
 

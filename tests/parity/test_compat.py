@@ -12,6 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from PIL import Image
@@ -43,11 +44,23 @@ def components() -> dict[str, Any]:
     tokenizer = word_tokenizers(["a red house by the sea", "two tents at night"]).clip
     assert tokenizer is not None
     tokenizer.model_max_length = LENGTH
-    shared = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-    text = CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=LENGTH, projection_dim=24, **shared)
-    text.eos_token_id = tokenizer.eos_token_id
+    eos: Any = tokenizer.eos_token_id
+    shared: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+    }
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=LENGTH, projection_dim=24, eos_token_id=eos, **shared
+    )
     vision = CLIPVisionConfig(image_size=32, patch_size=16, projection_dim=24, **shared)
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", steps_offset=1, clip_sample=False, set_alpha_to_one=False)
+    levels: dict[str, Any] = {
+        "block_out_channels": (32, 32),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+    }
     return {
         "tokenizer": tokenizer,
         "image_feature_extractor": CLIPImageProcessor(
@@ -57,13 +70,7 @@ def components() -> dict[str, Any]:
         "image_encoder": CLIPVisionModelWithProjection(vision).eval(),
         "image_unet": unet(UNet2DConditionModel, "2D", 4, sample_size=8),
         "text_unet": unet(UNetFlatConditionModel, "Flat", 48, sample_size=8),
-        "vae": AutoencoderKL(
-            block_out_channels=(32, 32),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            sample_size=16,
-        ).eval(),
+        "vae": AutoencoderKL(**levels, latent_channels=4, sample_size=16).eval(),
         "scheduler": scheduler,
     }
 
@@ -172,7 +179,7 @@ def test_outputs_and_callbacks() -> None:
     output = pipe(
         "a house", num_inference_steps=4, callback=lambda step, t, latents: seen.append(step), callback_steps=2
     )
-    assert isinstance(output, diffusers.ImagePipelineOutput) and isinstance(output.images[0], Image.Image)
+    assert isinstance(output, ImagePipelineOutput) and isinstance(output.images[0], Image.Image)
     assert seen == [0, 2]
     (latents,) = pipe("a house", num_inference_steps=1, output_type="latent", return_dict=False)
     assert latents.shape == (1, 4, 8, 8)

@@ -41,7 +41,8 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Iterabl
     if text_unet is None and len(contexts) > 1:
         raise ValueError("text_unet is missing: pass it, for its layers attend to texts.")
     config: Any = image_unet.config
-    channels, width = config["in_channels"], config["cross_attention_dim"]
+    channels: int = config["in_channels"]
+    width: int = config["cross_attention_dim"]
     diffuser = empty(
         lambda: Diffuser(
             unet_sizes(config, "image_unet"),
