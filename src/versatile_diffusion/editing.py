@@ -34,7 +34,7 @@ class Method(StrEnum):
 
     @property
     def text_share(self) -> float:
-        """Weight of the new text beside the old picture: measured on postcards, or the official one."""
+        """Weight of the new text beside the old picture; that of `LATENT` is the official one."""
         return 0.8 if self is Method.REWRITE else 0.67
 
 
