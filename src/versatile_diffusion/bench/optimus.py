@@ -5,6 +5,7 @@ The official loop writes one sentence after the other, and reads the whole sente
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ def measure(settings: Settings) -> Result:
     config = settings.sizes.text.autoencoder
     assert config is not None
     model = random_optimus(config)
+    theirs_alone = copy.deepcopy(model)  # its weights stay as they were loaded
     bos = int(config["gpt2"]["bos_token_id"])
 
     def ours(number: int) -> Sentences:
@@ -39,7 +41,7 @@ def measure(settings: Settings) -> Result:
         return model.generate(latents, bos=bos, eos=None, max_tokens=_TOKENS, temperature=0)
 
     def peer(number: int) -> Sentences:
-        return official_loop(model, _latents(number, model.latent_dim), bos, _TOKENS)
+        return official_loop(theirs_alone, _latents(number, model.latent_dim), bos, _TOKENS)
 
     _require_equal(ours(settings.rounds), peer(settings.rounds))
     found = alternate({"ours": ours, "official loop": peer}, settings.rounds)

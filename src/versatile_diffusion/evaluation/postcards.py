@@ -43,6 +43,11 @@ SHOWN, CHOICES = 8, 64
 _POSTCARDS, _NOISE = 0x706F7374, 0x6E6F6973  # keep the draws of evaluation apart from those of training
 
 
+def has_oracle(source: str | Path) -> bool:
+    """Whether an oracle was saved with a model; see `load_oracle`."""
+    return (locate(source) / "oracle").is_dir()
+
+
 def load_oracle(source: str | Path) -> Oracle:
     """The oracle that was saved with a model.
 

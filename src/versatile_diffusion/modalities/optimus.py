@@ -22,6 +22,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from versatile_diffusion.modalities import narrow
+
 
 class Optimus(nn.Module):
     """Sentences as word piece ids ↔ latents.
@@ -39,6 +41,7 @@ class Optimus(nn.Module):
         self.latent_dim = latent_dim
         self.encoder = BertModel(BertConfig(**bert))
         self.decoder = GPT2Model(GPT2Config(**gpt2))
+        narrow.replace_layers(self.decoder)
         hidden, layers = self.decoder.config.n_embd, self.decoder.config.n_layer
         self.to_posterior = nn.Linear(self.encoder.config.hidden_size, 2 * latent_dim, bias=False)
         self.to_embedding = nn.Linear(latent_dim, hidden, bias=False)
@@ -52,7 +55,8 @@ class Optimus(nn.Module):
 
     def logits(self, latents: Float[Tensor, "b d"], decoder_ids: Int[Tensor, "b s"]) -> Float[Tensor, "b s v"]:
         """Logits of the token after each of `decoder_ids`, in one pass. Gradients reach the latents."""
-        return self._next_logits(self.to_embedding(latents), decoder_ids, self._memory(latents))
+        hidden = self._hidden(self.to_embedding(latents), decoder_ids, self._memory(latents))
+        return linear(hidden, self.decoder.wte.weight)
 
     @torch.no_grad()
     def generate(
@@ -88,13 +92,15 @@ class Optimus(nn.Module):
         """
         if generators is not None and len(generators) != len(latents):
             raise ValueError(f"{len(latents)} latents need as many generators, got {len(generators)}.")
+        narrow.lay_out(self.decoder)
         warp = _warpers(temperature, top_k, top_p)
         sentences: list[list[int]] = [[] for _ in latents]
         rows = list(range(len(latents)))
         added, memory = self.to_embedding(latents), self._memory(latents)
         last = torch.full((len(rows), 1), bos, device=latents.device)
         for _ in range(min(max_tokens, self.decoder.config.n_positions - 1)):
-            scores = self._next_logits(added, last, memory)[:, -1].float()
+            hidden = self._hidden(added, last, memory)[:, -1]
+            scores = narrow.narrow_linear(hidden, self.decoder.wte.weight).float()
             drawn = [generators[row] for row in rows] if generators is not None else [None] * len(rows)
             tokens = scores.argmax(-1) if temperature == 0 else _draw(warp(last, scores), drawn)
             kept = [i for i, token in enumerate(tokens.tolist()) if token != eos]
@@ -118,13 +124,12 @@ class Optimus(nn.Module):
             cache.update(state, state, layer)
         return cache
 
-    def _next_logits(
+    def _hidden(
         self, added: Float[Tensor, "b h"], decoder_ids: Int[Tensor, "b s"], memory: DynamicCache
-    ) -> Float[Tensor, "b s v"]:
-        """Logits after the ids, which follow what `memory` holds and are added to it."""
+    ) -> Float[Tensor, "b s h"]:
+        """What the decoder makes of the ids, which follow what `memory` holds and are added to it."""
         embedded = self.decoder.wte(decoder_ids) + added[:, None]
-        hidden = self.decoder(inputs_embeds=embedded, past_key_values=memory, use_cache=True).last_hidden_state
-        return linear(hidden, self.decoder.wte.weight)
+        return self.decoder(inputs_embeds=embedded, past_key_values=memory, use_cache=True).last_hidden_state
 
 
 def _warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:

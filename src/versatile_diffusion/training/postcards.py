@@ -20,6 +20,7 @@ from versatile_diffusion.checkpoints.sources import read_source
 from versatile_diffusion.datasets.postcards import ATTRIBUTES, VOCABULARY, Postcards
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.oracle import Oracle
+from versatile_diffusion.evaluation.postcards import has_oracle, load_oracle
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.optimus import Optimus
@@ -58,8 +59,8 @@ class PostcardsTraining:
         recipe: what to train, and how.
         folder: of the run. Each stage has a folder in it and goes on from its newest checkpoint.
         mixed_precision: "bf16" or "no".
-        start: a model to go on from, of the recipe's sizes; see `open_source`. Random weights without it. The oracle
-            and the critic begin at random in any case.
+        start: a model to go on from, of the recipe's sizes; see `open_source`. Random weights without it. The critic
+            begins at random in any case.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class PostcardsTraining:
 
     @cached_property
     def oracle(self) -> Oracle:
-        """Reads pictures, to measure with."""
+        """Reads pictures, to measure with. That of the model to go on from is kept: scores stay comparable."""
+        if self.start is not None and has_oracle(self.start):
+            return load_oracle(self.start)
         oracle = self._classifier("oracle", self.recipe.oracle, widths=(32, 64, 96, 128))
         self.measurements.oracle(oracle, self.recipe.oracle.steps)
         return oracle
