@@ -68,6 +68,12 @@ def pipe(session_pipe: VersatileDiffusionPipeline) -> Iterator[VersatileDiffusio
 
 
 @pytest.fixture(scope="session")
+def bundled() -> VersatileDiffusionPipeline:
+    """The bundled model, for what only a trained one can show."""
+    return VersatileDiffusionPipeline.from_pretrained("postcards")
+
+
+@pytest.fixture(scope="session")
 def picture() -> Image.Image:
     """A gradient with a bright square, 40 wide and 30 high."""
     image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Generator
 
 from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.editing import Change, without
+from versatile_diffusion.editing import Change, phrase_for, without
 
 Pipe = VersatileDiffusionPipeline
 SHORT: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent"}
@@ -37,6 +37,22 @@ def test_removed_words_are_gone_and_nothing_else_is_lost(text: str, word: str) -
     words = text.replace(",", " , ").replace(".", " . ").split()
     assert word not in after.replace(",", " ").replace(".", " ").split()
     assert all(other in after for other in words if other not in {word, ",", "."})
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [("house", "cottage"), ("day", "noon"), ("oil painting", "painted in oils"), ("red", "red"), ("tent", "tent")],
+)
+def test_words_are_found_by_what_they_mean(bundled: Pipe, words: str, phrase: str) -> None:
+    text = "a red cottage by the sea, at noon, painted in oils"
+    assert phrase_for(bundled, text, words) == phrase
+
+
+@pytest.mark.parametrize("text", ["", " ,. ", "a-b", "it's 'a' b"])
+def test_any_text_can_be_searched(pipe: Pipe, text: str) -> None:
+    phrase = phrase_for(pipe, text, "house")
+    assert phrase == "house" or phrase in text
+    assert phrase_for(pipe, text, "") == ""
 
 
 def test_latents_lose_their_part_in_a_direction() -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import torch
 
 from versatile_diffusion.checkpoints import CheckpointError, open_source, save
 from versatile_diffusion.datasets.postcards import VOCABULARY
+from versatile_diffusion.evaluation.postcards import load_oracle
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build
 from versatile_diffusion.training.postcards import PostcardsTraining
@@ -42,3 +44,11 @@ def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
     training = PostcardsTraining(untrained(), tmp_path, start="postcards")
     with pytest.raises(CheckpointError, match="does not fit the model"):
         _ = training.clip
+
+
+def test_the_oracle_of_the_model_to_go_on_from_is_kept(tmp_path: Path) -> None:
+    training = PostcardsTraining(untrained(), tmp_path, start="postcards")
+    theirs = load_oracle("postcards").state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in training.oracle.state_dict().items())
+    training.oracle.save_pretrained(tmp_path / "oracle")
+    assert str(tmp_path.anchor) not in json.loads((tmp_path / "oracle" / "config.json").read_text())["_name_or_path"]

@@ -62,7 +62,9 @@ def load_oracle(source: str | Path) -> Oracle:
         raise CheckpointError(
             f"{folder.parent} holds no oracle, which `vd train postcards` saves with a model. Copy that folder here."
         )
-    return cast(Oracle, Oracle.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)).eval()
+    oracle = cast(Oracle, Oracle.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True))
+    oracle.register_to_config(_name_or_path="oracle")  # where it lay is nobody's business when it is saved again
+    return oracle.eval()
 
 
 def evaluate(

@@ -215,6 +215,8 @@ class PostcardsTraining:
             folder = self.folder / "model"
             write(Checkpoint.of(components), folder, dtype=torch.float16)
             self.oracle.save_pretrained(folder / "oracle")
+            for weights in (folder / "oracle").glob("*.safetensors"):
+                weights.chmod((folder / "model_index.json").stat().st_mode)  # safetensors lets the owner alone read it
             write_card(self.folder, folder)
         return components
 
