@@ -1,0 +1,57 @@
+"""All blocks of docs/conditioning.md run as they stand, on the bundled model, in few steps."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.cli import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "conditioning.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def files(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page reads."""
+    monkeypatch.chdir(tmp_path)
+    for name, color in (("a.png", "red"), ("b.png", "blue"), ("mask.png", "white")):
+        Image.new("RGB", (64, 64), color).save(name)
+    tokens = bundled.encode_context("image", "a.png")
+    save_file({"tokens": tokens}, "tokens.safetensors")
+    np.save("grey.npy", tokens.numpy())
+    np.save("noise.npy", np.zeros((1, 8, 8, 8), np.float32))
+
+
+def test_the_python_blocks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = VersatileDiffusionPipeline.generate
+
+    def short(self: VersatileDiffusionPipeline, *arguments: Any, **options: Any) -> Any:
+        return whole(self, *arguments, **{**options, "num_inference_steps": 2})
+
+    monkeypatch.setattr(VersatileDiffusionPipeline, "generate", short)
+    names: dict[str, Any] = {}
+    with torch.no_grad():
+        for language, code in BLOCKS:
+            if language == "python":
+                exec(compile(code, str(PAGE), "exec"), names)
+    assert "stop_early" in names
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(command: str) -> None:
+    program, *words = shlex.split(command)
+    assert program == "vd"
+    result = CliRunner().invoke(app, [*words, "--steps", "2"])
+    assert result.exit_code == 0, result.output
