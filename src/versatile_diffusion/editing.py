@@ -7,26 +7,22 @@ took offline): it changes the latent of the text instead of its words.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from torch.nn.functional import cosine_similarity, normalize
+from torch.nn.functional import normalize
 
 from versatile_diffusion.conditioning import read_items
 from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.focus import reduce_rank
 from versatile_diffusion.outputs import Outputs
+from versatile_diffusion.rewriting import Change
 
 OFFICIAL_RANK = 10
-LONGEST_PHRASE = 3
-SAME_MEANING = 0.85
-"""Cosine from which two phrases mean the same: on postcards those that do have 0.97 or more, others 0.72 or less."""
 
 
 class Method(StrEnum):
@@ -41,10 +37,6 @@ class Method(StrEnum):
         return 0.8 if self is Method.REWRITE else 0.67
 
 
-def _whole(words: str) -> re.Pattern[str]:
-    return re.compile(rf"\b{re.escape(words)}\b", re.IGNORECASE)
-
-
 Words = str | Sequence[str] | None
 """For all pictures, or for each."""
 
@@ -53,37 +45,11 @@ Words = str | Sequence[str] | None
 class Editor(Protocol):
     """What editing needs of a pipeline; see `VersatileDiffusionPipeline`."""
 
-    modalities: Any
+    modality: Any
     generate: Any
     encode: Any
     decode: Any
     encode_context: Any
-
-
-@dataclass(frozen=True)
-class Change:
-    """What is to become of a picture.
-
-    Attributes:
-        prompt: what it is to be, in words.
-        remove: words for what is to go.
-        add: words for what is to come.
-    """
-
-    prompt: str = ""
-    remove: str = ""
-    add: str = ""
-
-    def rewrite(self, text: str) -> str:
-        """The text with the words replaced. What finds no place in it is put behind it.
-
-        Words that are to go are looked for whole, in any case. Where they stand, the new words stand then.
-        """
-        add = self.add
-        if self.remove and _whole(self.remove).search(text):
-            text, add = _whole(self.remove).sub(lambda _: self.add, text), ""
-        parts = [" ".join(part.split()).strip(" .,") for part in (text, add, self.prompt)]
-        return ", ".join(part for part in parts if part)
 
 
 def edit(
@@ -102,7 +68,7 @@ def edit(
     share = way.text_share if text_share is None else text_share
     if not 0 < share <= 1:
         raise ValueError(f"text_share must lie above 0, and at most at 1, got {share}.")
-    images = read_items(pipe.modalities["image"], image)
+    images = read_items(pipe.modality("image"), image)
     contexts = (_rewritten if way is Method.REWRITE else _moved)(
         pipe, images, _changes(len(images), prompt, remove, add)
     )
@@ -127,26 +93,9 @@ def _changes(count: int, prompt: Words, remove: Words, add: Words) -> list[Chang
 
 def _rewritten(pipe: Editor, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Contexts: the rewritten descriptions, and the pictures."""
-    described = zip(changes, _describe(pipe, images).texts, strict=True)
-    texts = [replace(change, remove=phrase_for(pipe, text, change.remove)).rewrite(text) for change, text in described]
+    reader = pipe.modality("text")
+    texts = [change.rewrite(text, reader) for change, text in zip(changes, _describe(pipe, images).texts, strict=True)]
     return [{"modality": "text", "data": texts}, {"modality": "image", "data": images}]
-
-
-def phrase_for(pipe: Editor, text: str, words: str) -> str:
-    """The words, if the text has them; else the phrase of the text that means the same; else the words.
-
-    Two phrases mean the same if the context encoder moves the same way from an empty text to either.
-    """
-    if not words or _whole(words).search(text):
-        return words
-    pieces = re.findall(r"[\w'-]+", text)
-    spans = [pieces[a:b] for a in range(len(pieces)) for b in range(a + 1, min(a + LONGEST_PHRASE, len(pieces)) + 1)]
-    phrases = [phrase for phrase in dict.fromkeys(map(" ".join, spans)) if _whole(phrase).search(text)]
-    if not phrases:
-        return words
-    nothing, wanted, *found = pipe.encode_context("text", ["", words, *phrases]).float().mean(1)
-    near = cosine_similarity(torch.stack(found) - nothing, (wanted - nothing)[None])
-    return phrases[int(near.argmax())] if near.max() > SAME_MEANING else words
 
 
 def _moved(pipe: Editor, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         conditional, unconditional = self._encode_contexts(to, contexts, negative, guidance)
         if start is None and strength != 1:
             raise ValueError(f"A strength of {strength} needs a start: give one, or leave strength at 1.")
-        begin = None if start is None else encode_start(self._modality(to), start, height, width)
+        begin = None if start is None else encode_start(self.modality(to), start, height, width)
         batch = Batch.of([*conditional, *unconditional], begin, num_outputs)
         generators = one_each(generator, len(batch))
         shape = self._modalities[to].latent_shape(height, width) if begin is None else begin.shape[1:]
@@ -205,16 +205,25 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         self.maybe_free_model_hooks()
         return Outputs(to, items, result, num_outputs)
 
+    def modality(self, name: str) -> Modality:
+        """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
+        if name not in self.modalities:
+            raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
+        hook = getattr(self.modalities, "_hf_hook", None)
+        if isinstance(hook, CpuOffload):  # waits for a forward, which modalities are never asked for
+            hook.pre_forward(self.modalities)
+        return self._modalities[name]
+
     @torch.no_grad()
     def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]:
         """Context tokens of data."""
-        bound = self._modality(modality)
+        bound = self.modality(modality)
         return bound.embed(read_items(bound, data))
 
     @torch.no_grad()
     def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:
         """Latents of data, in the diffuser's scale."""
-        bound = self._modality(modality)
+        bound = self.modality(modality)
         return bound.encode(read_items(bound, data))
 
     @torch.no_grad()
@@ -229,15 +238,6 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
     @property
     def _modalities(self) -> dict[str, Modality]:
         return dict(self.modalities.items())  # pyright: ignore[reportReturnType]
-
-    def _modality(self, name: str) -> Modality:
-        """A modality, on the device that it computes on."""
-        if name not in self.modalities:
-            raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
-        hook = getattr(self.modalities, "_hf_hook", None)
-        if isinstance(hook, CpuOffload):  # waits for a forward, which modalities are never asked for
-            hook.pre_forward(self.modalities)
-        return self._modalities[name]
 
     def _check_output(self, to: str, output_type: str, decoding: Mapping[str, Any]) -> None:
         """Finds before sampling what would fail after it."""
@@ -259,7 +259,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
     ) -> tuple[list[ContextTokens], list[ContextTokens]]:
         """Tokens of the contexts and, if they are ever needed, of no contexts."""
         used = used_contexts(contexts)
-        conditioner = Conditioner(self._modality, self.diffuser.config["context_dims"])
+        conditioner = Conditioner(self.modality, self.diffuser.config["context_dims"])
         conditional = conditioner.conditional(used)
         if guidance.scale == 1:
             return conditional, []
@@ -273,7 +273,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         generators: Sequence[Generator] | None,
         options: Mapping[str, Any],
     ) -> Any:
-        modality = self._modality(to)
+        modality = self.modality(to)
         return modality.present(modality.decode(latents, generators, **options), output_type)
 
     @contextmanager

@@ -18,7 +18,7 @@ def test_the_applications_are_measured_the_same_way_twice(pipe: VersatileDiffusi
     first, again = (evaluate_applications(pipe, oracle, num=3, seed=5, steps=1, progress=False) for _ in range(2))
     assert first == again
     assert tuple(first.dual_guided) == TEXT_SHARES and tuple(first.focus) == FOCUS_LEVELS
-    assert set(first.edit) == {*list(ATTRIBUTES)[:3], "all"}
+    assert set(first.edit) == set(first.instructed) == {*list(ATTRIBUTES)[:3], "all"}
     assert first.blend.first + first.blend.second + first.blend.neither == pytest.approx(1)
     told = json.loads(json.dumps(first.as_dict()))
     assert told["settings"] == {"num": 3, "seed": 5, "steps": 1, "guidance_scale": None}
@@ -32,7 +32,7 @@ def test_too_few_postcards_are_refused(pipe: VersatileDiffusionPipeline) -> None
 
 def test_the_best_share_is_where_the_worse_figure_is_best() -> None:
     dual = {0.2: Kept(0.1, 0.9), 0.5: Kept(0.7, 0.6), 0.8: Kept(1.0, 0.5)}
-    findings = Applications(dual, {}, Masked(1, 0), {}, Blend(0.5, 0.5, 0), {"num": 2})
+    findings = Applications(dual, {}, {}, Masked(1, 0), {}, Blend(0.5, 0.5, 0), {"num": 2})
     assert findings.best_text_share == 0.5
 
 

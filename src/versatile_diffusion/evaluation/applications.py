@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Generator, Tensor
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.datasets.postcards import ATTRIBUTES, Postcards, Scene, Split, caption, render
+from versatile_diffusion.datasets.postcards import ATTRIBUTES, Postcards, Scene, Split, caption, instruction, render
 from versatile_diffusion.evaluation.findings import Applications, Blend, Kept, Masked
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.evaluation.postcards import quiet
@@ -67,6 +67,7 @@ def evaluate_applications(
         return Applications(
             dual_guided={share: _dual_guided(bench, share) for share in TEXT_SHARES},
             edit=_edit(bench),
+            instructed=_instructed(bench),
             masked=_masked(bench),
             focus={level: _focus(bench, level) for level in FOCUS_LEVELS},
             blend=_blend(bench),
@@ -130,16 +131,26 @@ def _dual_guided(bench: _Bench, share: float) -> Kept:
 def _edit(bench: _Bench) -> dict[str, Kept]:
     """One attribute of each picture changed by the words for its old and its new value."""
     changes = bench.changes()
-    pictures = bench.pictures(bench.scenes)
     removed = [scene.attributes[name] for scene, (name, _) in zip(bench.scenes, changes, strict=True)]
 
     def make(given: list[Tensor], remove: list[str], add: list[str], **options: Any) -> Any:
         return bench.pipe.edit(given, remove=remove, add=add, **options)
 
-    read = bench.read("edit", make, pictures, removed, [value for _, value in changes])
-    rows = list(zip(bench.scenes, changes, read, strict=True))
-    groups = {name: [row for row in rows if row[1][0] == name] for name in ATTRIBUTES} | {"all": rows}
-    return {name: _kept(*map(list, zip(*group, strict=True))) for name, group in groups.items() if group}
+    read = bench.read("edit by words", make, bench.pictures(bench.scenes), removed, [value for _, value in changes])
+    return _by_attribute(bench.scenes, changes, read)
+
+
+def _instructed(bench: _Bench) -> dict[str, Kept]:
+    """One attribute of each picture changed by an instruction, which does not say what it takes the place of."""
+    changes = bench.changes()
+    rng = np.random.default_rng((_CHANGES, bench.seed))
+    prompts = [instruction(name, value, rng) for name, value in changes]
+
+    def make(given: list[Tensor], prompt: list[str], **options: Any) -> Any:
+        return bench.pipe.edit(given, prompt=prompt, **options)
+
+    read = bench.read("edit by instruction", make, bench.pictures(bench.scenes), prompts)
+    return _by_attribute(bench.scenes, changes, read)
 
 
 def _masked(bench: _Bench) -> Masked:
@@ -199,6 +210,15 @@ def subject_mask(scene: Scene, size: int) -> Bool[ndarray, "size size"]:
     padded = np.pad(differs, 2)
     grown = [padded[y : y + size, x : x + size] for y in range(5) for x in range(5)]  # the styles move edges a little
     return ~np.any(grown, axis=0)
+
+
+def _by_attribute(
+    scenes: Sequence[Scene], changes: Sequence[tuple[str, str]], read: Sequence[Attributes]
+) -> dict[str, Kept]:
+    """What became of the pictures, by the attribute that was to change, and of all."""
+    rows = list(zip(scenes, changes, read, strict=True))
+    groups = {name: [row for row in rows if row[1][0] == name] for name in ATTRIBUTES} | {"all": rows}
+    return {name: _kept(*map(list, zip(*group, strict=True))) for name, group in groups.items() if group}
 
 
 def _kept(scenes: Sequence[Scene], changes: Sequence[tuple[str, str]], read: Sequence[Attributes]) -> Kept:

@@ -51,7 +51,8 @@ class Applications:
 
     Attributes:
         dual_guided: by the share of the text: style from a text, all else from a picture.
-        edit: by the attribute that was changed, and "all".
+        edit: by words for what goes and what comes; by the attribute that was changed, and "all".
+        instructed: likewise, edited by an instruction, which does not say what goes.
         masked: see `Masked`.
         focus: by the level, the share kept of the style ("style") and of all else ("semantic").
         blend: two pictures, one half each.
@@ -60,6 +61,7 @@ class Applications:
 
     dual_guided: dict[float, Kept]
     edit: dict[str, Kept]
+    instructed: dict[str, Kept]
     masked: Masked
     focus: dict[float, dict[str, float]]
     blend: Blend
@@ -86,8 +88,9 @@ class Applications:
     def _rows(self) -> Iterator[tuple[str, str, str]]:
         best = self.dual_guided[self.best_text_share]
         yield f"dual-guided, text {self.best_text_share:.0%}", f"{best.changed:.3f}", f"{best.kept:.3f}"
-        for name, kept in self.edit.items():
-            yield f"edit: {name}", f"{kept.changed:.3f}", f"{kept.kept:.3f}"
+        for way, found in (("words", self.edit), ("instruction", self.instructed)):
+            for name, kept in found.items():
+                yield f"edit by {way}: {name}", f"{kept.changed:.3f}", f"{kept.kept:.3f}"
         yield "mask: subject shown when hidden / whole", f"{self.masked.hidden:.3f}", f"{self.masked.whole:.3f}"
         for level, shares in self.focus.items():
             yield f"focus {level:g}: style / the rest kept", f"{shares['style']:.3f}", f"{shares['semantic']:.3f}"

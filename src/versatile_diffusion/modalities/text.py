@@ -11,6 +11,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
 from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
@@ -148,6 +149,18 @@ class TextModality(ModalityOfParts):
         if masks is not None:
             raise ValueError("Texts have no masks.")
         return self._context_encoder()(self.context_ids(items))
+
+    @torch.no_grad()
+    def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
+        """How well texts read: the mean log probability of a token, in nats, as Optimus writes them from their latents."""
+        ids = self.decoder_ids(items)
+        pad = _present(self.tokenizers.gpt2, "gpt2").pad_token_id
+        optimus = self._autoencoder()
+        mu, _ = optimus.posterior(self.encoder_ids(items))
+        surprise = cross_entropy(
+            optimus.logits(mu, ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], ignore_index=pad, reduction="none"
+        )
+        return -surprise.sum(1) / (ids[:, 1:] != pad).sum(1)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
         """The context of the empty text."""

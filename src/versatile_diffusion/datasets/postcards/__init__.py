@@ -1,7 +1,7 @@
 """Postcards: an endless world of captioned little pictures, drawn from a seed."""
 
 from ..sheet import contact_sheet
-from .captions import VOCABULARY, caption, choose_mention, parse
+from .captions import VOCABULARY, caption, choose_mention, instruction, parse
 from .dataset import Postcard, Postcards
 from .render import render
 from .scene import ATTRIBUTES, Scene, Split, is_held_out, sample_scene
@@ -16,6 +16,7 @@ __all__ = [
     "caption",
     "choose_mention",
     "contact_sheet",
+    "instruction",
     "is_held_out",
     "parse",
     "render",
