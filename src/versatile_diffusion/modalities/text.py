@@ -152,7 +152,7 @@ class TextModality(ModalityOfParts):
 
     @torch.no_grad()
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
-        """How well texts read: the mean log probability of a token, in nats, as Optimus writes them from their latents."""
+        """How well texts read: mean log probability of a token, in nats, as Optimus writes them from their latents."""
         ids = self.decoder_ids(items)
         pad = _present(self.tokenizers.gpt2, "gpt2").pad_token_id
         optimus = self._autoencoder()
