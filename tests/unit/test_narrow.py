@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-from versatile_diffusion.modalities.narrow import FEW, NarrowConv1D, lay_out, narrow_linear, replace_layers
+from versatile_diffusion.narrow import FEW, NarrowConv1D, lay_out, narrow_linear, replace_layers
 
 
 @given(batch=st.lists(st.integers(0, 5), min_size=0, max_size=3), inputs=st.integers(1, 9), outputs=st.integers(1, 9))

@@ -87,7 +87,6 @@ def test_words_are_found_by_what_they_mean(bundled: Pipe, words: str, phrase: st
         ("at night", "a red cottage by the sea, at night, painted in oils"),
         ("in the desert", "a red cottage in the desert, at noon, painted in oils"),
         ("in watercolor", "a red cottage by the sea, at noon, painted in watercolor"),
-        ("on the left", "a red cottage by the sea, at noon, on the left, painted in oils"),
     ],
 )
 def test_new_words_take_the_place_of_their_like(bundled: Pipe, words: str, expected: str) -> None:

@@ -22,7 +22,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from versatile_diffusion.modalities import narrow
+from versatile_diffusion import narrow
 
 
 class Optimus(nn.Module):

@@ -1,4 +1,4 @@
-"""All blocks of docs/conditioning.md run as they stand, on the bundled model, in few steps."""
+"""All blocks of some pages of docs run as they stand, on the bundled model, in few steps."""
 
 import re
 import shlex
@@ -15,9 +15,14 @@ from typer.testing import CliRunner
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 
-PAGE = Path(__file__).parents[2] / "docs" / "conditioning.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCKS = {
+    page: re.findall(r"```(\w+)\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+    for page in ("conditioning.md", "applications.md")
+}
+COMMANDS = [
+    line for blocks in BLOCKS.values() for language, code in blocks if language == "bash" for line in code.splitlines()
+]
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +31,7 @@ pytestmark = pytest.mark.slow
 def files(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the page reads."""
     monkeypatch.chdir(tmp_path)
-    for name, color in (("a.png", "red"), ("b.png", "blue"), ("mask.png", "white")):
+    for name, color in (("a.png", "red"), ("b.png", "blue"), ("mask.png", "white"), ("picture.png", "green")):
         Image.new("RGB", (64, 64), color).save(name)
     tokens = bundled.encode_context("image", "a.png")
     save_file({"tokens": tokens}, "tokens.safetensors")
@@ -34,7 +39,8 @@ def files(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pyte
     np.save("noise.npy", np.zeros((1, 8, 8, 8), np.float32))
 
 
-def test_the_python_blocks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", BLOCKS)
+def test_the_python_blocks_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = VersatileDiffusionPipeline.generate
 
     def short(self: VersatileDiffusionPipeline, *arguments: Any, **options: Any) -> Any:
@@ -43,10 +49,10 @@ def test_the_python_blocks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VersatileDiffusionPipeline, "generate", short)
     names: dict[str, Any] = {}
     with torch.no_grad():
-        for language, code in BLOCKS:
+        for language, code in BLOCKS[page]:
             if language == "python":
-                exec(compile(code, str(PAGE), "exec"), names)
-    assert "stop_early" in names
+                exec(compile(code, page, "exec"), names)
+    assert ("stop_early" if page == "conditioning.md" else "picture") in names
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,164 @@
+"""One guided step of the large diffuser, against diffusers' networks with the same weights.
+
+The peers are `UNet2DConditionModel` for pictures and, for texts, `UNetFlatConditionModel`: the official text network as
+diffusers keeps it, 1×1 convolutions on vectors included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Generator, Tensor, nn
+
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
+from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.devices import choose_device, choose_dtype
+from versatile_diffusion.diffuser import ContextTokens, Diffuser
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.presets import Preset, build
+
+_TOKENS, _PIXELS = 77, 512
+_IMAGE_AT_LEAST = {torch.float32: 1.15, torch.bfloat16: 1.3}
+_TEXT_AT_LEAST, _MIXTURE_AT_MOST = 3.0, 1.55
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Of the relative error of the whole output."""
+
+Work = Callable[[int], Tensor]
+
+
+def measure(settings: Settings) -> Result:
+    """Times steps on the device and in the numbers that `vd` would take.
+
+    Raises:
+        RuntimeError: if ours and a peer do not predict the same noise.
+    """
+    device = choose_device()
+    dtype = choose_dtype("auto", device)
+    how = {"device": str(device), "dtype": str(dtype), "pixels": _pixels(settings.sizes), "tokens": _TOKENS}
+    with torch.inference_mode():
+        figures = [*_image(settings, device, dtype), *_text(settings, device, dtype)]
+    return Result("One guided step of the diffuser", figures, how)
+
+
+def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
+    """One step of a picture, and of a picture from two contexts."""
+    preset = settings.sizes
+    peer = random_peer(preset, "image").to(device, dtype)
+    ours = converted(peer, preset, "image", ["text", "image"])
+    side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
+
+    def step(number: int, contexts: int = 1) -> Tensor:
+        latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
+        mixed = [ContextTokens(name, tokens) for name in ("text", "image")[:contexts]]
+        return ours(latents, _timesteps(number, 2, device), "image", mixed)
+
+    def theirs(number: int) -> Tensor:
+        latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
+        return peer(latents, _timesteps(number, 2, device), tokens).sample
+
+    yield from _compared("image", step, theirs, settings.rounds, _IMAGE_AT_LEAST.get(dtype))
+    works: dict[str, Work] = {"one": step, "two": lambda number: step(number, 2)}
+    step(0, 2)
+    found = alternate(works, settings.rounds)
+    yield Figure("image: two contexts / one", "×", ratios(found["one"], found["two"]), at_most=_MIXTURE_AT_MOST)
+
+
+def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
+    """One step of a text, and of four."""
+    preset = settings.sizes
+    peer = random_peer(preset, "text").to(device, dtype)
+    ours = converted(peer, preset, "text", ["text"])
+    dim, latent = preset.text.context_encoder["projection_dim"], preset.text.latent_dim
+
+    for batch in (1, 4):
+
+        def step(number: int, batch: int = batch) -> Tensor:
+            latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
+            return ours(latents, _timesteps(number, 2 * batch, device), "text", [ContextTokens("text", tokens)])
+
+        def theirs(number: int, batch: int = batch) -> Tensor:
+            latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
+            shaped = latents[..., None, None]
+            return peer(shaped, _timesteps(number, 2 * batch, device), tokens).sample.flatten(1)
+
+        yield from _compared(f"text, batch {batch}", step, theirs, settings.rounds, _TEXT_AT_LEAST)
+
+
+def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | None) -> Iterator[Figure]:
+    """Times of both, and how many times faster ours is. Every round has new inputs, and equal outputs."""
+    works = {f"{name}: ours": ours, f"{name}: diffusers": peer}
+    for work in works.values():
+        work(rounds)
+    found = alternate(works, rounds)
+    for mine, theirs in zip(*found.values(), strict=True):
+        _require_near(name, mine.output, theirs.output)
+    yield from (Figure(key, "s", seconds(runs)) for key, runs in found.items())
+    yield Figure(f"{name}: diffusers / ours", "×", ratios(*found.values()), at_least=at_least)
+
+
+def random_peer(preset: Preset, output: str) -> nn.Module:
+    """diffusers' network of the preset's sizes, with random weights."""
+    config, text = preset.diffuser, preset.text
+    sizes: dict[str, Any] = {
+        "block_out_channels": config.channels,
+        "layers_per_block": config.num_res_blocks[0],
+        "cross_attention_dim": text.context_encoder["projection_dim"],
+        "attention_head_dim": config.num_heads,  # diffusers' name for the number of heads
+    }
+    kind, channels = ("2D", preset.image.autoencoder["latent_channels"]), [text.latent_dim, 1, 1]
+    if output == "text":
+        from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel as Net
+
+        kind = ("Flat", channels)
+    else:
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel as Net
+    down = ["CrossAttnDownBlock" if attends else "DownBlock" for attends in config.with_context]
+    up = ["CrossAttnUpBlock" if attends else "UpBlock" for attends in reversed(config.with_context)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Net(
+            in_channels=kind[1],
+            out_channels=kind[1],
+            down_block_types=tuple(f"{block}{kind[0]}" for block in down),
+            up_block_types=tuple(f"{block}{kind[0]}" for block in up),
+            **sizes,
+        ).eval()
+
+
+def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str]) -> Diffuser:
+    """Ours with the peer's weights, and with the same ones for each context."""
+    with init_empty_weights(include_buffers=False):
+        diffuser = build(preset, [Flow(output, context) for context in contexts]).diffuser
+    state = peer.state_dict()
+    for context in contexts:
+        weights = to_ours(diffusers_unet(diffuser.plan, output, context), state)
+        diffuser.load_state_dict(weights, strict=False, assign=True)
+    return diffuser.eval()
+
+
+def _inputs(
+    number: int, batch: int, shape: tuple[int, ...], dim: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Latents and tokens of a guided batch, drawn anew for each round."""
+    generator = Generator().manual_seed(number)
+    latents = torch.randn(batch, *shape, generator=generator).repeat(2, *(1 for _ in shape))
+    return latents.to(device, dtype), torch.randn(2 * batch, _TOKENS, dim, generator=generator).to(device, dtype)
+
+
+def _timesteps(number: int, batch: int, device: torch.device) -> Tensor:
+    return torch.full((batch,), 981 - 20 * number % 980, device=device)
+
+
+def _pixels(preset: Preset) -> int:
+    return int(preset.image.autoencoder["sample_size"])
+
+
+def _require_near(name: str, ours: Tensor, peer: Tensor) -> None:
+    error = float((ours.float() - peer.float()).norm() / peer.float().norm())
+    if not error < _TOLERANCE[ours.dtype]:
+        raise RuntimeError(f"{name}: ours and diffusers' differ by {error:.1e} of the output.")
