@@ -9,13 +9,22 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-from versatile_diffusion.narrow import FEW, NarrowConv1D, lay_out, narrow_linear, replace_layers
+from versatile_diffusion.narrow import FEW, NarrowConv1D, NarrowLinear, lay_out, narrow_linear, replace_layers
 
 
 @given(batch=st.lists(st.integers(0, 5), min_size=0, max_size=3), inputs=st.integers(1, 9), outputs=st.integers(1, 9))
 def test_gives_what_linear_gives(batch: list[int], inputs: int, outputs: int) -> None:
     rows, weight = torch.randn(*batch, inputs), torch.randn(outputs, inputs)
     torch.testing.assert_close(narrow_linear(rows, weight), linear(rows, weight))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@given(rows=st.integers(0, 6))
+def test_a_linear_layer_by_another_name(bias: bool, rows: int) -> None:
+    ours, theirs = NarrowLinear(5, 3, bias=bias), torch.nn.Linear(5, 3, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, rows, 5)
+    torch.testing.assert_close(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("rows", [1, FEW.start, FEW.stop - 1, FEW.stop])

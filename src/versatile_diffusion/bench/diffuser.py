@@ -133,7 +133,7 @@ def random_peer(preset: Preset, output: str) -> nn.Module:
 def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str]) -> Diffuser:
     """Ours with the peer's weights, and with the same ones for each context."""
     with init_empty_weights(include_buffers=False):
-        diffuser = build(preset, [Flow(output, context) for context in contexts]).diffuser
+        diffuser = build(preset, [Flow(output=output, context=context) for context in contexts]).diffuser
     state = peer.state_dict()
     for context in contexts:
         weights = to_ours(diffusers_unet(diffuser.plan, output, context), state)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.narrow import NarrowLinear
 
 GROUPS = 32
 
@@ -21,10 +22,10 @@ class Attention(nn.Module):
     def __init__(self, channels: int, source_dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(channels, channels, bias=False)
-        self.key = nn.Linear(source_dim, channels, bias=False)
-        self.value = nn.Linear(source_dim, channels, bias=False)
-        self.out = nn.Linear(channels, channels)
+        self.query = NarrowLinear(channels, channels, bias=False)
+        self.key = NarrowLinear(source_dim, channels, bias=False)
+        self.value = NarrowLinear(source_dim, channels, bias=False)
+        self.out = NarrowLinear(channels, channels)
 
     def forward(self, x: Float[Tensor, "b s c"], source: Float[Tensor, "b n d"]) -> Float[Tensor, "b s c"]:
         query, key, value = (
@@ -40,8 +41,8 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.project_in = nn.Linear(channels, 8 * channels)
-        self.project_out = nn.Linear(4 * channels, channels)
+        self.project_in = NarrowLinear(channels, 8 * channels)
+        self.project_out = NarrowLinear(4 * channels, channels)
 
     def forward(self, x: Float[Tensor, "b s c"]) -> Float[Tensor, "b s c"]:
         hidden, gate = self.project_in(x).chunk(2, dim=-1)
@@ -54,14 +55,14 @@ class ContextBlock(nn.Module):
     def __init__(self, channels: int, context_dim: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
-        self.project_in = nn.Linear(channels, channels)
+        self.project_in = NarrowLinear(channels, channels)
         self.norm_self = nn.LayerNorm(channels)
         self.attend_self = Attention(channels, channels, heads)
         self.norm_cross = nn.LayerNorm(channels)
         self.attend_cross = Attention(channels, context_dim, heads)
         self.norm_feed_forward = nn.LayerNorm(channels)
         self.feed_forward = GatedFeedForward(channels)
-        self.project_out = nn.Linear(channels, channels)
+        self.project_out = NarrowLinear(channels, channels)
         for parameter in self.project_out.parameters():
             nn.init.zeros_(parameter)
 
