@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -65,6 +65,7 @@ def guided_denoiser(
     """
     in_one_batch = [_kind(c) for c in conditional] == [_kind(c) for c in unconditional]
     both = _stacked(unconditional, conditional) if in_one_batch else []
+    conditional, unconditional, both = (_remembered(contexts) for contexts in (conditional, unconditional, both))
 
     def predict(
         latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
@@ -87,6 +88,11 @@ def guided_denoiser(
 
 def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:
     return context.modality, context.tokens.shape, context.weight
+
+
+def _remembered(contexts: Sequence[ContextTokens]) -> list[ContextTokens]:
+    """The same contexts, whose keys and values are computed in the first step alone."""
+    return [replace(context, memory=[]) for context in contexts]
 
 
 def _stacked(above: Sequence[ContextTokens], below: Sequence[ContextTokens]) -> list[ContextTokens]:

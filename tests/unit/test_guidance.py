@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
@@ -67,6 +68,24 @@ def test_guidance_only_within_its_interval(diffuser: Diffuser, calls: list[tuple
     for timestep in (100, 200, 350, 500, 501):
         denoise(torch.randn(2, 48), torch.tensor(timestep))
     assert [rows for rows, _ in calls] == [2, 4, 4, 4, 2]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("output", ["image", "text"])
+def test_keys_and_values_are_computed_once(diffuser: Diffuser, output: str) -> None:
+    latents = torch.randn(2, *(48,) if output == "text" else (4, 8, 8))
+    contexts, nothing = [tokens(5, 0.3), tokens(4, 0.7, "image")], [tokens(5, 0.3), tokens(4, 0.7, "image")]
+    denoise = guided_denoiser(diffuser, output, contexts, nothing, Guidance(3.0))
+    found: list[Tensor] = []
+    counts: list[int] = []
+    for _ in range(3):
+        with FlopCounterMode(display=False) as counter:
+            found.append(denoise(latents, torch.tensor(501)))
+        counts.append(counter.get_total_flops())
+    torch.testing.assert_close(found[1], found[0])
+    width = sum(step.channels for step in diffuser.plan.context)
+    spared = 2 * 2 * 24 * 4 * (5 + 4) * width  # keys and values of 4 rows of both contexts' tokens
+    assert counts == [counts[0], counts[0] - spared, counts[0] - spared]
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1)])

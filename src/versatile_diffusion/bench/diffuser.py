@@ -1,4 +1,4 @@
-"""One guided step of the large diffuser, against diffusers' networks with the same weights.
+"""Guided steps of the large diffuser, against diffusers' networks with the same weights.
 
 The peers are `UNet2DConditionModel` for pictures and, for texts, `UNetFlatConditionModel`: the official text network as
 diffusers keeps it, 1×1 convolutions on vectors included.
@@ -7,7 +7,6 @@ diffusers keeps it, 1×1 convolutions on vectors included.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -22,7 +21,7 @@ from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.presets import Preset, build
 
-_TOKENS, _PIXELS = 77, 512
+_TOKENS, _TEXT_STEPS = 77, 5
 _IMAGE_AT_LEAST = {torch.float32: 1.15, torch.bfloat16: 1.3}
 _TEXT_AT_LEAST, _MIXTURE_AT_MOST = 3.0, 1.55
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -42,7 +41,7 @@ def measure(settings: Settings) -> Result:
     how = {"device": str(device), "dtype": str(dtype), "pixels": _pixels(settings.sizes), "tokens": _TOKENS}
     with torch.inference_mode():
         figures = [*_image(settings, device, dtype), *_text(settings, device, dtype)]
-    return Result("One guided step of the diffuser", figures, how)
+    return Result("Guided steps of the diffuser", figures, how)
 
 
 def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
@@ -69,7 +68,7 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
 
 
 def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
-    """One step of a text, and of four."""
+    """Some steps of a text, and of four."""
     preset = settings.sizes
     peer = random_peer(preset, "text").to(device, dtype)
     ours = converted(peer, preset, "text", ["text"])
@@ -77,16 +76,22 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
 
     for batch in (1, 4):
 
-        def step(number: int, batch: int = batch) -> Tensor:
+        def steps(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
-            return ours(latents, _timesteps(number, 2 * batch, device), "text", [ContextTokens("text", tokens)])
+            contexts = [ContextTokens("text", tokens, memory=[])]  # as in sampling: keys and values in the first step
+            for i in range(_TEXT_STEPS):
+                latents = ours(latents, _timesteps(number + i, 2 * batch, device), "text", contexts)
+            return latents
 
         def theirs(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
-            shaped = latents[..., None, None]
-            return peer(shaped, _timesteps(number, 2 * batch, device), tokens).sample.flatten(1)
+            for i in range(_TEXT_STEPS):
+                timesteps = _timesteps(number + i, 2 * batch, device)
+                latents = peer(latents[..., None, None], timesteps, tokens).sample.flatten(1)
+            return latents
 
-        yield from _compared(f"text, batch {batch}", step, theirs, settings.rounds, _TEXT_AT_LEAST)
+        name = f"text, batch {batch}, {_TEXT_STEPS} steps"
+        yield from _compared(name, steps, theirs, settings.rounds, _TEXT_AT_LEAST)
 
 
 def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | None) -> Iterator[Figure]:
@@ -103,31 +108,31 @@ def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | 
 
 def random_peer(preset: Preset, output: str) -> nn.Module:
     """diffusers' network of the preset's sizes, with random weights."""
-    config, text = preset.diffuser, preset.text
-    sizes: dict[str, Any] = {
-        "block_out_channels": config.channels,
-        "layers_per_block": config.num_res_blocks[0],
-        "cross_attention_dim": text.context_encoder["projection_dim"],
-        "attention_head_dim": config.num_heads,  # diffusers' name for the number of heads
-    }
-    kind, channels = ("2D", preset.image.autoencoder["latent_channels"]), [text.latent_dim, 1, 1]
-    if output == "text":
-        from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel as Net
-
-        kind = ("Flat", channels)
-    else:
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel as Net
-    down = ["CrossAttnDownBlock" if attends else "DownBlock" for attends in config.with_context]
-    up = ["CrossAttnUpBlock" if attends else "UpBlock" for attends in reversed(config.with_context)]
+    config, text, make, kind = preset.diffuser, preset.text, _peer_class(output), "2D" if output == "image" else "Flat"
+    latent = preset.image.autoencoder["latent_channels"] if output == "image" else [text.latent_dim, 1, 1]
+    attends = [f"CrossAttn{{}}Block{kind}" if attends else f"{{}}Block{kind}" for attends in config.with_context]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Net(
-            in_channels=kind[1],
-            out_channels=kind[1],
-            down_block_types=tuple(f"{block}{kind[0]}" for block in down),
-            up_block_types=tuple(f"{block}{kind[0]}" for block in up),
-            **sizes,
+        return make(
+            in_channels=latent,
+            out_channels=latent,
+            down_block_types=tuple(block.format("Down") for block in attends),
+            up_block_types=tuple(block.format("Up") for block in reversed(attends)),
+            block_out_channels=config.channels,
+            layers_per_block=config.num_res_blocks[0],
+            cross_attention_dim=text.context_encoder["projection_dim"],
+            attention_head_dim=config.num_heads,  # diffusers' name for the number of heads
         ).eval()
+
+
+def _peer_class(output: str) -> Callable[..., nn.Module]:
+    if output == "image":
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        return UNet2DConditionModel
+    from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+
+    return UNetFlatConditionModel
 
 
 def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str]) -> Diffuser:

@@ -15,6 +15,9 @@ from versatile_diffusion.narrow import NarrowLinear
 
 GROUPS = 32
 
+KeysValues = tuple[Float[Tensor, "b h n k"], Float[Tensor, "b h n k"]]
+"""Of h heads."""
+
 
 class Attention(nn.Module):
     """Multi-head attention from queries (b s c) to sources (b n d)."""
@@ -27,13 +30,16 @@ class Attention(nn.Module):
         self.value = NarrowLinear(source_dim, channels, bias=False)
         self.out = NarrowLinear(channels, channels)
 
-    def forward(self, x: Float[Tensor, "b s c"], source: Float[Tensor, "b n d"]) -> Float[Tensor, "b s c"]:
-        query, key, value = (
-            projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projected in (self.query(x), self.key(source), self.value(source))
-        )
-        attended = scaled_dot_product_attention(query, key, value)
+    def remember(self, source: Float[Tensor, "b n d"]) -> KeysValues:
+        """What is attended to: it does not depend on the queries."""
+        return self._in_heads(self.key(source)), self._in_heads(self.value(source))
+
+    def forward(self, x: Float[Tensor, "b s c"], memory: KeysValues) -> Float[Tensor, "b s c"]:
+        attended = scaled_dot_product_attention(self._in_heads(self.query(x)), *memory)
         return self.out(attended.transpose(1, 2).flatten(2))
+
+    def _in_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n k"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class GatedFeedForward(nn.Module):
@@ -66,13 +72,17 @@ class ContextBlock(nn.Module):
         for parameter in self.project_out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b c *s"]:
+    def forward(
+        self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "b n d"], memory: KeysValues | None = None
+    ) -> tuple[Float[Tensor, "b c *s"], KeysValues]:
+        """The features, and the keys and values of the tokens, which spare computing them again if given back."""
+        memory = self.attend_cross.remember(tokens) if memory is None else memory
         hidden = self.project_in(self.norm(x).flatten(2).transpose(1, 2))
         normed = self.norm_self(hidden)
-        hidden = hidden + self.attend_self(normed, normed)
-        hidden = hidden + self.attend_cross(self.norm_cross(hidden), tokens)
+        hidden = hidden + self.attend_self(normed, self.attend_self.remember(normed))
+        hidden = hidden + self.attend_cross(self.norm_cross(hidden), memory)
         hidden = hidden + self.feed_forward(self.norm_feed_forward(hidden))
-        return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:]), memory
 
 
 class ContextLayers(nn.ModuleList):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from typing import cast
 
 import torch
@@ -12,7 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser.context_layers import ContextLayers
+from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
 from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push
@@ -28,11 +29,14 @@ class ContextTokens:
         modality: whose context layers to use.
         tokens: (b n d).
         weight: share in the mixture, relative to the other contexts'.
+        memory: a list, empty at first, where the diffuser keeps the keys and values of the tokens for its next steps;
+            None keeps nothing.
     """
 
     modality: str
     tokens: Float[Tensor, "b n d"]
     weight: float = 1.0
+    memory: list[KeysValues] | None = field(default=None, compare=False, repr=False)
 
 
 class Diffuser(ModelMixin, ConfigMixin):
@@ -75,7 +79,7 @@ class Diffuser(ModelMixin, ConfigMixin):
         """
         time = self.global_layers(timesteps)
         data = iter(cast(DataLayers, self.data_layers[output]))
-        stacks = [iter(cast(ContextLayers, self.context_layers[context.modality])) for context in contexts]
+        stacks = [self._stack(context) for context in contexts]
         total = sum(context.weight for context in contexts)
         kept: list[Tensor] = []
         x = latents
@@ -84,13 +88,26 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Data():
                     x = next(data)(x, time)
                 case Context():
-                    attended = [next(stack)(x, c.tokens) for stack, c in zip(stacks, contexts, strict=True)]
+                    attended = [attend(x, c, *next(stack)) for stack, c in zip(stacks, contexts, strict=True)]
                     x = mix(attended, [c.weight / total for c in contexts])
                 case Push():
                     kept.append(x)
                 case Pop():
                     x = torch.cat([x, kept.pop()], dim=1)
         return x
+
+    def _stack(self, context: ContextTokens) -> Iterator[tuple[ContextBlock, KeysValues | None]]:
+        """The blocks of a context, with what they remember of its tokens."""
+        blocks = cast(Sequence[ContextBlock], self.context_layers[context.modality])
+        return zip(blocks, list(context.memory or ()) or repeat(None))  # noqa: B905 - endless
+
+
+def attend(x: Tensor, context: ContextTokens, block: ContextBlock, known: KeysValues | None) -> Tensor:
+    """What a block makes of features; what it remembers is kept if the context asks for it."""
+    x, memory = block(x, context.tokens, known)
+    if known is None and context.memory is not None:
+        context.memory.append(memory)
+    return x
 
 
 def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
