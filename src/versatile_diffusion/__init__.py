@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from versatile_diffusion.context import Context
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.sampling_presets import FAST, QUALITY
 
 __version__ = "0.1.0"
-__all__ = ["Context", "VersatileDiffusionPipeline", "__version__"]
+__all__ = ["FAST", "QUALITY", "Context", "VersatileDiffusionPipeline", "__version__"]
 
 # Loaded when asked for, because PyTorch takes seconds.
-_MODULES = {"Context": "versatile_diffusion.context", "VersatileDiffusionPipeline": "versatile_diffusion.pipeline"}
+_MODULES = {
+    "Context": "versatile_diffusion.context",
+    "FAST": "versatile_diffusion.sampling_presets",
+    "QUALITY": "versatile_diffusion.sampling_presets",
+    "VersatileDiffusionPipeline": "versatile_diffusion.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.named_flows import NamedFlows
 from versatile_diffusion.outputs import Outputs, check_options, check_output_type
 from versatile_diffusion.sampling import Schedule, StepCallback, sample
+from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.start import encode_start, noise, one_each
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         eta: float = 0.0,
+        scheduler: Any = None,
         generator: Generator | Sequence[Generator] | None = None,
         output_type: str = "pil",
         callback_on_step_end: CallbackOnStepEnd | None = None,
@@ -164,6 +166,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
             height: of the outputs, in pixels; a start is stretched to it.
             width: of the outputs, in pixels; a start is stretched to it.
             eta: how much variance DDIM draws anew.
+            scheduler: of diffusers, or one of `schedulers.SCHEDULERS` by its name; by default the pipeline's.
             generator: one for all outputs, or one for each. An output depends on its generator alone, not on its batch.
             output_type: "pil", "pt", "np" or "latent".
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each step; may return a
@@ -174,8 +177,9 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
         self._check_output(to, output_type, decoding)
+        scheduler = chosen_scheduler(scheduler, self.scheduler)
         scale = self._modalities[to].guidance_scale if guidance_scale is None else guidance_scale
-        guidance = Guidance(scale, guidance_interval, self.scheduler.config.num_train_timesteps)
+        guidance = Guidance(scale, guidance_interval, scheduler.config.num_train_timesteps)
         device, dtype = self._execution_device, self.diffuser.dtype
 
         conditional, unconditional = self._encode_contexts(to, contexts, negative, guidance)
@@ -189,7 +193,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
 
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
         denoise = guided_denoiser(self.diffuser, to, conditional, unconditional, guidance)
-        schedule = Schedule.plan(self.scheduler, num_inference_steps, strength, device)
+        schedule = Schedule.plan(scheduler, num_inference_steps, strength, device)
         with self._steps(len(schedule.timesteps), callback_on_step_end) as on_step:
             result = sample(
                 denoise,

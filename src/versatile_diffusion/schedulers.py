@@ -31,3 +31,14 @@ def named_scheduler(name: str, like: Any) -> Any:
         raise ValueError(f"A scheduler is one of {', '.join(SCHEDULERS)}, got {name!r}.")
     made, options = SCHEDULERS[name]
     return made.from_config(like.config, **options)
+
+
+def chosen_scheduler(choice: Any, default: Any) -> Any:
+    """A scheduler as it is, the one of a name, or without a choice the default.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if choice is None:
+        return default
+    return named_scheduler(choice, default) if isinstance(choice, str) else choice

@@ -115,7 +115,7 @@ def test_every_scheduler_has_its_name() -> None:
         (["image-variation", "a.png", "--fidelity", "1.5"], "--fidelity must lie between 0 and 1"),
         (["image-variation", "a.png", "--focus", "0;1"], "numbers with commas"),
         (["text-to-image", "a", "--guidance-interval", "0.2"], "takes two numbers"),
-        (["text-to-image", "a", "--guidance-interval", "0.8,0.2"], "low < high"),
+        (["text-to-image", "a", "--guidance-interval", "0.8,0.2"], "the smaller first"),
     ],
 )
 def test_bad_conditions_are_one_clear_message(arguments: list[str], message: str) -> None:

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "context.py": [],
     "sampling.py": [],
     "schedulers.py": [],
+    "sampling_presets.py": [],
     "guidance.py": ["diffuser", "sampling"],
     "outputs.py": ["modalities.base"],
     "start.py": ["conditioning", "modalities.base", "sampling"],

@@ -13,6 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling
+
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
 
@@ -34,6 +36,13 @@ class SchedulerName(StrEnum):
     EULER = "euler"
     PNDM = "pndm"
     LMS = "lms"
+
+
+class PresetName(StrEnum):
+    """Ways to sample, as in `sampling_presets.SAMPLING_PRESETS`."""
+
+    QUALITY = "quality"
+    FAST = "fast"
 
 
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler.")]
@@ -67,7 +76,13 @@ class Making(ModelOptions):
         int | None,
         typer.Option("--seed", min=0, help="Of the first output; the next has the next. Random if left out."),
     ] = None
-    steps: Steps = 50
+    preset: Annotated[
+        PresetName,
+        typer.Option(help="fast takes a quicker sampler and a fifth of the steps, for nearly the same quality."),
+    ] = PresetName.QUALITY
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Of the sampler; 50, or 10 with --preset fast.")
+    ] = None
     guidance_scale: GuidanceScale = None
     guidance_interval: Annotated[
         str | None,
@@ -93,6 +108,22 @@ class Making(ModelOptions):
         ),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """What the preset says, as far as nothing else was asked for.
+
+        Raises:
+            ValueError: if the guidance interval is none.
+        """
+        sampling = SAMPLING_PRESETS[self.preset].copy()
+        if self.steps is not None:
+            sampling["num_inference_steps"] = self.steps
+        if self.guidance_interval is not None:
+            sampling["guidance_interval"] = interval(self.guidance_interval)
+        if self.scheduler is not None:
+            sampling["scheduler"] = self.scheduler.value
+        return sampling
 
 
 @dataclass(frozen=True)
@@ -120,6 +151,20 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:
         raise ValueError(f"{option} takes numbers with commas between them, such as 0.2,0.8, got {text!r}.") from error
+
+
+def interval(text: str) -> tuple[float, float]:
+    """A guidance interval, checked before a model is opened.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    given = numbers(text, "--guidance-interval")
+    if len(given) != 2 or not 0 <= given[0] < given[1] <= 1:
+        raise ValueError(
+            f"--guidance-interval takes two numbers from 0 to 1, the smaller first: 0.2,0.8, got {text!r}."
+        )
+    return given[0], given[1]
 
 
 def weighted(item: str) -> tuple[str, float]:

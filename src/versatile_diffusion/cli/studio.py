@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_pictures, png, require_writable, write_whole
-from versatile_diffusion.cli.options import Making, ModelOptions, numbers, weighted
+from versatile_diffusion.cli.options import Making, ModelOptions, weighted
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from versatile_diffusion.modalities import Modality
     from versatile_diffusion.pipeline import Outputs, VersatileDiffusionPipeline
+    from versatile_diffusion.sampling_presets import Sampling
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
 """(pipeline, options of `generate`) -> what it made."""
@@ -62,20 +63,16 @@ class Job:
         else:
             files = [settings.output] if settings.output else []
         require_writable(files, settings.overwrite)
-        interval = _interval(settings.guidance_interval)
+        sampling = settings.sampling
 
         flows = self.flows or [f"{context}-to-{self.to}" for context in dict.fromkeys(self.contexts)]
         pipe = open_pipeline(settings, flows, self.command)
-        if settings.scheduler is not None:
-            from versatile_diffusion.schedulers import named_scheduler
-
-            pipe.scheduler = named_scheduler(settings.scheduler, pipe.scheduler)
         for folder, lora_scale in map(weighted, settings.lora or []):
             pipe.load_lora(folder, scale=lora_scale)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
-            outputs = make(pipe, self._options(seeds, scale) | {"guidance_interval": interval})
+            outputs = make(pipe, self._options(seeds, scale, sampling))
         say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
         own = self.recipes or [{}] * len(self.subjects)
         recipes = [
@@ -88,24 +85,25 @@ class Job:
         else:
             self._write_texts(outputs.items, recipes, files)
 
-    def _options(self, seeds: Sequence[int], guidance_scale: float) -> dict[str, Any]:
+    def _options(self, seeds: Sequence[int], guidance_scale: float, sampling: Sampling) -> dict[str, Any]:
         return {
             "num_outputs": self.settings.num,
-            "num_inference_steps": self.settings.steps,
+            **sampling,
             "guidance_scale": guidance_scale,
             "eta": self.settings.eta,
             "generator": generators([seed for _ in self.subjects for seed in seeds]),
         }
 
     def _recipe(self, subject: str, seed: int, guidance_scale: float) -> dict[str, Any]:
+        sampling, interval = self.settings.sampling, self.settings.sampling["guidance_interval"]
         entries = {
             "command": self.command,
             "prompt": subject,
             "seed": seed,
-            "steps": self.settings.steps,
+            "steps": sampling["num_inference_steps"],
             "guidance_scale": guidance_scale,
-            "guidance_interval": self.settings.guidance_interval,
-            "scheduler": self.settings.scheduler,
+            "guidance_interval": interval and ",".join(map(str, interval)),
+            "scheduler": sampling["scheduler"],
             "eta": self.settings.eta or None,
             **self.recipe,
             "lora": " | ".join(self.settings.lora or []) or None,
@@ -157,18 +155,6 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:
     """What the user gave, or what the model says of outputs of that modality."""
     return cast("Modality", pipe.modalities[to]).guidance_scale if given is None else given
-
-
-def _interval(text: str | None) -> tuple[float, float] | None:
-    """The guidance interval, checked before the model is opened."""
-    if text is None:
-        return None
-    given = numbers(text, "--guidance-interval")
-    if len(given) != 2:
-        raise ValueError(f"--guidance-interval takes two numbers, such as 0.2,0.8, got {text!r}.")
-    from versatile_diffusion.guidance import Guidance
-
-    return Guidance(interval=(given[0], given[1])).interval
 
 
 def generators(seeds: Sequence[int]) -> list[Any]:
