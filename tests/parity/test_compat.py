@@ -173,6 +173,20 @@ def test_arguments_and_defaults_are_those_of_diffusers(name: str) -> None:
         assert [pair for pair in mine.items() if pair[0] != "kwargs"] == [p for p in other.items() if p[0] != "kwargs"]
 
 
+def test_pictures_are_as_large_as_those_of_the_u_net(tmp_path: Path) -> None:
+    """24 × 24 pixels, where the autoencoder was trained with 16 × 16."""
+    text_unet = components()["text_unet"]
+    models = [
+        built(library, "", image_unet=unet(UNet2DConditionModel, "2D", 4, sample_size=12), text_unet=text_unet)
+        for library in (compat, diffusers)
+    ]
+    models[1].save_pretrained(tmp_path)
+    models.append(compat.VersatileDiffusionPipeline.from_pretrained(tmp_path))
+    models.append(VersatileDiffusionPipeline.from_pretrained(tmp_path, flows=["text-to-image"]))
+    for pipe in models:
+        assert seeded(pipe.text_to_image, "a house", num_inference_steps=1).shape == (1, 24, 24, 3)
+
+
 def test_outputs_and_callbacks() -> None:
     pipe = built(compat, "TextToImage")
     seen: list[int] = []

@@ -71,7 +71,7 @@ def _image(folder: Path, wanted: Wanted) -> tuple[ImageModality, Mapping[str, La
     vae, encoder = folder / "vae", folder / "image_encoder"
     modality = empty(
         lambda: ImageModality(
-            diffusers_parts.autoencoder_config(vae) if makes else None,
+            diffusers_parts.autoencoder_config(vae, folder / _UNETS["image"]) if makes else None,
             diffusers_parts.clip_config(encoder) if given else None,
             diffusers_parts.scaling_factor(vae) if makes else diffusers_parts.SCALING_FACTOR,
         )

@@ -79,10 +79,17 @@ def unet(folder: Path, output: str, context: str, diffuser: Diffuser) -> dict[st
     return to_ours(table, open_tensors(weights), wanted=wanted, where=weights)
 
 
-def autoencoder_config(folder: Path) -> dict[str, Any]:
-    """Arguments of AutoencoderKL."""
+def autoencoder_config(folder: Path, unet: Path) -> dict[str, Any]:
+    """Arguments of AutoencoderKL, for pictures as large as those that a U-Net was trained with.
+
+    What the autoencoder itself was trained with, which its own `sample_size` tells, may have been smaller.
+    """
     known = inspect.signature(AutoencoderKL.__init__).parameters
-    return {name: value for name, value in read_json(folder / "config.json").items() if name in known}
+    config = {name: value for name, value in read_json(folder / "config.json").items() if name in known}
+    size = read_json(unet / "config.json").get("sample_size")
+    if isinstance(size, int):
+        config["sample_size"] = size * 2 ** (len(config["block_out_channels"]) - 1)
+    return config
 
 
 def scaling_factor(folder: Path) -> float:

@@ -28,7 +28,7 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
     config = diffusers_parts.diffuser_config(folder / "unet")
     image = empty(
         lambda: ImageModality(
-            diffusers_parts.autoencoder_config(folder / "vae"),
+            diffusers_parts.autoencoder_config(folder / "vae", folder / "unet"),
             scaling_factor=diffusers_parts.scaling_factor(folder / "vae"),
         )
     )
