@@ -1,5 +1,6 @@
 """Folders that diffusers' pipelines save, opened by the drop-in and by our own pipeline."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from PIL import Image
+from transformers import CLIPImageProcessor
 
 from tests.parity.small_pipelines import PROMPTS, assert_same, built, components, mended, seeded, unet
 from versatile_diffusion import VersatileDiffusionPipeline, compat
@@ -57,6 +59,27 @@ def test_a_folder_of_all_flows(tmp_path: Path, picture: Image.Image) -> None:
     scheduler = PNDMScheduler(skip_prk_steps=True)
     other = compat.VersatileDiffusionImageVariationPipeline.from_pretrained(tmp_path, scheduler=scheduler)
     assert other.scheduler is scheduler
+
+
+def test_a_model_of_the_hub_brings_its_feature_extractor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image
+) -> None:
+    """Only files that are asked for are there, as after a download."""
+    other = CLIPImageProcessor(size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}, image_mean=[0.1] * 3)
+    theirs = built(diffusers, "ImageVariation", image_feature_extractor=other)
+    theirs.save_pretrained(tmp_path / "hub")
+    files = [str(path.relative_to(tmp_path / "hub")) for path in (tmp_path / "hub").rglob("*") if path.is_file()]
+
+    def download(repo: str, allow_patterns: list[str]) -> str:
+        for file in allow_patterns:
+            (tmp_path / repo / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "hub" / file, tmp_path / repo / file)
+        return str(tmp_path / repo)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda api, repo: files)
+    monkeypatch.setattr("versatile_diffusion.checkpoints.hub.snapshot_download", download)
+    ours = compat.VersatileDiffusionImageVariationPipeline.from_pretrained("someone/model")
+    assert_same(ours, theirs, picture)
 
 
 def test_components_of_a_dual_guided_pipeline_of_diffusers(picture: Image.Image) -> None:

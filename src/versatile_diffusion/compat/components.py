@@ -13,6 +13,7 @@ from transformers import CLIPImageProcessor
 from versatile_diffusion.checkpoints import open_source
 from versatile_diffusion.checkpoints.components import empty
 from versatile_diffusion.checkpoints.diffusers_parts import unet_sizes, unet_tensors
+from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
@@ -63,11 +64,13 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
     Raises:
         CheckpointError: see `open_source`.
     """
-    parts = open_source(source, flows=list(flows), torch_dtype=dtype or torch.float32)
+    flows = list(flows)
+    place = locate(source, flows)
+    parts = open_source(place, flows, torch_dtype=dtype or torch.float32)
     found: dict[str, Any] = {"image_unet": parts.diffuser, "text_unet": None, "scheduler": parts.scheduler}
     for modality in parts.modalities.values():
         if isinstance(modality, ImageModality):
-            found |= _of_pictures(modality, Path(source))
+            found |= _of_pictures(modality, place)
         if isinstance(modality, TextModality) and modality.context_encoder is not None:
             found |= {"text_encoder": modality.context_encoder.model, "tokenizer": modality.tokenizers.clip}
             found["tokenizer"].model_max_length = modality.context_encoder.max_length
@@ -77,13 +80,13 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
     return found
 
 
-def _of_pictures(modality: ImageModality, source: Path) -> dict[str, Any]:
+def _of_pictures(modality: ImageModality, place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if modality.autoencoder is not None:
         modality.autoencoder.register_to_config(scaling_factor=modality.config["scaling_factor"])
         found["vae"] = modality.autoencoder
     if modality.context_encoder is not None:
-        size, saved = modality.context_encoder.image_size, source / "image_feature_extractor"
+        size, saved = modality.context_encoder.image_size, place / "image_feature_extractor"
         found["image_encoder"] = modality.context_encoder.model
         found["image_feature_extractor"] = (
             CLIPImageProcessor.from_pretrained(saved, local_files_only=True)
