@@ -94,15 +94,6 @@ def test_switches_change_nothing(picture: Image.Image) -> None:
     np.testing.assert_array_equal(seeded(pipe, "a house", picture), before)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_offload_moves_every_module_in_the_order_of_use(name: str) -> None:
-    pipe = built(compat, name)
-    modules = [key for key, part in pipe.components.items() if isinstance(part, torch.nn.Module)]
-    sequence = pipe.model_cpu_offload_seq.split("->")
-    assert set(modules) <= set(sequence)
-    assert sequence.index("image_unet") > sequence.index("image_encoder") and sequence[-1] == "vae"
-
-
 def test_components_go_from_one_pipeline_to_another() -> None:
     whole = built(compat, "")
     assert isinstance(whole.image_unet, Diffuser) and whole.text_unet is None

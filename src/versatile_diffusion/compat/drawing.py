@@ -84,6 +84,7 @@ def _draw(pipe: Any, contexts: list[Pair], sides: tuple[int, int], options: Opti
     denoise = guided_denoiser(pipe.image_unet, "image", conditional, unconditional, guidance)
     schedule = Schedule.plan(pipe.scheduler, options.num_inference_steps, device=pipe._execution_device)
     first = _noise(pipe, conditional[0].tokens, sides, options)
+    _free_encoders(pipe)
     with pipe.progress_bar(total=len(schedule.timesteps)) as bar:
 
         def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
@@ -100,6 +101,15 @@ def _draw(pipe: Any, contexts: list[Pair], sides: tuple[int, int], options: Opti
     images = pipe.image_processor.postprocess(made, output_type=options.output_type)
     pipe.maybe_free_model_hooks()
     return ImagePipelineOutput(images=images) if options.return_dict else (images,)
+
+
+def _free_encoders(pipe: Any) -> None:
+    """Takes the encoders off the accelerator, if modules are moved.
+
+    The hooks would only do so for the one that comes before the diffuser in the sequence, used or not.
+    """
+    for hook in getattr(pipe, "_all_hooks", ()):
+        hook.offload()
 
 
 def _noise(pipe: Any, tokens: Tensor, sides: tuple[int, int], options: Options) -> Tensor:
