@@ -63,13 +63,9 @@ class Checkpoint:
         """A model in memory, to be written.
 
         Raises:
-            CheckpointError: if it holds LoRAs, whose weights would go unseen into a model that cannot read them.
+            ValueError: if it holds LoRAs; see `Diffuser.require_no_loras`.
         """
-        if any(".lora_" in name for name, _ in components.diffuser.named_parameters()):
-            raise CheckpointError(
-                "The diffuser holds LoRAs. Call `unload_loras` to save the model without them, `bake_loras` to save it "
-                "changed by them, or `save_lora` to save one alone."
-            )
+        components.diffuser.require_no_loras()
         modules = {DIFFUSER: components.diffuser, **components.modalities}
         tensors = {
             name: {key: LazyTensor.of(tensor) for key, tensor in module.state_dict().items()}

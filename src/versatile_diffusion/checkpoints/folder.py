@@ -93,6 +93,7 @@ def save(components: Components, folder: Path | str, max_shard_size: int | str =
         max_shard_size: larger weights are split into several files.
 
     Raises:
+        ValueError: if the diffuser holds LoRAs.
         FileExistsError: if the folder holds something else.
         OSError: if it cannot be written.
     """
