@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -38,12 +39,14 @@ class Checkpoint:
     Attributes:
         diffuser, modalities, scheduler: as in `Components`; modalities have their assets.
         tensors: what the diffuser (under DIFFUSER) and each modality are to be filled with, under our keys.
+        companions: folders that go with the model and are written as they are, such as the oracle of postcards.
     """
 
     diffuser: Diffuser
     modalities: dict[str, Modality]
     scheduler: SchedulerMixin
     tensors: Mapping[str, Tensors]
+    companions: tuple[Path, ...] = ()
 
     def load(self, dtype: torch.dtype | None = None) -> Components:
         """Fills the modules, with floating-point numbers of `dtype` or as they are stored."""
