@@ -108,6 +108,10 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
             save_directory: the folder.
             push_to_hub: whether to upload the folder, too.
             options: for the upload: repo_id, private, token, commit_message.
+
+        Raises:
+            ValueError: if the diffuser holds LoRAs; the message says what to do.
+            FileExistsError, OSError: see `checkpoints.save`.
         """
         from versatile_diffusion.checkpoints import save
 

@@ -108,10 +108,14 @@ def test_scales_merging_switching_and_unloading(own: Pipe, tmp_path: Path) -> No
 def test_models_with_loras_are_not_saved_until_it_is_said_how(own: Pipe, tmp_path: Path) -> None:
     own.load_lora(saved(own.diffuser, tmp_path / "a", 0))
     expected = made(own)
-    with pytest.raises(CheckpointError, match="bake_loras"):
-        own.save_pretrained(tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    for whole in (own, own.diffuser):
+        with pytest.raises(ValueError, match="bake_loras"):
+            whole.save_pretrained(tmp_path / "model")
+        assert not (tmp_path / "model").exists()
     own.bake_loras()
+    own.diffuser.save_pretrained(tmp_path / "diffuser")
+    saved_weights = load_file(tmp_path / "diffuser" / "diffusion_pytorch_model.safetensors")
+    assert saved_weights.keys() == own.diffuser.state_dict().keys()
     own.save_pretrained(tmp_path / "model")
     torch.testing.assert_close(made(Pipe.from_pretrained(tmp_path / "model")), expected, atol=1e-4, rtol=1e-4)
 

@@ -45,8 +45,10 @@ def folders(files: list[str]) -> set[str]:
 
 def test_only_what_a_flow_needs_is_downloaded():
     image_variation = hub.needed(VD, [Flow.parse("image-variation")])
-    assert folders(image_variation) == {"model_index.json", "scheduler", "image_unet", "vae", "image_encoder"}
+    whole = {"model_index.json", "scheduler", "image_unet", "vae", "image_encoder", "image_feature_extractor"}
+    assert folders(image_variation) == whole
     text_to_image = hub.needed(VD, [Flow.parse("text-to-image")])
+    assert not any(file.startswith("image_feature_extractor") for file in text_to_image)
     assert folders(text_to_image) >= {"image_unet", "text_unet", "vae", "text_encoder", "tokenizer"}
     assert not any(file.startswith("pretrained_pth") for file in text_to_image)
     everything = hub.needed(VD, None)

@@ -100,6 +100,27 @@ def test_saving_again_replaces_the_model_and_keeps_a_readme(model: Components, t
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_the_oracle_goes_with_a_model(model: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(model, tmp_path / "model")
+    (tmp_path / "model" / "oracle").mkdir()
+    (tmp_path / "model" / "oracle" / "config.json").write_text("reads")
+    (tmp_path / "model" / "checkpoints").mkdir()
+    convert(tmp_path / "model", tmp_path / "copy", torch.float16, flows("text-to-image"))
+    assert (tmp_path / "copy" / "oracle" / "config.json").read_text() == "reads"
+    assert not (tmp_path / "copy" / "checkpoints").exists()
+    for again in (lambda: save(model, tmp_path / "copy"), lambda: convert(tmp_path / "copy", tmp_path / "copy")):
+        again()
+        assert (tmp_path / "copy" / "oracle" / "config.json").read_text() == "reads"
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("shutil.copytree", fail)
+    with pytest.raises(OSError, match="no space"):
+        convert(tmp_path / "model", tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "model"]
+
+
 def test_a_model_can_be_saved_over_the_folder_it_was_loaded_from(model: Components, tmp_path: Path):
     save(model, tmp_path / "model")
     save(load(tmp_path / "model"), tmp_path / "model")

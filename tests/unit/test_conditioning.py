@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from tests.unit.test_pipeline import SEA, SHORT, TENT, TEXT, latents
+from tests.unit.pipeline_calls import SEA, SHORT, TENT, TEXT, latents
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.diffuser.context_layers import ContextBlock
 from versatile_diffusion.diffuser.data_layers import DataLayers

@@ -1,50 +1,21 @@
-from collections.abc import Callable, Sequence
-from pathlib import Path
+"""The pipeline: its flows, batches, starts and outputs, and what it says of bad input."""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Generator, Tensor
 
+from tests.unit.pipeline_calls import SEA, SHORT, TENT, TEXT, Pipe, latents, seeded
 from tests.unit.test_sampling import SCHEDULERS, make
-from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.checkpoints import CheckpointError
+from versatile_diffusion import Context
 from versatile_diffusion.conditioning import Batch
 from versatile_diffusion.diffuser import ContextTokens
-
-Pipe = VersatileDiffusionPipeline
-TENT, SEA = "a red tent in the meadow", "a blue lighthouse by the sea"
-TEXT = Context("text", TENT)
-SHORT: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent"}
-
-
-def seeded(*seeds: int) -> list[Generator]:
-    return [Generator().manual_seed(seed) for seed in seeds]
-
-
-def latents(pipe: Pipe, contexts: Context | Sequence[Context], to: str = "image", **options: Any) -> Tensor:
-    """What two steps from the seed 0 lead to."""
-    options = {"generator": Generator().manual_seed(0)} | SHORT | options
-    return pipe.generate(to, contexts, **options).latents
-
-
-@pytest.fixture
-def calls(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[ContextTokens]]:
-    """The contexts of each call of the diffuser."""
-    made: list[Sequence[ContextTokens]] = []
-    forward = pipe.diffuser.forward
-
-    def recorded(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
-        made.append(contexts)
-        return forward(latents, timesteps, output, contexts)
-
-    monkeypatch.setattr(pipe.diffuser, "forward", recorded)
-    return made
-
 
 # ---- the named flows ----
 
@@ -159,129 +130,6 @@ def test_any_scheduler_makes_pictures_from_noise_and_from_a_start(pipe: Pipe, na
         first, second = (latents(pipe, TEXT, num_inference_steps=4, guidance_scale=1, **options) for _ in range(2))
         assert first.isfinite().all()
         assert torch.equal(first, second)
-
-
-# ---- contexts ----
-
-
-@pytest.mark.parametrize("to", ["image", "text"])
-def test_a_list_of_one_is_the_context_itself(pipe: Pipe, to: str) -> None:
-    assert torch.equal(latents(pipe, TEXT, to), latents(pipe, [TEXT], to))
-
-
-def test_contexts_of_weight_0_take_no_part(pipe: Pipe, picture: Image.Image, calls: list[Any]) -> None:
-    rest = [Context("image", picture, weight=0), Context("text", "a tree", weight=0)]
-    alone, mixed = latents(pipe, TEXT), latents(pipe, [rest[0], Context("text", TENT, weight=1), rest[1]])
-    assert torch.equal(alone, mixed)
-    assert [len(contexts) for contexts in calls] == [1] * 4
-
-
-def test_texts_from_several_contexts(pipe: Pipe, picture: Image.Image) -> None:
-    mixture = [Context("image", picture, weight=2), TEXT, Context("text", SEA)]
-    both = latents(pipe, mixture, "text")
-    assert both.shape == (1, 48)
-    assert not any(torch.allclose(both, latents(pipe, one, "text"), atol=1e-3) for one in mixture)
-
-
-@settings(max_examples=5)
-@given(st.floats(0.1, 100), st.floats(0.1, 10))
-def test_only_the_ratio_of_weights_matters(session_pipe: Pipe, weight: float, factor: float) -> None:
-    def mixed(*weights: float) -> Tensor:
-        first, second = (Context("text", text, weight=w) for text, w in zip((TENT, SEA), weights, strict=True))
-        return latents(session_pipe, [first, second], "text")
-
-    torch.testing.assert_close(mixed(weight, 1), mixed(weight * factor, factor), atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize("contexts", [[], [Context("text", TENT, weight=0), Context("text", SEA, weight=0)]])
-def test_weights_that_sum_to_0(pipe: Pipe, contexts: list[Context]) -> None:
-    with pytest.raises(ValueError, match="at least one context with a weight above 0"):
-        pipe.generate("image", contexts)
-
-
-def test_an_embedding_equals_its_data(pipe: Pipe, picture: Image.Image) -> None:
-    for modality, data in (("text", [TENT, SEA]), ("image", picture)):
-        embedding = pipe.encode_context(modality, data)
-        assert torch.equal(
-            latents(pipe, Context(modality, data)), latents(pipe, Context(modality, embedding=embedding))
-        )
-
-
-@pytest.mark.parametrize(
-    ("embedding", "message"),
-    [
-        (torch.zeros(1, 5, 23), r"must have shape \(batch, tokens, 24\), got \(1, 5, 23\)"),
-        (torch.zeros(5, 24), r"must have shape \(batch, tokens, 24\), got \(5, 24\)"),
-        (torch.zeros(1, 0, 24), "must have shape"),
-        (torch.full((1, 5, 24), torch.nan), "finite"),
-        (torch.zeros(1, 5, 24, dtype=torch.int64), "floating-point"),
-    ],
-)
-def test_embeddings_that_do_not_fit(pipe: Pipe, embedding: Tensor, message: str) -> None:
-    good = torch.zeros(1, 5, 24)
-    for context in (Context("image", embedding=embedding), Context("image", embedding=good, unconditional=embedding)):
-        with pytest.raises(ValueError, match=message):
-            pipe.generate("image", context)
-
-
-def test_embeddings_of_other_lengths_than_the_unconditional(pipe: Pipe, picture: Image.Image) -> None:
-    tokens = pipe.encode_context("image", picture)
-    for embedding in (tokens[:, 1:], torch.cat([tokens, tokens], dim=1)):
-        assert latents(pipe, Context("image", embedding=embedding)).isfinite().all()
-
-
-@pytest.mark.parametrize(("to", "expected"), [("image", "default"), ("text", "black")])
-def test_the_unconditional(pipe: Pipe, picture: Image.Image, to: str, expected: str) -> None:
-    black = pipe.encode_context("image", Image.new("RGB", (8, 8)))
-    made = {
-        "default": latents(pipe, Context("image", picture), to),
-        "zeros": latents(pipe, Context("image", picture, unconditional="zeros"), to),
-        "black": latents(pipe, Context("image", picture, unconditional=black), to),
-    }
-    official = "zeros" if to == "image" else "black"
-    torch.testing.assert_close(made["default"], made[official])
-    assert not torch.allclose(made["zeros"], made["black"])
-
-
-def test_a_negative_context_takes_the_place_of_the_unconditional(pipe: Pipe) -> None:
-    negative = Context("text", SEA)
-    told = latents(pipe, TEXT, negative=negative)
-    assert torch.equal(told, latents(pipe, Context("text", TENT, unconditional=pipe.encode_context("text", SEA))))
-    assert not torch.allclose(told, latents(pipe, TEXT))
-
-
-def test_scale_1_asks_for_no_unconditional(pipe: Pipe, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(pipe.modalities["text"]), "unconditional", None)
-    latents(pipe, TEXT, guidance_scale=1)
-    assert [len(contexts[0].tokens) for contexts in calls] == [1, 1]
-
-
-@pytest.mark.parametrize("to", ["image", "text"])
-def test_guidance_is_the_models_own_unless_told(pipe: Pipe, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    official = latents(pipe, TEXT, to)
-    assert torch.equal(official, latents(pipe, TEXT, to, guidance_scale=7.5))
-    other = pipe.modalities[to].config | {"guidance_scale": 2.0}  # pyright: ignore
-    monkeypatch.setattr(pipe.modalities[to], "_internal_dict", other)
-    assert torch.equal(latents(pipe, TEXT, to), latents(pipe, TEXT, to, guidance_scale=2.0))
-    assert not torch.equal(latents(pipe, TEXT, to), official)
-
-
-def test_guidance_within_an_interval(pipe: Pipe, calls: list[Any]) -> None:
-    latents(pipe, TEXT, num_inference_steps=4, guidance_interval=(0.2, 0.6))
-    assert [len(contexts[0].tokens) for contexts in calls] == [1, 2, 2, 1]
-
-
-def test_masks_and_focus_change_what_is_seen(pipe: Pipe, picture: Image.Image) -> None:
-    mask = np.zeros((30, 40))
-    mask[:15] = 1
-    seen: list[dict[str, Any]] = [{}, {"mask": mask}, {"focus": 1.0}]
-    refused: list[dict[str, Any]] = [{"mask": mask}, {"focus": 0.2}]
-    whole, masked, style = (latents(pipe, Context("image", picture, **options)) for options in seen)
-    assert not torch.allclose(whole, masked)
-    assert not torch.allclose(whole, style)
-    for options in refused:
-        with pytest.raises(ValueError, match=r"no (masks|focus)"):
-            pipe.generate("image", Context("text", TENT, **options))
 
 
 # ---- starts, latents and sizes ----
@@ -416,71 +264,3 @@ def test_bad_input_is_explained(
 ) -> None:
     with pytest.raises(error, match=message):
         use(pipe, picture)
-
-
-# ---- opening, saving and moving ----
-
-
-def test_a_saved_pipeline_makes_the_same(pipe: Pipe, tmp_path: Path, picture: Image.Image) -> None:
-    pipe.save_pretrained(tmp_path / "model")
-    opened = Pipe.from_pretrained(tmp_path / "model")
-    assert type(opened.scheduler) is type(pipe.scheduler)
-    assert torch.equal(opened.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
-    for to in ("image", "text"):
-        contexts = [TEXT, Context("image", picture)]
-        assert torch.equal(latents(opened, contexts, to), latents(pipe, contexts, to))
-
-    with pytest.raises(CheckpointError, match=r"no flow audio-to-image: it makes image or text from image or text"):
-        Pipe.from_pretrained(tmp_path / "model", flows=["audio-to-image"])
-    with pytest.raises(ValueError, match="'text2image' is not a flow"):
-        Pipe.from_pretrained(tmp_path / "model", flows=["text2image"])
-    with pytest.raises(ValueError, match="name one at least"):
-        Pipe.from_pretrained(tmp_path / "model", flows=[])
-
-
-@pytest.mark.parametrize("flows", [["text-to-image"], "text-to-image"])
-def test_one_flow_alone(pipe: Pipe, tmp_path: Path, picture: Image.Image, flows: Any) -> None:
-    pipe.save_pretrained(tmp_path / "model")
-    opened = Pipe.from_pretrained(tmp_path / "model", flows=flows)
-    assert torch.equal(latents(opened, TEXT), latents(pipe, TEXT))
-    with pytest.raises(ValueError, match=r"makes image, not 'text'.*load the model"):
-        opened.image_to_text(picture)
-    with pytest.raises(ValueError, match=r"contexts of text, not of 'image'.*load it"):
-        opened.image_variation(picture)
-    with pytest.raises(RuntimeError, match="load the model with a flow"):
-        opened.encode("text", TENT)
-
-
-def test_half_precision_is_opened_as_single(pipe: Pipe, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path / "model")
-    half = Pipe.from_pretrained(tmp_path / "model", torch_dtype=torch.float16)
-    assert half.diffuser.dtype == half.modalities.dtype == torch.float16
-    half.save_pretrained(tmp_path / "half")
-    opened = Pipe.from_pretrained(tmp_path / "half")
-    assert opened.diffuser.dtype == opened.modalities.dtype == torch.float32
-    opened.to("cpu", torch.bfloat16)
-    assert opened.diffuser.dtype == opened.modalities.dtype == torch.bfloat16
-    assert opened.text_to_image(TENT, num_inference_steps=1, output_type="pt").images.isfinite().all()
-    assert opened.image_to_text(Image.new("RGB", (8, 8)), num_inference_steps=1).texts
-
-
-def test_offloading_says_that_it_needs_an_accelerator(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.get_device", lambda: "cpu")
-    with pytest.raises(RuntimeError, match="requires accelerator"):
-        pipe.enable_model_cpu_offload()
-    assert latents(pipe, TEXT).isfinite().all()
-
-
-def test_offloading_moves_the_modalities_before_they_are_used(pipe: Pipe) -> None:
-    from accelerate import cpu_offload_with_hook
-    from accelerate.hooks import remove_hook_from_module
-
-    expected = latents(pipe, TEXT)
-    moved: list[str] = []
-    try:
-        _, hook = cpu_offload_with_hook(pipe.modalities, "cpu")
-        hook.hook.pre_forward = lambda module, *args, **kwargs: moved.append("modalities")  # pyright: ignore
-        assert torch.equal(latents(pipe, TEXT), expected)
-        assert moved
-    finally:
-        remove_hook_from_module(pipe.modalities)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -38,12 +39,14 @@ class Checkpoint:
     Attributes:
         diffuser, modalities, scheduler: as in `Components`; modalities have their assets.
         tensors: what the diffuser (under DIFFUSER) and each modality are to be filled with, under our keys.
+        companions: folders that go with the model and are written as they are, such as the oracle of postcards.
     """
 
     diffuser: Diffuser
     modalities: dict[str, Modality]
     scheduler: SchedulerMixin
     tensors: Mapping[str, Tensors]
+    companions: tuple[Path, ...] = ()
 
     def load(self, dtype: torch.dtype | None = None) -> Components:
         """Fills the modules, with floating-point numbers of `dtype` or as they are stored."""
@@ -63,13 +66,9 @@ class Checkpoint:
         """A model in memory, to be written.
 
         Raises:
-            CheckpointError: if it holds LoRAs, whose weights would go unseen into a model that cannot read them.
+            ValueError: if it holds LoRAs; see `Diffuser.require_no_loras`.
         """
-        if any(".lora_" in name for name, _ in components.diffuser.named_parameters()):
-            raise CheckpointError(
-                "The diffuser holds LoRAs. Call `unload_loras` to save the model without them, `bake_loras` to save it "
-                "changed by them, or `save_lora` to save one alone."
-            )
+        components.diffuser.require_no_loras()
         modules = {DIFFUSER: components.diffuser, **components.modalities}
         tensors = {
             name: {key: LazyTensor.of(tensor) for key, tensor in module.state_dict().items()}

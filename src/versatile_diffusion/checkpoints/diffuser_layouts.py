@@ -58,18 +58,21 @@ def legacy(plan: Plan) -> dict[str, Theirs]:
     return table
 
 
-def diffusers_unet(plan: Plan, output: str, context: str) -> dict[str, Theirs]:
+def diffusers_unet(plan: Plan, output: str, *contexts: str) -> dict[str, Theirs]:
     """One U-Net of diffusers: UNet2DConditionModel for images, UNetFlatConditionModel for texts.
 
     Args:
         plan: the order of steps.
         output: the modality whose data layers it holds.
-        context: the modality whose context layers it holds.
+        contexts: the modalities whose context layers it holds: one, or two side by side in its DualTransformer2DModels.
     """
     layout = _diffusers(levels=len(plan.config.channels))
     table = global_table(layout)
     table |= data_table(plan, f"data_layers.{output}", STREAMS[output], layout)
-    return table | context_table(plan, f"context_layers.{context}", layout)
+    for i, context in enumerate(contexts):
+        within = f".transformers.{i}" if len(contexts) > 1 else ""
+        table |= context_table(plan, f"context_layers.{context}", _diffusers(len(plan.config.channels), within))
+    return table
 
 
 def _official(modality: str) -> Layout:
@@ -102,7 +105,9 @@ def _legacy(modality: str) -> Layout:
     return Layout(data, context, time, _LATENT_DIFFUSION_RESIDUAL, downsample="op", upsample="conv", last=("0", "2"))
 
 
-def _diffusers(levels: int) -> Layout:
+def _diffusers(levels: int, within: str = "") -> Layout:
+    """A U-Net of diffusers. `within` is where the layers of one context are in what attends."""
+
     def block(site: Site) -> str:
         match site.stage:
             case Stage.DOWN:
@@ -126,7 +131,7 @@ def _diffusers(levels: int) -> Layout:
                 return ""
 
     def context(site: Site) -> str:
-        return f"{block(site)}.attentions.{site.layer}"
+        return f"{block(site)}.attentions.{site.layer}{within}"
 
     time = ("time_embedding.linear_1", "time_embedding.linear_2")
     last = ("conv_norm_out", "conv_out")

@@ -6,17 +6,18 @@
     pretrained_pth/optimus-vae.pth                for texts; diffusers never had it
 
 Whatever library `model_index.json` names for a part (text_unet goes by two), tensors and configurations are read here.
+Its pipelines for one flow save what they need, and move context layers between the U-Nets first: see `_held`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from versatile_diffusion.checkpoints import diffusers_parts, parts, sizes
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Wanted, empty, empty_diffuser
 from versatile_diffusion.checkpoints.errors import CheckpointError
-from versatile_diffusion.checkpoints.folder import read_scheduler
+from versatile_diffusion.checkpoints.folder import INDEX, read_json, read_scheduler
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_tensors
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
 from versatile_diffusion.diffuser import DiffuserConfig
@@ -25,6 +26,9 @@ from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 
 OPTIMUS = ("pretrained_pth/optimus-vae.pth", "optimus-vae.pth", "pretrained/optimus-vae.pth")
 _UNETS = {"image": "image_unet", "text": "text_unet"}
+_TEXT_TO_IMAGE = "VersatileDiffusionTextToImagePipeline"
+_ONE_FLOW = {_TEXT_TO_IMAGE: "text", "VersatileDiffusionImageVariationPipeline": "image"}
+"""Pipelines of diffusers that know one context. They make images."""
 
 
 def recognises(folder: Path) -> bool:
@@ -41,26 +45,56 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
         CheckpointError: if the folder is damaged, or lacks something that the flows need.
     """
     optimus = next((folder / name for name in OPTIMUS if (folder / name).is_file()), None)
-    outputs = ("image",) if flows is None and optimus is None else ("image", "text")
-    wanted = Wanted.of(flows, outputs, ("image", "text"), folder)
+    only = _ONE_FLOW.get(_class_name(folder))
+    outputs = ("image",) if only or (flows is None and optimus is None) else ("image", "text")
+    wanted = Wanted.of(flows, outputs, (only,) if only else ("image", "text"), folder)
     modalities: dict[str, Modality] = {}
     tensors: dict[str, Tensors] = {}
     if "image" in wanted.modalities:
         modalities["image"], tensors["image"] = _image(folder, wanted)
     if "text" in wanted.modalities:
         modalities["text"], tensors["text"] = _text(folder, wanted, optimus)
-    diffuser = empty_diffuser(_config(folder, wanted), modalities, wanted)
+    unets = _needed(_held(folder), wanted)
+    diffuser = empty_diffuser(_config(folder, unets), modalities, wanted)
     tensors[DIFFUSER] = {
         key: tensor
-        for name in reversed(wanted.modalities)  # both U-Nets hold the global layers; the image U-Net's are taken
-        for key, tensor in diffusers_parts.unet(folder / _UNETS[name], name, name, diffuser).items()
+        for output in sorted(unets, reverse=True)  # both hold the global layers; the image U-Net's are taken
+        for key, tensor in diffusers_parts.unet(folder / _UNETS[output], output, unets[output], diffuser).items()
     }
     return Checkpoint(diffuser, modalities, read_scheduler(folder / "scheduler"), tensors)
 
 
-def _config(folder: Path, wanted: Wanted) -> DiffuserConfig:
-    """The sizes that both U-Nets share."""
-    configs = [diffusers_parts.diffuser_config(folder / _UNETS[name]) for name in wanted.modalities]
+def _class_name(folder: Path) -> str:
+    """The pipeline that was saved there, as far as it is told."""
+    index = folder / INDEX
+    return read_json(index).get("_class_name", "") if index.is_file() else ""
+
+
+def _held(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The modalities whose context layers are in the U-Net of each output.
+
+    The text-to-image pipeline of diffusers exchanges those of its U-Nets, and the dual-guided one adds those of texts
+    to the image U-Net.
+    """
+    if _class_name(folder) == _TEXT_TO_IMAGE:
+        return {"image": ("text",), "text": ("image",)}
+    config = folder / _UNETS["image"] / "config.json"
+    dual = config.is_file() and read_json(config).get("dual_cross_attention")
+    return {"image": ("image", "text") if dual else ("image",), "text": ("text",)}
+
+
+def _needed(held: Mapping[str, tuple[str, ...]], wanted: Wanted) -> dict[str, tuple[str, ...]]:
+    """What `_held` says of the U-Nets that are to be read: those of the outputs, and of contexts that these lack."""
+    needed = {output: held[output] for output in wanted.outputs}
+    for context in wanted.contexts:
+        if not any(context in contexts for contexts in needed.values()):
+            needed |= {output: contexts for output, contexts in held.items() if context in contexts}
+    return needed
+
+
+def _config(folder: Path, outputs: Iterable[str]) -> DiffuserConfig:
+    """The sizes that the U-Nets of these outputs share."""
+    configs = [diffusers_parts.diffuser_config(folder / _UNETS[name]) for name in outputs]
     if any(config != configs[0] for config in configs):
         raise CheckpointError(f"image_unet and text_unet in {folder} differ in their blocks: {configs}.")
     return configs[0]
@@ -71,7 +105,7 @@ def _image(folder: Path, wanted: Wanted) -> tuple[ImageModality, Mapping[str, La
     vae, encoder = folder / "vae", folder / "image_encoder"
     modality = empty(
         lambda: ImageModality(
-            diffusers_parts.autoencoder_config(vae) if makes else None,
+            diffusers_parts.autoencoder_config(vae, folder / _UNETS["image"]) if makes else None,
             diffusers_parts.clip_config(encoder) if given else None,
             diffusers_parts.scaling_factor(vae) if makes else diffusers_parts.SCALING_FACTOR,
         )
@@ -88,13 +122,12 @@ def _text(folder: Path, wanted: Wanted, optimus: Path | None) -> tuple[TextModal
             f"shi-labs/versatile-diffusion to {folder / OPTIMUS[0]}, or load flows that make images only."
         )
     stored = open_tensors(optimus) if makes and optimus else {}
-    latent_dim, positions = diffusers_parts.text_stream(folder / "text_unet")
+    stream = diffusers_parts.text_stream(folder / _UNETS["text"]) if makes else {}
     modality = empty(
         lambda: TextModality(
             sizes.optimus(stored, optimus) if makes else None,
             diffusers_parts.clip_config(folder / "text_encoder") if given else None,
-            positions=positions,
-            latent_dim=latent_dim,
+            **stream,
         )
     )
     modality.tokenizers = read_tokenizers(folder, wanted)

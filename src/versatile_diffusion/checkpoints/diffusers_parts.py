@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from versatile_diffusion.checkpoints import parts
 from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
 from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.folder import read_json
-from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.checkpoints.keys import T, to_ours
 from versatile_diffusion.checkpoints.tensors import LazyTensor, find_weights, open_tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.modalities import ImageModality, TextModality
@@ -66,23 +66,39 @@ def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
     )
 
 
-def text_stream(folder: Path) -> tuple[int, int]:
-    """Size of the text latent, and positions of its features."""
+def text_stream(folder: Path) -> dict[str, Any]:
+    """Arguments of `TextModality`: the size of the text latent, and the positions of its features."""
     channels = read_json(folder / "config.json")["in_channels"]
-    return (channels * _POSITIONS if isinstance(channels, int) else math.prod(channels)), _POSITIONS
+    latent_dim = channels * _POSITIONS if isinstance(channels, int) else math.prod(channels)
+    return {"latent_dim": latent_dim, "positions": _POSITIONS}
 
 
-def unet(folder: Path, output: str, context: str, diffuser: Diffuser) -> dict[str, LazyTensor]:
-    """What a diffuser needs of a U-Net."""
-    table, weights = diffusers_unet(diffuser.plan, output, context), _weights(folder)
+def unet(folder: Path, output: str, contexts: Sequence[str], diffuser: Diffuser) -> dict[str, LazyTensor]:
+    """What a diffuser needs of a U-Net. See `diffusers_unet` for the other arguments."""
+    weights = _weights(folder)
+    return unet_tensors(open_tensors(weights), output, contexts, diffuser, weights)
+
+
+def unet_tensors(
+    stored: Mapping[str, T], output: str, contexts: Sequence[str], diffuser: Diffuser, where: object
+) -> dict[str, T]:
+    """What a diffuser needs of the tensors of a U-Net; `where` is what errors call it."""
+    table = diffusers_unet(diffuser.plan, output, *contexts)
     wanted = [key for key in diffuser.state_dict() if key in table]
-    return to_ours(table, open_tensors(weights), wanted=wanted, where=weights)
+    return to_ours(table, stored, wanted=wanted, where=where)
 
 
-def autoencoder_config(folder: Path) -> dict[str, Any]:
-    """Arguments of AutoencoderKL."""
+def autoencoder_config(folder: Path, unet: Path) -> dict[str, Any]:
+    """Arguments of AutoencoderKL, for pictures as large as those that a U-Net was trained with.
+
+    What the autoencoder itself was trained with, which its own `sample_size` tells, may have been smaller.
+    """
     known = inspect.signature(AutoencoderKL.__init__).parameters
-    return {name: value for name, value in read_json(folder / "config.json").items() if name in known}
+    config = {name: value for name, value in read_json(folder / "config.json").items() if name in known}
+    size = read_json(unet / "config.json").get("sample_size")
+    if isinstance(size, int):
+        config["sample_size"] = size * 2 ** (len(config["block_out_channels"]) - 1)
+    return config
 
 
 def scaling_factor(folder: Path) -> float:

@@ -4,6 +4,7 @@ model_index.json   which modalities there are
 diffuser/          config.json and safetensors
 image/  text/ …    config.json, safetensors and assets, one folder a modality
 scheduler/         scheduler_config.json
+oracle/            only with postcards: what reads them, to measure the model with
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
+COMPANIONS = ("oracle",)
 MODALITIES: tuple[type[Modality], ...] = (ImageModality, TextModality)
 
 
@@ -75,7 +77,8 @@ def read(
     diffuser = empty_diffuser(_sizes(config), built, wanted)
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
-    return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors)
+    companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
+    return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors, companions)
 
 
 def is_ours(folder: Path) -> bool:
@@ -93,6 +96,7 @@ def save(components: Components, folder: Path | str, max_shard_size: int | str =
         max_shard_size: larger weights are split into several files.
 
     Raises:
+        ValueError: if the diffuser holds LoRAs.
         FileExistsError: if the folder holds something else.
         OSError: if it cannot be written.
     """
@@ -116,6 +120,8 @@ def write(
             modality.save_assets(target / name)
         for name, tensors in checkpoint.tensors.items():
             _write_tensors(tensors, target / name, dtype, max_shard_size)
+        for companion in checkpoint.companions:
+            shutil.copytree(companion, target / companion.name)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -212,7 +218,11 @@ def replacing(folder: Path, ours: Callable[[Path], bool] = is_ours, kind: str = 
 
 
 def _keep_others(old: Path, new: Path) -> None:
-    """Takes along what people put beside a model, such as a README."""
+    """Takes along what people put beside a model, such as a README, and what goes with it."""
     for path in old.iterdir():
-        if path.is_file() and not (new / path.name).exists():
+        if (new / path.name).exists():
+            continue
+        if path.is_file():
             shutil.copy2(path, new / path.name)
+        elif path.name in COMPANIONS:
+            shutil.copytree(path, new / path.name)

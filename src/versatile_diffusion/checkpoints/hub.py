@@ -21,7 +21,10 @@ _WEIGHTS = re.compile(
 
 # The folders and files of Versatile Diffusion in diffusers' layout that an output or a context modality needs.
 _OUTPUTS = {"image": {"image_unet", "vae"}, "text": {"text_unet", "pretrained_pth/optimus-vae.pth", "tokenizers"}}
-_CONTEXTS = {"image": {"image_unet", "image_encoder"}, "text": {"text_unet", "text_encoder", "tokenizer"}}
+_CONTEXTS = {
+    "image": {"image_unet", "image_encoder", "image_feature_extractor"},
+    "text": {"text_unet", "text_encoder", "tokenizer"},
+}
 _STABLE_DIFFUSION = {"unet", "vae", "text_encoder", "tokenizer"}
 
 

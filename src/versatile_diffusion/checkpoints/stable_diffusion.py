@@ -28,7 +28,7 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
     config = diffusers_parts.diffuser_config(folder / "unet")
     image = empty(
         lambda: ImageModality(
-            diffusers_parts.autoencoder_config(folder / "vae"),
+            diffusers_parts.autoencoder_config(folder / "vae", folder / "unet"),
             scaling_factor=diffusers_parts.scaling_factor(folder / "vae"),
         )
     )
@@ -37,7 +37,7 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
     text.tokenizers = read_tokenizers(folder, wanted)
     diffuser = empty_diffuser(config, {"image": image, "text": text}, wanted)
     tensors = {
-        DIFFUSER: diffusers_parts.unet(folder / "unet", "image", "text", diffuser),
+        DIFFUSER: diffusers_parts.unet(folder / "unet", "image", ["text"], diffuser),
         "image": diffusers_parts.autoencoder(folder / "vae", image),
         "text": diffusers_parts.clip(folder / "text_encoder", text),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,22 @@ from transformers import CLIPImageProcessor
 
 from versatile_diffusion.checkpoints import open_source
 from versatile_diffusion.checkpoints.components import empty
-from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
-from versatile_diffusion.checkpoints.diffusers_parts import unet_sizes
-from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.checkpoints.diffusers_parts import unet_sizes, unet_tensors
+from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 
 
-def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Iterable[str]) -> Diffuser:
+def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequence[str]) -> Diffuser:
     """One diffuser that makes pictures, of the data layers of one U-Net and the context layers of both.
 
     No tensor is copied. The data layers of `text_unet` are left out: pictures do not need them.
 
     Args:
         image_unet: diffusers' UNet2DConditionModel, or a diffuser, which is returned as it is.
-        text_unet: diffusers' UNetFlatConditionModel, or None if `image_unet` holds the layers of its one context, as
-            it does in text-to-image folders that diffusers saved.
+        text_unet: diffusers' UNetFlatConditionModel, or None if `image_unet` holds the layers of all contexts, as it
+            does where diffusers' text-to-image or dual-guided pipeline has dropped unused weights.
         contexts: modalities of the contexts.
 
     Raises:
@@ -37,10 +36,10 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Iterabl
     """
     if isinstance(image_unet, Diffuser):
         return image_unet
-    contexts = list(contexts)
-    if text_unet is None and len(contexts) > 1:
-        raise ValueError("text_unet is missing: pass it, for its layers attend to texts.")
     config: Any = image_unet.config
+    dual = config.get("dual_cross_attention")
+    if text_unet is None and not dual and len(contexts) > 1:
+        raise ValueError("text_unet is missing: pass it, for its layers attend to texts.")
     channels: int = config["in_channels"]
     width: int = config["cross_attention_dim"]
     diffuser = empty(
@@ -50,15 +49,10 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Iterabl
             dict.fromkeys(contexts, width),
         )
     )
-    tensors: dict[str, torch.Tensor] = {}
-    for context in contexts:
-        table = diffusers_unet(diffuser.plan, "image", context)
-        tensors |= to_ours(table, image_unet.state_dict(), where="image_unet")
-        if context == "text" and text_unet is not None:
-            prefix = "context_layers.text."
-            table = diffusers_unet(diffuser.plan, "text", "text")
-            wanted = [key for key in table if key.startswith(prefix)]
-            tensors |= to_ours(table, text_unet.state_dict(), wanted=wanted, where="text_unet")
+    held = ("image", "text") if dual else contexts if text_unet is None else ("image",)
+    tensors = unet_tensors(image_unet.state_dict(), "image", held, diffuser, "image_unet")
+    if text_unet is not None and not dual:
+        tensors = unet_tensors(text_unet.state_dict(), "text", ("text",), diffuser, "text_unet") | tensors
     diffuser.load_state_dict(tensors, assign=True)
     diffuser.register_to_config(in_channels=channels, sample_size=config["sample_size"])
     return diffuser.eval()
@@ -70,11 +64,13 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
     Raises:
         CheckpointError: see `open_source`.
     """
-    parts = open_source(source, flows=list(flows), torch_dtype=dtype or torch.float32)
+    flows = list(flows)
+    place = locate(source, flows)
+    parts = open_source(place, flows, torch_dtype=dtype or torch.float32)
     found: dict[str, Any] = {"image_unet": parts.diffuser, "text_unet": None, "scheduler": parts.scheduler}
     for modality in parts.modalities.values():
         if isinstance(modality, ImageModality):
-            found |= _of_pictures(modality, Path(source))
+            found |= _of_pictures(modality, place)
         if isinstance(modality, TextModality) and modality.context_encoder is not None:
             found |= {"text_encoder": modality.context_encoder.model, "tokenizer": modality.tokenizers.clip}
             found["tokenizer"].model_max_length = modality.context_encoder.max_length
@@ -84,13 +80,13 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
     return found
 
 
-def _of_pictures(modality: ImageModality, source: Path) -> dict[str, Any]:
+def _of_pictures(modality: ImageModality, place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if modality.autoencoder is not None:
         modality.autoencoder.register_to_config(scaling_factor=modality.config["scaling_factor"])
         found["vae"] = modality.autoencoder
     if modality.context_encoder is not None:
-        size, saved = modality.context_encoder.image_size, source / "image_feature_extractor"
+        size, saved = modality.context_encoder.image_size, place / "image_feature_extractor"
         found["image_encoder"] = modality.context_encoder.model
         found["image_feature_extractor"] = (
             CLIPImageProcessor.from_pretrained(saved, local_files_only=True)

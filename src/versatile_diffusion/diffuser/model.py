@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -95,6 +95,19 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Pop():
                     x = torch.cat([x, kept.pop()], dim=1)
         return x
+
+    def require_no_loras(self) -> None:
+        """Raises ValueError if it holds LoRAs: their weights would go unseen into a model that cannot read them."""
+        if any(".lora_" in name for name, _ in self.named_parameters()):
+            raise ValueError(
+                "The diffuser holds LoRAs. Call `unload_loras` to save the model without them, `bake_loras` to save it "
+                "changed by them, or `save_lora` to save one alone."
+            )
+
+    def save_pretrained(self, *args: Any, **options: Any) -> None:
+        """As in diffusers. Raises as `require_no_loras`."""
+        self.require_no_loras()
+        super().save_pretrained(*args, **options)
 
     def _stack(self, context: ContextTokens) -> Iterator[tuple[ContextBlock, KeysValues | None]]:
         """The blocks of a context, with what they remember of its tokens."""
