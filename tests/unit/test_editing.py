@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from torch import Generator
 
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.editing import without
+from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.rewriting import Change
 
 Pipe = VersatileDiffusionPipeline
@@ -27,7 +28,7 @@ def test_rewriting_is_a_mixture_of_the_new_text_and_the_picture(pipe: Pipe, pict
 
     edited = pipe.edit(picture, add="in the snow", text_share=0.7, generator=seeded(), **SHORT).latents
     found = pipe.image_to_text(picture, generator=Generator().manual_seed(0)).texts[0]
-    text = Change(add="in the snow").rewrite(found, pipe.modality("text"))
+    text = Change(add="in the snow").rewrite(found, cast(TextModality, pipe.modality("text")))
     contexts = [Context("text", text, weight=0.7), Context("image", picture, weight=0.3)]
     torch.testing.assert_close(edited, pipe.generate("image", contexts, generator=seeded(), **SHORT).latents)
 

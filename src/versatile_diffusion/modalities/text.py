@@ -153,14 +153,13 @@ class TextModality(ModalityOfParts):
     @torch.no_grad()
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
         """How well texts read: mean log probability of a token, in nats, as Optimus writes them from their latents."""
-        ids = self.decoder_ids(items)
-        pad = _present(self.tokenizers.gpt2, "gpt2").pad_token_id
-        optimus = self._autoencoder()
+        ids, optimus = self.decoder_ids(items), self._autoencoder()
+        pad = int(_present(self.tokenizers.gpt2, "gpt2").pad_token_id)  # pyright: ignore
         mu, _ = optimus.posterior(self.encoder_ids(items))
         surprise = cross_entropy(
             optimus.logits(mu, ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], ignore_index=pad, reduction="none"
         )
-        return -surprise.sum(1) / (ids[:, 1:] != pad).sum(1)
+        return -surprise.sum(1) / ids[:, 1:].ne(pad).sum(1)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
         """The context of the empty text."""

@@ -230,5 +230,5 @@ def instruction(attribute: str, value: str, rng: np.random.Generator) -> str:
     """What people would ask for to give a postcard that value: "in the snow", "make this picture an oil painting"."""
     if attribute == "style":
         return f"make this picture {_pick(rng, STYLE_FIRST[value]).rpartition(' ')[0]}"
-    phrase = _pick(rng, ({"subject": SUBJECT, "color": COLOR} | DETAILS)[attribute][value])
+    phrase = _pick(rng, {"subject": SUBJECT, "color": COLOR, **DETAILS}[attribute][value])
     return " ".join(phrase.format(color="").split())
