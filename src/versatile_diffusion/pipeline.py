@@ -206,10 +206,10 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         return Outputs(to, items, result, num_outputs)
 
     @torch.no_grad()
-    def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]:
-        """Context tokens of data."""
+    def encode_context(self, modality: str, data: Any, mask: Any = None) -> Float[Tensor, "b n d"]:
+        """Context tokens of data, of what the mask keeps of it."""
         bound = self._modality(modality)
-        return bound.embed(read_items(bound, data))
+        return bound.embed(read_items(bound, data), masks=mask)
 
     @torch.no_grad()
     def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:
