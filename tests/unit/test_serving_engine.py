@@ -10,40 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.unit.serving import Gate
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.computing import compute
 from versatile_diffusion.serving.engine import Engine, EngineLimits, QueueFull
 from versatile_diffusion.serving.jobs import Job, Status
 from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
-from versatile_diffusion.serving.workers import LocalWorker, ModelInfo, Watch
+from versatile_diffusion.serving.workers import LocalWorker
 
 TENT = Context("text", "a red tent in the meadow")
 SEA = Context("text", "a blue lighthouse by the sea")
 Open = Callable[..., Engine]
-
-
-class Gate:
-    """A worker that takes a step of each batch whenever it is let."""
-
-    def __init__(self, steps: int = 3) -> None:
-        self.models = {"tiny": ModelInfo(("image", "text"), ("image", "text"), {"image": 7.5, "text": 7.5})}
-        self.steps = steps
-        self.batches: list[list[int]] = []
-        self.running, self.go = Event(), Event()
-
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure]:
-        self.batches.append([request.seeds[0] for request in requests])
-        self.running.set()
-        assert self.go.wait(30)
-        for step in range(self.steps):
-            if not watch.step(step + 1, self.steps, {}):
-                raise RuntimeError("stopped")
-        if any(request.seeds == (13,) for request in requests):
-            raise RuntimeError("a secret of the machine")
-        return [Made([request.seeds[0]], 1.0) for request in requests]
-
-    def close(self) -> None:
-        self.go.set()
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class QueueFull(Exception):
 class Observer:
     """Hears what the engine does, in its threads. By default it does nothing with it."""
 
-    def computed(self, jobs: Sequence[Job], seconds: float) -> None:
+    def computed(self, requests: Sequence[Request], seconds: float) -> None:
         """A batch took so long."""
 
     def finished(self, job: Job) -> None:
@@ -152,50 +152,53 @@ class Engine:
     # ---- the thread ----
 
     def _work(self) -> None:
-        while jobs := self._next():
+        while work := self._next():
             started = time.monotonic()
-            self._run(jobs)
+            self._run(work)
             seconds = time.monotonic() - started
-            self._seconds_per_job += 0.2 * (seconds / len(jobs) - self._seconds_per_job)
-            self._observer.computed(jobs, seconds)
+            self._seconds_per_job += 0.2 * (seconds / len(work) - self._seconds_per_job)
+            self._observer.computed(list(work.values()), seconds)
 
-    def _next(self) -> list[Job]:
+    def _next(self) -> dict[Job, Request]:
         """The job that has waited longest, and others of its kind as far as there is room. None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
-                return []
-            kind, batch, room = self._waiting[0].request.kind, [], self.limits.batch
+                return {}
+            kind, room = self._waiting[0].request.kind, self.limits.batch
+            work: dict[Job, Request] = {}
             for job in self._waiting:
                 count = len(job.request.seeds)
-                if not batch or (count <= room and job.request.kind == kind):
-                    batch.append(job)
+                if not work or (count <= room and job.request.kind == kind):
+                    work[job] = job.request  # which is emptied if the job is cancelled
                     room -= count
-            for job in batch:
+            for job in work:
                 self._waiting.remove(job)
             waiting = list(self._waiting)
         for job in waiting:
             job.advance()  # it has moved up
-        return batch
+        return work
 
-    def _run(self, jobs: Sequence[Job]) -> None:
+    def _run(self, work: Mapping[Job, Request]) -> None:
         """Computes a batch. Where it fails as a whole, its jobs are computed one by one: only the guilty one fails."""
-        batch = _Batch(self, [job for job in jobs if job.advance(status=Status.RUNNING, started=time.monotonic())])
-        if not batch.jobs:
+        now = time.monotonic()
+        work = {job: request for job, request in work.items() if job.advance(status=Status.RUNNING, started=now)}
+        if not work:
             return
+        batch = _Batch(self, list(work))
         try:
-            results = self._worker.run([job.request for job in batch.jobs], batch)
+            results = self._worker.run(list(work.values()), batch)
         except Exception as error:
             if not batch.wanted():
                 return
-            if len(batch.jobs) > 1:
-                for job in batch.jobs:
-                    self._run([job])
+            if len(work) > 1:
+                for job, request in work.items():
+                    self._run({job: request})
                 return
             failure = Failure.of(error)
             log.log(logging.INFO if failure.reason is Reason.INVALID else logging.ERROR, "A job failed", exc_info=error)
             results = [failure]
-        for job, result in zip(batch.jobs, results, strict=True):
+        for job, result in zip(work, results, strict=True):
             if isinstance(result, Made):
                 self._finish(job, Status.SUCCEEDED, made=result)
             else:
