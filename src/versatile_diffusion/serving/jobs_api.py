@@ -49,6 +49,10 @@ _BODY: dict[str, Any] = {
         },
     },
 }
+_LINKS = {
+    name: {"operationId": name, "parameters": {"identifier": "$response.body#/id"}}
+    for name in ("job", "events", "cancel")
+}
 
 
 async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
@@ -81,7 +85,11 @@ def _parsed(body: bytes | str) -> GenerateIn:
     "/generate",
     tags=["generate"],
     status_code=202,
-    responses=MADE_RESPONSES | {200: {"model": JobOut, "description": "The result, where `wait` is true"}},
+    responses=MADE_RESPONSES
+    | {
+        200: {"model": JobOut, "description": "The result, where `wait` is true"},
+        202: {"description": "The job", "links": _LINKS},
+    },
     openapi_extra={"requestBody": _BODY},
 )
 async def generate(request: Request, response: Response, desk: AtDesk, owner: Owner) -> JobOut:
@@ -98,13 +106,19 @@ async def generate(request: Request, response: Response, desk: AtDesk, owner: Ow
     return await desk.result(job, request)
 
 
-@router.get("/jobs/{identifier}", tags=["jobs"], responses=JOB_RESPONSES)
+@router.get("/jobs/{identifier}", tags=["jobs"], operation_id="job", responses=JOB_RESPONSES)
 def job(identifier: Identifier, desk: AtDesk, owner: Owner) -> JobOut:
     """A job, with its outputs when it has succeeded."""
     return desk.shown(desk.find(identifier, owner))
 
 
-@router.get("/jobs/{identifier}/events", tags=["jobs"], responses=JOB_RESPONSES, response_class=EventSourceResponse)
+@router.get(
+    "/jobs/{identifier}/events",
+    tags=["jobs"],
+    operation_id="events",
+    responses=JOB_RESPONSES,
+    response_class=EventSourceResponse,
+)
 async def events(identifier: Identifier, desk: AtDesk, owner: Owner) -> EventSourceResponse:
     """A job whenever it changes, as server-sent events named by its status, until it is final."""
     found = desk.find(identifier, owner)
@@ -116,8 +130,8 @@ async def events(identifier: Identifier, desk: AtDesk, owner: Owner) -> EventSou
     return EventSourceResponse(stream())
 
 
-@router.post("/jobs/{identifier}/cancel", tags=["jobs"], responses=JOB_RESPONSES)
-@router.delete("/jobs/{identifier}", tags=["jobs"], responses=JOB_RESPONSES)
+@router.post("/jobs/{identifier}/cancel", tags=["jobs"], operation_id="cancel", responses=JOB_RESPONSES)
+@router.delete("/jobs/{identifier}", tags=["jobs"], operation_id="delete", responses=JOB_RESPONSES)
 def cancel(identifier: Identifier, desk: AtDesk, owner: Owner) -> JobOut:
     """Stops a job at its next step. One that is final stays as it is."""
     found = desk.find(identifier, owner)

@@ -12,6 +12,7 @@ from versatile_diffusion.serving.jobs import Job
 from versatile_diffusion.serving.requests import Request
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
+_METHODS = ("GET", "POST", "DELETE", "OPTIONS")
 _OUTPUTS = (1, 2, 4, 8, 16, 32)
 
 
@@ -73,7 +74,7 @@ class Counted:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
-                method = scope["method"] if route != "other" else "any"
+                method = scope["method"] if scope["method"] in _METHODS else "other"
                 self._metrics.answered(method, route, message["status"])
             await send(message)
 

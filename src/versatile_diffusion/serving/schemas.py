@@ -62,8 +62,19 @@ class ContextIn(Strict):
         )
 
 
+EXAMPLE = {
+    "to": "image",
+    "contexts": [{"modality": "text", "data": "a watercolor of a red lighthouse by the sea"}],
+    "num_outputs": 2,
+    "seed": 7,
+    "wait": True,
+}
+
+
 class GenerateIn(Strict):
     """What to make: the arguments of `VersatileDiffusionPipeline.generate`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     to: Modality
     contexts: Annotated[list[ContextIn], Field(min_length=1, max_length=64)]
