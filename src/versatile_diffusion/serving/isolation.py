@@ -15,6 +15,7 @@ from versatile_diffusion.serving.requests import BatchFailed, Failure, Made, Rea
 from versatile_diffusion.serving.workers import LocalWorker, ModelInfo, Source, Watch, open_models, require_unlike_names
 
 _TICK = 0.2
+_GRACE = 2.0  # seconds
 _PATIENCE = 30.0  # seconds for what cannot be interrupted, such as decoding, before the process is killed
 
 
@@ -79,7 +80,9 @@ class ProcessWorker:
                 raise BatchFailed(Failure(Reason.CRASHED, "The computation did not stop, and was ended."))
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process: it goes by itself when nobody asks any more, and is killed if it is busy."""
+        self._pipe.close()
+        self._process.join(_GRACE)
         self._process.kill()
         self._process.join()
 

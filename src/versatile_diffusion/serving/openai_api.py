@@ -9,7 +9,6 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.editing import Method
 from versatile_diffusion.serving import requests
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.jobs_api import AtDesk, Owner
@@ -153,6 +152,8 @@ async def edits(
     def read(uploads: Uploads, default: str) -> requests.Request:
         if not parts:
             raise Refused("There is no picture to edit: send one as the part 'image'.")
+        from versatile_diffusion.editing import Method  # takes seconds, which the start of the server need not
+
         share = Method.REWRITE.text_share
         pictures = [uploads.picture(Part(file=str(i))) for i in range(len(parts))]
         seen = [_opacity(uploads.picture(Part(file="mask")))] if "mask" in files else []
