@@ -223,10 +223,10 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
         return self._modalities[name]
 
     @torch.no_grad()
-    def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]:
-        """Context tokens of data."""
+    def encode_context(self, modality: str, data: Any, mask: Any = None) -> Float[Tensor, "b n d"]:
+        """Context tokens of data, of what the mask keeps of it."""
         bound = self.modality(modality)
-        return bound.embed(read_items(bound, data))
+        return bound.embed(read_items(bound, data), masks=mask)
 
     @torch.no_grad()
     def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:

@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "training.task",
     ],
 }
+HTTP = [f"serving.{name}" for name in ("access", "app", "desk", "jobs_api", "metrics", "openai_api", "problems")]
 MUST_NOT_IMPORT = {
     "pipeline.py": ["modalities.image", "modalities.text", "presets", "datasets", "training", "evaluation"],
     "training/trainer.py": [
@@ -48,6 +49,7 @@ MUST_NOT_IMPORT = {
     ],
     "checkpoints/": ["adapters", "pipeline", "datasets", "training", "evaluation"],
     "datasets/": ["pipeline", "training", "evaluation"],
+    **{f"serving/{name}.py": HTTP for name in ("requests", "computing", "workers", "isolation", "jobs", "engine")},
 }
 FOR_ALL_MODALITIES = (
     "diffuser/", "sampling.py", "guidance.py", "conditioning.py", "start.py", "flows.py", "pipeline.py",

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from versatile_diffusion import __version__
-from versatile_diffusion.cli import bench, convert, demo, edit, embed, evaluate, make, mix, reconstruct, train
+from versatile_diffusion.cli import bench, convert, demo, edit, embed, evaluate, make, mix, reconstruct, serve, train
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 
@@ -56,7 +56,7 @@ for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))
     app.add_typer(worlds, name=name, rich_help_panel="Models")
-for command in (convert.convert, bench.bench):
+for command in (serve.serve, convert.convert, bench.bench):
     app.command(rich_help_panel="Models")(spread(command))
 
 

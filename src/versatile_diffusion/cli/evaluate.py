@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import results
-from versatile_diffusion.cli.files import png, require_writable, write_whole
+from versatile_diffusion.cli.files import require_writable, write_whole
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
 from versatile_diffusion.cli.studio import open_pipeline
+from versatile_diffusion.recipes import png
 
 
 def postcards(

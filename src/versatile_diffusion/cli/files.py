@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
 OUTPUTS = Path("outputs")
@@ -74,18 +72,6 @@ def write_whole(file: Path, content: bytes) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-
-
-def png(picture: Image.Image, recipe: Mapping[str, Any] | None = None) -> bytes:
-    """A picture as a PNG that says how it was made, each entry of the recipe as a text chunk of its own."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    for key, value in (recipe or {}).items():
-        info.add_text(key, str(value))
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
 
 
 def read_tensor(file: Path | str) -> Tensor:

@@ -1,0 +1,75 @@
+"""`vd serve`: models over HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from versatile_diffusion.cli.console import messages, say
+from versatile_diffusion.cli.options import Dtype
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="[NAME=]MODEL",
+            help='"postcards" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at. Beyond this machine only with keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at.")] = 8000,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.")] = Dtype.AUTO,
+    keys: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A file of API keys, one a line; VD_API_KEYS adds to it."),
+    ] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Outputs that are computed at once.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a job may be computed for.")] = 120.0,
+    rate: Annotated[int, typer.Option(min=1, help="Requests that a key may send in a minute.")] = 600,
+    concurrency: Annotated[int, typer.Option(min=1, help="Unfinished jobs that a key may have.")] = 16,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Pages that browsers may ask from, or *; may be repeated."),
+    ] = None,
+) -> None:
+    """Serve models over HTTP, with OpenAI's image interface among others. See docs/server.md.
+
+    \b
+    vd serve
+    vd serve --model postcards --model large=my-folder --port 9000
+    vd serve --host 0.0.0.0 --keys keys.txt --queue 100 --batch 16
+    """
+    with messages.status("Opening the models …"):
+        try:
+            from versatile_diffusion.serving.server import serve as run
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{error}. Install what serving needs: pip install 'versatile-diffusion[serve]'"
+            ) from error
+        from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
+        from versatile_diffusion.serving.engine import EngineLimits
+        from versatile_diffusion.serving.limits import Limits
+        from versatile_diffusion.serving.workers import Source
+
+        sources = [Source.parse(text) for text in model or ["postcards"]]
+        names = ", ".join(source.name for source in sources)
+        run(
+            sources,
+            host=host,
+            port=port,
+            device=device,
+            dtype=dtype,
+            keys=Keys.read(os.environ.get(KEYS_VARIABLE), keys),
+            engine_limits=EngineLimits(queue=queue, batch=batch, timeout=timeout),
+            limits=Limits(rate=rate, concurrency=concurrency),
+            origins=allow_origin or (),
+            on_ready=lambda: say(f"Serving {names} at http://{host}:{port} (/docs tells how to ask)."),
+        )

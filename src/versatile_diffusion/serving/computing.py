@@ -1,0 +1,175 @@
+"""Requests computed by a pipeline, those of one kind as one batch. An output depends on its seed, not on its batch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, cast
+
+import torch
+from torch import Generator, Tensor
+
+from versatile_diffusion.context import Context
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.sampling import count_steps
+from versatile_diffusion.schedulers import named_scheduler
+from versatile_diffusion.serving.requests import Failure, Made, Request
+from versatile_diffusion.start import encode_start
+
+OnStep = Callable[[int, int, Mapping[int, Any]], bool]
+"""(steps taken, steps in all, previews by the number of their request) -> whether to go on."""
+
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Nobody wants the outputs any more."""
+
+
+@torch.no_grad()
+def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_step: OnStep) -> list[Made | Failure]:
+    """Computes requests of one kind.
+
+    Args:
+        pipe: their model.
+        requests: what to make.
+        on_step: called after each step.
+
+    Returns:
+        What each request gave. One whose data cannot be read fails alone.
+
+    Raises:
+        Stopped: if `on_step` says so.
+        Exception: whatever the pipeline raises for the batch.
+    """
+    results: dict[int, Made | Failure] = {}
+    ready: dict[int, Request] = {}
+    notes: dict[int, list[str]] = {}
+    for number, request in enumerate(requests):
+        with _noted() as notes[number]:
+            try:
+                ready[number] = encoded(pipe, request)
+            except Exception as error:
+                log.info("A request could not be read", exc_info=error)
+                results[number] = Failure.of(error)
+    if ready:
+        with _noted() as common:
+            made = _generate(pipe, ready, on_step)
+        for number, one in made.items():
+            results[number] = replace(one, notes=tuple(dict.fromkeys([*notes[number], *common])))
+    return [results[number] for number in range(len(requests))]
+
+
+def encoded(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
+    """The request with its data as embeddings and latents, which is all that differs within a batch.
+
+    Raises:
+        TypeError, ValueError: if data cannot be read.
+    """
+    start = request.start
+    if start is not None and request.to in pipe.modalities:
+        start = encode_start(cast(Modality, pipe.modalities[request.to]), start, request.height, request.width)
+    return replace(
+        request,
+        contexts=tuple(_embedded(pipe, context) for context in request.contexts if context.weight > 0),
+        negative=tuple(_embedded(pipe, context) for context in request.negative if context.weight > 0),
+        start=start,
+    )
+
+
+def _embedded(pipe: VersatileDiffusionPipeline, context: Context) -> Context:
+    if context.embedding is not None:
+        return context
+    tokens = pipe.encode_context(context.modality, context.data, mask=context.mask)
+    if len(tokens) != 1:
+        raise ValueError(f"A context of a request holds one item, got {len(tokens)}.")
+    return replace(context, data=None, mask=None, embedding=tokens)
+
+
+def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request], on_step: OnStep) -> dict[int, Made]:
+    """One call of the pipeline for requests that are encoded, with a row for each output."""
+    rows = [request for request in requests.values() for _ in request.seeds]
+    first = rows[0]
+    ends = list(accumulate(len(request.seeds) for request in requests.values()))
+    places = dict(zip(requests, map(slice, [0, *ends], ends), strict=False))
+    scale = first.guidance_scale
+    if scale is None and first.to in pipe.modalities:
+        scale = cast(Modality, pipe.modalities[first.to]).guidance_scale
+    decoding = dict(first.decoding)
+    if first.colors_of is not None:
+        decoding["colors_of"] = [row.colors_of for row in rows]
+    with _scheduler(pipe, first.scheduler):
+        outputs = pipe.generate(
+            first.to,
+            _joined([row.contexts for row in rows]),
+            negative=_joined([row.negative for row in rows]) or None,
+            num_inference_steps=first.num_inference_steps,
+            guidance_scale=scale,
+            guidance_interval=first.guidance_interval,
+            start=None if first.start is None else torch.cat([row.start for row in rows]),
+            strength=first.strength,
+            height=first.height,
+            width=first.width,
+            eta=first.eta,
+            generator=[Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds],
+            callback_on_step_end=_callback(requests, places, on_step),
+            **decoding,
+        )
+    return {number: Made(outputs.items[place], scale or 1.0) for number, place in places.items()}
+
+
+def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], on_step: OnStep) -> Any:
+    def callback(pipe: VersatileDiffusionPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]) -> None:
+        request = next(iter(requests.values()))
+        skipped = request.num_inference_steps - count_steps(request.num_inference_steps, request.strength)
+        total = len(pipe.scheduler.timesteps) - skipped * pipe.scheduler.order
+        previews = {
+            number: pipe.decode(one.to, tensors["latents"][places[number]][:1])[0]
+            for number, one in requests.items()
+            if one.preview_every and (step + 1) % one.preview_every == 0 and step + 1 < total
+        }
+        if not on_step(step + 1, total, previews):
+            raise Stopped
+
+    return callback
+
+
+def _joined(rows: Sequence[Sequence[Context]]) -> list[Context]:
+    """Contexts of all rows, one for each place, whose embeddings have a row for each row."""
+    return [
+        replace(
+            column[0],
+            embedding=torch.cat([context.embedding for context in column if context.embedding is not None]),
+            unconditional=column[0].unconditional
+            if isinstance(column[0].unconditional, str)
+            else torch.cat([context.unconditional for context in column if isinstance(context.unconditional, Tensor)]),
+        )
+        for column in zip(*rows, strict=True)
+    ]
+
+
+@contextmanager
+def _scheduler(pipe: VersatileDiffusionPipeline, name: str | None) -> Iterator[None]:
+    own = pipe.scheduler
+    try:
+        pipe.scheduler = own if name is None else named_scheduler(name, own)
+        yield
+    finally:
+        pipe.scheduler = own
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """What the pipeline warns its users of. Libraries' warnings to programmers are left out."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield notes
+        finally:
+            notes += [str(warning.message) for warning in caught if warning.category is UserWarning]

@@ -1,0 +1,115 @@
+"""Between HTTP and the engine: takes requests in, and waits for jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import HTTPException
+from fastapi import Request as HTTPRequest
+
+from versatile_diffusion.serving.engine import Engine
+from versatile_diffusion.serving.jobs import Job, Status
+from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.problems import failed
+from versatile_diffusion.serving.requests import Request
+from versatile_diffusion.serving.schemas import JobOut
+from versatile_diffusion.serving.uploads import Uploads
+
+_POLL = 1.0  # seconds between looks whether a client is still there
+
+
+class Desk:
+    """Takes requests in.
+
+    Args:
+        engine: what computes.
+        limits: of a request, and of a key.
+    """
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self.engine = engine
+        self.limits = limits
+        self._readers = CapacityLimiter(2)  # pictures that are decoded at once, each of which takes memory
+
+    async def submit(self, read: Callable[[Uploads, str], Request], files: Mapping[str, bytes], owner: str) -> Job:
+        """Reads a request in a thread, and queues it.
+
+        Args:
+            read: (what was sent along, name of the default model) -> the request. It may raise ValueError.
+            files: what was sent along.
+            owner: who asks.
+
+        Raises:
+            HTTPException: if it cannot be read, asks for too much, or for a model that is not there.
+            QueueFull: if too many are waiting.
+        """
+
+        def work() -> Job:
+            uploads = Uploads(files, self.limits.input_pixels)
+            try:
+                request = read(uploads, next(iter(self.engine.models)))
+                self._check(request, owner)
+                self.limits.check(request)
+            except ValueError as error:
+                raise HTTPException(422, str(error)) from error
+            return self.engine.submit(request, owner)
+
+        return await to_thread.run_sync(work, limiter=self._readers)
+
+    def _check(self, request: Request, owner: str) -> None:
+        models = self.engine.models
+        if request.model not in models:
+            raise HTTPException(404, f"There is no model {request.model!r:.100}: take {', '.join(models)}.")
+        info = models[request.model]
+        if request.to not in info.outputs:
+            raise HTTPException(422, f"{request.model} makes {' and '.join(info.outputs)}, not {request.to}.")
+        if owner and self.engine.unfinished(owner) >= self.limits.concurrency:
+            message = f"This key has {self.limits.concurrency} unfinished jobs: wait for one of them."
+            raise HTTPException(429, message, {"Retry-After": "1"})
+
+    def find(self, identifier: str, owner: str) -> Job:
+        """The job of that id. Raises HTTPException if it is not there, or another's."""
+        job = self.engine.find(identifier)
+        if job is None or job.owner != owner:
+            raise HTTPException(404, "There is no such job, or it is forgotten.")
+        return job
+
+    def shown(self, job: Job) -> JobOut:
+        """A job as its client sees it."""
+        return JobOut.of(job, job.state, self.engine.position(job))
+
+    async def result(self, job: Job, request: HTTPRequest) -> JobOut:
+        """The job when it is final. Cancels it if the client goes.
+
+        Raises:
+            HTTPException: if it gave nothing.
+        """
+        async for _ in self.changes(job, _POLL):
+            if await request.is_disconnected():
+                self.engine.cancel(job)
+        if job.state.failure is not None:
+            raise failed(job.state.failure)
+        if job.state.status is Status.CANCELLED:
+            raise HTTPException(409, "The job was cancelled.")
+        return await to_thread.run_sync(self.shown, job)
+
+    async def changes(self, job: Job, at_least_every: float | None = None) -> AsyncIterator[JobOut]:
+        """The job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the server is stopped, and nobody listens
+                loop.call_soon_threadsafe(changed.set)
+
+        with job.heard(tell):
+            while True:
+                changed.clear()
+                final = job.state.is_final
+                yield self.shown(job)
+                if final:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), at_least_every)

@@ -1,0 +1,60 @@
+"""The server: models opened, and an app that listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import uvicorn
+
+from versatile_diffusion.serving.access import Keys, is_loopback
+from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.engine import Engine, EngineLimits
+from versatile_diffusion.serving.isolation import ProcessWorker
+from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.metrics import Metrics
+from versatile_diffusion.serving.workers import Source
+
+_PATIENCE = 5  # seconds that open connections have when the server is stopped
+
+
+def serve(
+    sources: Sequence[Source],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "auto",
+    dtype: str = "auto",
+    keys: Keys | None = None,
+    engine_limits: EngineLimits = EngineLimits(),
+    limits: Limits = Limits(),
+    origins: Collection[str] = (),
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves models until it is interrupted.
+
+    Args:
+        sources: models, the default first.
+        host: address to listen at.
+        port: to listen at.
+        device, dtype: see `devices`.
+        keys: who may ask.
+        engine_limits: of the queue, batches and jobs.
+        limits: of a request, and of a key.
+        origins: pages that browsers may ask from, besides the server's own.
+        on_ready: called when the models are open, just before it listens.
+
+    Raises:
+        ValueError: if others than this machine could ask without a key.
+        RuntimeError: if a model cannot be opened.
+    """
+    if not keys and not is_loopback(host):
+        raise ValueError(
+            f"At {host} others can reach the server: give keys with --keys FILE or VD_API_KEYS, or listen at 127.0.0.1."
+        )
+    metrics = Metrics()
+    engine = Engine(ProcessWorker(sources, device, dtype), engine_limits, metrics)
+    app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
+    on_ready()
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
+    )

@@ -1,0 +1,93 @@
+"""`vd serve`: what it refuses, and a real server that lives through a killed computation."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.cli import app
+from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
+
+KEY = "a-key-for-the-tests"
+
+
+def test_it_listens_to_others_only_with_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VD_API_KEYS", raising=False)
+    for host in ("0.0.0.0", "::", "example.org"):
+        result = CliRunner().invoke(app, ["serve", "--host", host])
+        assert result.exit_code == 1 and "give keys with --keys FILE" in result.stderr
+    short = tmp_path / "keys"
+    short.write_text("# mine\nabc\n")
+    result = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--keys", str(short)])
+    assert result.exit_code == 1 and "16 characters" in result.stderr
+    short.write_text("# none\n")
+    result = CliRunner().invoke(app, ["serve", "--keys", str(short)])
+    assert result.exit_code == 1 and "holds no API key" in result.stderr
+
+
+def test_keys_come_from_both_places(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{'a' * 16}  # somebody\n\n{'b' * 16}\n")
+    keys = Keys.read(f"{'c' * 16}, {'d' * 16},", file)
+    owners = {keys.owner(letter * 16) for letter in "abcd"}
+    assert len(owners) == 4 and None not in owners
+    assert keys.owner("e" * 16) is None and not Keys.read(None, None)
+
+
+def test_the_help_gives_examples() -> None:
+    shown = CliRunner().invoke(app, ["serve", "--help"]).stdout
+    assert " vd serve --host 0.0.0.0 --keys keys.txt" in shown
+
+
+@pytest.mark.slow
+def test_a_killed_computation_does_not_end_the_server(pipe: VersatileDiffusionPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "tiny")
+    port = free_port()
+    command = ["-m", "versatile_diffusion.cli", "serve", "--model", str(tmp_path / "tiny"), "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, *command], env=os.environ | {KEYS_VARIABLE: KEY}, stderr=subprocess.PIPE, text=True
+    )
+    asked = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "num_inference_steps": 2}
+    try:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120) as client:
+            wait_for(client)
+            assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+            assert client.post("/v1/generate", json=asked | {"wait": True}).json()["status"] == "succeeded"
+            job = client.post("/v1/generate", json=asked | {"num_inference_steps": 250}).json()
+            with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
+                next(line for line in events.iter_lines() if '"step":1' in line)
+                (worker,) = psutil.Process(process.pid).children()[-1:]
+                worker.send_signal(signal.SIGKILL)
+            with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
+                assert "SIGKILL" in list(events.iter_lines())[-2]
+            assert client.get("/healthz").json()["status"] == "ok"
+            assert client.post("/v1/generate", json=asked | {"wait": True}).json()["status"] == "succeeded"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_for(client: httpx.Client) -> None:
+    while True:
+        try:
+            client.get("/healthz")
+            return
+        except httpx.ConnectError:
+            time.sleep(0.1)

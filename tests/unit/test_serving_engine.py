@@ -1,0 +1,234 @@
+"""The engine: outputs that do not depend on their batch, cancelling, limits, and jobs that fail alone."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.unit.serving import Gate
+from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.serving.computing import compute
+from versatile_diffusion.serving.engine import Engine, EngineLimits, QueueFull
+from versatile_diffusion.serving.jobs import Job, Status
+from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
+from versatile_diffusion.serving.workers import LocalWorker
+
+TENT = Context("text", "a red tent in the meadow")
+SEA = Context("text", "a blue lighthouse by the sea")
+Open = Callable[..., Engine]
+
+
+@pytest.fixture
+def open_engine() -> Iterator[Open]:
+    engines: list[Engine] = []
+
+    def opened(worker: Any, **limits: Any) -> Engine:
+        engines.append(Engine(worker, EngineLimits(**limits)))
+        return engines[-1]
+
+    yield opened
+    for engine in engines:
+        engine._worker.close()
+        engine.close()
+
+
+def ask(*contexts: Context, to: str = "image", seeds: Sequence[int] = (0,), **options: Any) -> Request:
+    return Request("tiny", to, contexts or (TENT,), tuple(seeds), **{"num_inference_steps": 2, **options})
+
+
+def finished(job: Job) -> Job:
+    done = Event()
+    with job.heard(lambda: done.set() if job.state.is_final else None):
+        assert job.state.is_final or done.wait(60)
+    return job
+
+
+def always(step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    return True
+
+
+# ---- computing ----
+
+
+def pairs(picture: Image.Image) -> dict[str, list[Request]]:
+    """Requests of one kind, for each sort of conditioning."""
+    mask = Image.new("L", picture.size, "white")
+    mask.paste(0, (0, 0, 10, 30))
+    tokens = [torch.randn(1, 5, 24, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    seen = Context("image", picture, weight=0.4, focus=0.2)
+    hidden = Context("image", picture.rotate(90), mask=mask.rotate(90), weight=0.4, focus=0.2)
+    both = {"negative": (SEA,), "eta": 0.5, "guidance_interval": (0.1, 0.9), "seeds": (1, 2)}
+    begun = {"start": picture, "strength": 0.6, "height": 32, "width": 64, "num_inference_steps": 4}
+    given = [Context("image", embedding=tokens[i], unconditional=tokens[i + 2]) for i in (0, 1)]
+    return {
+        "texts": [ask(TENT, to="text", seeds=(1, 2)), ask(SEA, to="text", seeds=(3,))],
+        "mixtures": [ask(TENT, seen, **both), ask(SEA, hidden, **both | {"negative": (TENT,), "seeds": (7,)})],
+        "starts": [ask(TENT, **begun), ask(SEA, **begun | {"start": picture.rotate(90), "seeds": (5,)})],
+        "embeddings": [ask(given[0], colors_of=picture), ask(given[1], colors_of=picture.rotate(90), seeds=(2,))],
+        "schedulers": [ask(TENT, scheduler="pndm"), ask(SEA, scheduler="pndm", seeds=(3, 4), preview_every=1)],
+    }
+
+
+@pytest.mark.parametrize("name", ["texts", "mixtures", "starts", "embeddings", "schedulers"])
+def test_a_batch_equals_its_requests_computed_one_by_one(
+    pipe: VersatileDiffusionPipeline, picture: Image.Image, name: str
+) -> None:
+    requests, own = pairs(picture)[name], pipe.scheduler
+    assert len({request.kind for request in requests}) == 1
+    batch = compute(pipe, requests, always)
+    for request, together in zip(requests, batch, strict=True):
+        (alone,) = compute(pipe, [request], always)
+        assert isinstance(alone, Made) and isinstance(together, Made)
+        assert len(alone.items) == len(together.items) == len(request.seeds)
+        for one, other in zip(alone.items, together.items, strict=True):
+            if isinstance(one, str):
+                assert one == other
+            else:
+                assert one.size == other.size == ((64, 32) if name == "starts" else (32, 32))
+                assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
+    assert pipe.scheduler is own
+
+
+def test_it_is_what_the_pipeline_makes(pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
+    contexts = (TENT, Context("image", picture, weight=0.5, focus=0.9))
+    (made,) = compute(pipe, [ask(*contexts, seeds=(4, 5))], always)
+    seeds = [torch.Generator().manual_seed(seed) for seed in (4, 5)]
+    expected = pipe.generate("image", contexts, num_outputs=2, num_inference_steps=2, generator=seeds).images
+    assert isinstance(made, Made)
+    for one, other in zip(made.items, expected, strict=True):
+        assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
+
+
+def test_data_that_cannot_be_read_fails_alone_and_notes_stay_with_their_request(
+    pipe: VersatileDiffusionPipeline,
+) -> None:
+    strange, wrong = Context("text", "a zebra"), Context("text", 5)
+    unknown, unread, known = compute(pipe, [ask(strange), ask(wrong), ask(TENT)], always)
+    assert isinstance(unknown, Made) and "zebra" in unknown.notes[0]
+    assert isinstance(unread, Failure) and unread.reason is Reason.INVALID and "must be a str" in unread.message
+    assert isinstance(known, Made) and known.notes == ()
+
+
+# ---- the engine ----
+
+
+def test_jobs_of_one_kind_are_computed_together_in_their_order(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate, batch=3)
+    first = engine.submit(ask())
+    assert gate.running.wait(30)
+    jobs = [
+        engine.submit(ask(seeds=(seed,), to=to)) for seed, to in enumerate(["image", "text", "image", "image", "image"])
+    ]
+    assert [engine.position(job) for job in [first, *jobs]] == [0, 1, 2, 3, 4, 5]
+    gate.go.set()
+    assert [finished(job).state.status for job in jobs] == [Status.SUCCEEDED] * 5
+    assert gate.batches == [[0], [0, 2, 3], [1], [4]]
+
+
+def test_a_pipeline_computes_what_is_asked(
+    open_engine: Open, pipe: VersatileDiffusionPipeline, picture: Image.Image
+) -> None:
+    engine = open_engine(LocalWorker({"tiny": pipe}))
+    heard: list[tuple[int, int, bool]] = []
+    job = engine.submit(ask(num_inference_steps=4, preview_every=2))
+    with job.heard(lambda: heard.append((job.state.step, job.state.steps, job.state.preview is not None))):
+        finished(job)
+    assert job.state.made is not None and job.state.made.items[0].size == (32, 32)
+    assert (2, 4, True) in heard and (4, 4, True) in heard
+    text = finished(engine.submit(ask(Context("image", picture), to="text")))
+    assert text.state.made is not None and isinstance(text.state.made.items[0], str)
+
+
+def test_a_cancelled_job_stops_and_the_others_of_its_batch_go_on(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate)
+    blocked = engine.submit(ask(to="text"))
+    assert gate.running.wait(30)
+    gate.running.clear()
+    kept, dropped, waiting = (engine.submit(ask(seeds=(i,))) for i in range(3))
+    assert engine.cancel(waiting) and engine.position(waiting) == 0
+    gate.go.set()
+    finished(blocked)
+    assert gate.running.wait(30)
+    engine.cancel(dropped)
+    assert finished(kept).state.status is Status.SUCCEEDED
+    assert {dropped.state.status, waiting.state.status} <= {Status.CANCELLED, Status.SUCCEEDED}
+    assert waiting.state.status is Status.CANCELLED and not engine.cancel(waiting)
+    assert gate.batches[1] == [0, 1]
+
+
+def test_a_batch_that_nobody_wants_stops_at_its_next_step(open_engine: Open) -> None:
+    gate = Gate(steps=10**9)
+    engine = open_engine(gate)
+    job = engine.submit(ask())
+    assert gate.running.wait(30)
+    gate.go.set()
+    while not job.state.step:
+        time.sleep(0.001)
+    assert engine.cancel(job)
+    gate.steps = 1
+    assert finished(engine.submit(ask())).state.status is Status.SUCCEEDED
+
+
+def test_a_job_that_takes_too_long_fails(open_engine: Open) -> None:
+    gate = Gate(steps=10**9)
+    engine = open_engine(gate, timeout=0.05)
+    gate.go.set()
+    job = finished(engine.submit(ask()))
+    assert job.state.failure is not None and job.state.failure.reason is Reason.TIMEOUT
+    assert "longer than 0.05 s" in job.state.failure.message
+
+
+def test_a_crash_fails_its_job_alone_and_tells_no_secrets(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate)
+    engine.submit(ask(to="text"))
+    assert gate.running.wait(30)
+    jobs = [engine.submit(ask(seeds=(seed,))) for seed in (1, 13, 2)]
+    gate.go.set()
+    states = [finished(job).state for job in jobs]
+    assert [state.status for state in states] == [Status.SUCCEEDED, Status.FAILED, Status.SUCCEEDED]
+    failure = states[1].failure
+    assert failure is not None and failure.reason is Reason.CRASHED and "secret" not in failure.message
+    assert gate.batches[1:] == [[1, 13, 2], [1], [13], [2]]
+
+
+def test_the_queue_is_bounded(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate, queue=2)
+    engine.submit(ask())
+    assert gate.running.wait(30)
+    waiting = [engine.submit(ask(), owner="me") for _ in range(2)]
+    with pytest.raises(QueueFull) as full:
+        engine.submit(ask())
+    assert full.value.retry_after >= 1 and engine.unfinished("me") == 2
+    gate.go.set()
+    assert all(finished(job).state.status is Status.SUCCEEDED for job in waiting)
+    with pytest.raises(KeyError):
+        engine.submit(Request("../tiny", "image", (TENT,), (0,)))
+
+
+def test_finished_jobs_are_forgotten(open_engine: Open) -> None:
+    gate = Gate()
+    gate.go.set()
+    engine = open_engine(gate, keep_jobs=2)
+    jobs = [finished(engine.submit(ask())) for _ in range(4)]
+    assert [engine.find(job.id) is not None for job in jobs] == [False, False, True, True]
+    hasty = open_engine(gate, keep_seconds=0)
+    assert hasty.find(finished(hasty.submit(ask())).id) is None
+
+
+def test_closing_fails_what_is_not_finished(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate)
+    jobs = [engine.submit(ask(to=to)) for to in ("image", "text")]
+    assert gate.running.wait(30)
+    gate.go.set()
+    engine.close()
+    assert all(job.state.is_final for job in jobs) and not engine.is_alive
