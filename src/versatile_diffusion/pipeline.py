@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from versatile_diffusion.adapters import WithLoras
+from versatile_diffusion.compilation import WithCompilation
 from versatile_diffusion.conditioning import Batch, Conditioner, read_items, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
@@ -46,7 +47,7 @@ class Modalities(nn.ModuleDict):
         return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(NamedFlows, WithLoras, DiffusionPipeline):
+class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, DiffusionPipeline):
     """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:
