@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from PIL import Image
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
 from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Request
+from versatile_diffusion.serving.requests import Made, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
@@ -179,24 +180,21 @@ class JobOut(BaseModel):
             step=state.step,
             steps=state.steps,
             preview=_base64(png(state.preview)) if isinstance(state.preview, Image.Image) else None,
-            outputs=outputs(job, state),
+            outputs=[] if state.made is None else outputs(job.recipe, job.request.seeds, state.made),
             notes=list(state.made.notes) if state.made else [],
             error=None if failure is None else ErrorOut(message=failure.message, type=failure.reason),
         )
 
 
-def outputs(job: Job, state: State) -> list[OutputOut]:
-    """What a job made, each picture with its recipe."""
-    if state.made is None:
-        return []
-    recipe = {key: _chunk(value) for key, value in job.recipe.items()}
-    recipe["guidance_scale"] = _chunk(state.made.guidance_scale)
-    made = zip(job.request.seeds, state.made.items, strict=True)
+def outputs(recipe: Mapping[str, Any], seeds: Sequence[int], made: Made) -> list[OutputOut]:
+    """What a request gave, each picture with its recipe."""
+    chunks = {key: _chunk(value) for key, value in recipe.items()}
+    chunks["guidance_scale"] = _chunk(made.guidance_scale)
     return [
         OutputOut(seed=seed, text=item)
         if isinstance(item, str)
-        else OutputOut(seed=seed, image=_base64(png(item, recipe | {"seed": seed})))
-        for seed, item in made
+        else OutputOut(seed=seed, image=_base64(png(item, chunks | {"seed": str(seed)})))
+        for seed, item in zip(seeds, made.items, strict=True)
     ]
 
 

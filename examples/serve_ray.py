@@ -1,0 +1,44 @@
+"""The bundled model behind Ray Serve, which spreads requests over replicas and gathers them into batches.
+
+    pip install 'versatile-diffusion[serve]' 'ray[serve]'
+    serve run examples.serve_ray:app
+    curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' \\
+        -d '{"to": "image", "contexts": [{"modality": "text", "data": "a red lighthouse by the sea"}]}'
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse
+
+from versatile_diffusion.serving.plain import answers, read
+from versatile_diffusion.serving.requests import Request
+from versatile_diffusion.serving.workers import Source, open_models
+
+
+@serve.deployment(num_replicas=2, max_ongoing_requests=16, ray_actor_options={"num_cpus": 1})
+class Generate:
+    """`POST /` with the body of `POST /v1/generate`. For GPUs, add num_gpus to ray_actor_options."""
+
+    def __init__(self, model: str = "postcards") -> None:
+        self.source = Source.parse(model)
+        self.pipe = open_models([self.source])[self.source.name]
+
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.05)
+    async def computed(self, requests: list[Request]) -> list[dict[str, Any]]:
+        """Answers to requests of any kinds: those of one kind are computed together."""
+        return answers(self.pipe, requests)
+
+    async def __call__(self, http: HTTPRequest) -> JSONResponse:
+        """An answer, or what is wrong with the request."""
+        try:
+            request = read(await http.json(), self.source.name)
+        except ValueError as error:
+            return JSONResponse({"error": {"message": str(error), "type": "invalid"}}, 422)
+        return JSONResponse(await self.computed(request))
+
+
+app = Generate.bind()

@@ -1,0 +1,70 @@
+"""Requests and answers without jobs, for frameworks that queue and spread requests by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.serving.computing import compute
+from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.problems import in_words
+from versatile_diffusion.serving.requests import Failure, Made, Request
+from versatile_diffusion.serving.schemas import GenerateIn, outputs
+from versatile_diffusion.serving.uploads import Uploads
+
+
+def read(body: Any, model: str, limits: Limits = Limits()) -> Request:
+    """The request of a body of `POST /v1/generate`.
+
+    Args:
+        body: parsed JSON.
+        model: name of the model, where the body has none.
+        limits: of a request.
+
+    Raises:
+        ValueError: if it is not as expected, or asks for too much; the message is for the client.
+    """
+    try:
+        asked = GenerateIn.model_validate(body)
+    except ValidationError as error:
+        raise ValueError(in_words(error)) from error
+    request = asked.read(Uploads({}, limits.input_pixels), model)
+    limits.check(request)
+    return request
+
+
+def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error.
+
+    Those of one kind are computed together. Where that fails, they are computed one by one.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for number, request in enumerate(requests):
+        kinds.setdefault(request.kind, []).append(number)
+    found: dict[int, Made | Failure] = {}
+    for numbers in kinds.values():
+        found |= zip(numbers, _computed(pipe, [requests[number] for number in numbers]), strict=True)
+    return [_answer(request, found[number]) for number, request in enumerate(requests)]
+
+
+def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[Made | Failure]:
+    try:
+        return compute(pipe, requests, _go_on)
+    except Exception as error:
+        if len(requests) == 1:
+            return [Failure.of(error)]
+        return [result for request in requests for result in _computed(pipe, [request])]
+
+
+def _go_on(step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    return True
+
+
+def _answer(request: Request, result: Made | Failure) -> dict[str, Any]:
+    if isinstance(result, Failure):
+        return {"error": {"message": result.message, "type": result.reason.value}}
+    made = outputs(request.recipe, request.seeds, result)
+    return {"outputs": [output.model_dump() for output in made], "notes": list(result.notes)}
