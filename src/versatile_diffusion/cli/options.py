@@ -46,6 +46,13 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
 ]
 
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -86,12 +93,7 @@ class Making(ModelOptions):
         ),
     ] = None
     overwrite: Overwrite = False
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
-        ),
-    ] = None
+    lora: Loras = None
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
 
 

@@ -66,12 +66,7 @@ class Job:
 
         flows = self.flows or [f"{context}-to-{self.to}" for context in dict.fromkeys(self.contexts)]
         pipe = open_pipeline(settings, flows, self.command)
-        if settings.scheduler is not None:
-            from versatile_diffusion.schedulers import named_scheduler
-
-            pipe.scheduler = named_scheduler(settings.scheduler, pipe.scheduler)
-        for folder, lora_scale in map(weighted, settings.lora or []):
-            pipe.load_lora(folder, scale=lora_scale)
+        adapt(pipe, settings.scheduler, settings.lora)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
@@ -152,6 +147,16 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
         pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows).to(device)
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
+
+
+def adapt(pipe: VersatileDiffusionPipeline, scheduler: str | None, loras: Sequence[str] | None) -> None:
+    """Gives the model another sampler of the same noise schedule, and LoRAs, each "folder" or "folder:scale"."""
+    if scheduler is not None:
+        from versatile_diffusion.schedulers import named_scheduler
+
+        pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
+    for folder, scale in map(weighted, loras or []):
+        pipe.load_lora(folder, scale=scale)
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:
