@@ -21,6 +21,7 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.named_flows import NamedFlows
 from versatile_diffusion.offloading import WithOffloading
 from versatile_diffusion.outputs import Outputs, check_options, check_output_type
+from versatile_diffusion.quantization import WithQuantization
 from versatile_diffusion.sampling import Schedule, StepCallback, sample
 from versatile_diffusion.start import encode_start, noise, one_each
 
@@ -44,7 +45,7 @@ class Modalities(nn.ModuleDict):
         return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithOffloading):
+class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithOffloading):
     """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:

@@ -18,6 +18,7 @@ from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.quantization import is_quantized
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -63,7 +64,8 @@ class Checkpoint:
         """A model in memory, to be written.
 
         Raises:
-            CheckpointError: if it holds LoRAs, whose weights would go unseen into a model that cannot read them.
+            CheckpointError: if it holds LoRAs, whose weights would go unseen into a model that cannot read them, or
+                weights in int8, which no layout knows.
         """
         if any(".lora_" in name for name, _ in components.diffuser.named_parameters()):
             raise CheckpointError(
@@ -71,6 +73,10 @@ class Checkpoint:
                 "changed by them, or `save_lora` to save one alone."
             )
         modules = {DIFFUSER: components.diffuser, **components.modalities}
+        if any(map(is_quantized, modules.values())):
+            raise CheckpointError(
+                "The weights are int8: save the model before `quantize`, or open it again to save it."
+            )
         tensors = {
             name: {key: LazyTensor.of(tensor) for key, tensor in module.state_dict().items()}
             for name, module in modules.items()

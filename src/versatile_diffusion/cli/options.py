@@ -25,6 +25,12 @@ class Dtype(StrEnum):
     FP16 = "fp16"
 
 
+class Weights(StrEnum):
+    """How weights may be stored, as in `quantization.WEIGHTS`."""
+
+    INT8 = "int8"
+
+
 class SchedulerName(StrEnum):
     """Samplers, as in `schedulers.SCHEDULERS`."""
 
@@ -63,6 +69,10 @@ class ModelOptions:
     dtype: Annotated[
         Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.", rich_help_panel="Model")
     ] = Dtype.AUTO
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="int8 stores those of linear layers in fewer bits; needs torchao.", rich_help_panel="Model"),
+    ] = None
 
 
 @dataclass(frozen=True)

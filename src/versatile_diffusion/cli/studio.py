@@ -144,7 +144,10 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
             logging.disable_progress_bar()
         device = choose_device(options.device)
         dtype: torch.dtype = choose_dtype(options.dtype, device)
-        pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows).to(device)
+        pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows)
+        if options.weights is not None:
+            pipe.quantize(options.weights)
+        pipe.to(device)
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
 
