@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from versatile_diffusion.diffuser import Diffuser
@@ -54,7 +56,7 @@ class WithQuantization:
     """What a pipeline does with weights in fewer bits."""
 
     diffuser: Diffuser
-    modalities: nn.ModuleDict
+    modalities: Any
 
     def quantize(self, weights: str = "int8") -> None:
         """Stores the weights of linear layers in fewer bits: those of the diffuser and of the context encoders.

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from tests.conftest import CAPTIONS
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.adapters import add_lora, save_lora
+from versatile_diffusion.bench.memory import saved_by_int8
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.cli import app
 from versatile_diffusion.quantization import is_quantized, stored_bytes
@@ -65,9 +66,9 @@ def test_the_weights_of_linear_layers_are_int8(session_pipe: Pipe, int8: Pipe) -
         weights = linear_weights(module)
         assert weights and all(weight.qdata.dtype == torch.int8 for weight in weights)
         assert all(weight.qdata.shape == weight.shape and weight.qdata.nbytes == weight.numel() for weight in weights)
-    plain = linear_weights(session_pipe.diffuser)
-    saved = sum(4 * w.numel() - w.numel() - 5 * w.shape[0] for w in plain)  # a row has a float32 scale, an int8 zero
-    assert stored_bytes(int8.diffuser) == stored_bytes(session_pipe.diffuser) - saved
+    saved = sum(4 * w.numel() - w.numel() - 5 * len(w) for w in linear_weights(session_pipe.diffuser))
+    assert stored_bytes(int8.diffuser) == stored_bytes(session_pipe.diffuser) - saved  # a row has a scale and a zero
+    assert saved_by_int8(session_pipe.diffuser) == saved
     assert is_quantized(int8.diffuser) and not is_quantized(session_pipe.diffuser)
 
 
