@@ -161,7 +161,9 @@ def main(
     Console().print(_table(loads, busy))
     if as_json:
         settings = {"clients": clients, "model": model, "steps": steps, "load_before": busy}
-        as_json.write_text(json.dumps({**settings, "loads": [vars(load) | {"rate": load.rate} for load in loads]}, indent=2) + "\n")
+        as_json.write_text(
+            json.dumps({**settings, "loads": [vars(load) | {"rate": load.rate} for load in loads]}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

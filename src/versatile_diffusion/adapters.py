@@ -21,6 +21,7 @@ from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 from versatile_diffusion.checkpoints.folder import read_json, replacing
 from versatile_diffusion.checkpoints.tensors import Tensors, open_tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.quantization import is_quantized
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -229,6 +230,11 @@ def _inject(diffuser: nn.Module, name: str, rank: int, targets: list[str]) -> No
         raise ValueError(f"There is a LoRA called {name} already: give this one another name.")
     if any(parameter.is_meta for parameter in diffuser.parameters()):
         raise RuntimeError("The weights are away: load LoRAs before `enable_sequential_cpu_offload`.")
+    if is_quantized(diffuser):
+        raise ValueError(
+            "The weights are int8, which takes no LoRAs: load them before `quantize`, and `bake_loras`. For commands, "
+            "save the model that they change."
+        )
     unmerge_loras(diffuser)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), diffuser, name)
 

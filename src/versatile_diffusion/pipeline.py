@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from accelerate.hooks import CpuOffload
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
@@ -22,7 +20,9 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.guidance import Guidance, guided_denoiser
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.named_flows import NamedFlows
+from versatile_diffusion.offloading import WithOffloading
 from versatile_diffusion.outputs import Outputs, check_options, check_output_type
+from versatile_diffusion.quantization import WithQuantization
 from versatile_diffusion.sampling import Schedule, StepCallback, sample
 from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.start import encode_start, noise, one_each
@@ -47,7 +47,7 @@ class Modalities(nn.ModuleDict):
         return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, DiffusionPipeline):
+class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithCompilation, WithOffloading):
     """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:
@@ -55,8 +55,6 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, Diffusi
         scheduler: any diffusers scheduler for noise prediction; may be replaced at any time.
         modalities: by name.
     """
-
-    model_cpu_offload_seq = "modalities->diffuser"
 
     def __init__(self, diffuser: Diffuser, scheduler: Any, modalities: Mapping[str, Modality]) -> None:
         super().__init__()
@@ -197,6 +195,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, Diffusi
         first = noise((len(batch), *shape), latents, generators, device)
 
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
+        self._put_modalities_away()
         denoise = guided_denoiser(self.diffuser, to, conditional, unconditional, guidance)
         schedule = Schedule.plan(scheduler, num_inference_steps, strength, device)
         with self._steps(len(schedule.timesteps), callback_on_step_end) as on_step:
@@ -211,6 +210,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, Diffusi
             )
 
         items = result if output_type == "latent" else self._decode(to, result, output_type, generators, decoding)
+        self._put_modalities_away()
         self.maybe_free_model_hooks()
         return Outputs(to, items, result, num_outputs)
 
@@ -218,9 +218,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithCompilation, Diffusi
         """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
         if name not in self.modalities:
             raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
-        hook = getattr(self.modalities, "_hf_hook", None)
-        if isinstance(hook, CpuOffload):  # waits for a forward, which modalities are never asked for
-            hook.pre_forward(self.modalities)
+        self._bring_modalities()
         return self._modalities[name]
 
     @torch.no_grad()

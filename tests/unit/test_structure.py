@@ -27,7 +27,10 @@ MAY_IMPORT = {
     "narrow.py": [],
     "reconstruction.py": ["context", "outputs", "start"],
     "embeddings.py": [],
-    "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser"],
+    "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser", "quantization"],
+    "quantization.py": ["diffuser"],
+    "offloading.py": ["diffuser"],
+    "batches.py": ["context", "outputs", "pipeline"],
     "diffuser/": ["diffuser", "narrow"],
     "modalities/": ["modalities", "diffuser", "narrow"],
     "training/task.py": [],
@@ -54,6 +57,7 @@ MUST_NOT_IMPORT = {
 }
 FOR_ALL_MODALITIES = (
     "diffuser/", "sampling.py", "guidance.py", "conditioning.py", "start.py", "flows.py", "pipeline.py",
+    "offloading.py", "quantization.py",
     "modalities/base.py", "modalities/parts.py", "training/trainer.py", "training/task.py", "training/checkpoint.py",
 )  # fmt: skip
 

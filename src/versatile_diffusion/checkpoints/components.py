@@ -19,6 +19,7 @@ from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.quantization import is_quantized
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -67,9 +68,14 @@ class Checkpoint:
 
         Raises:
             ValueError: if it holds LoRAs; see `Diffuser.require_no_loras`.
+            CheckpointError: if it holds weights in int8, which no layout knows.
         """
         components.diffuser.require_no_loras()
         modules = {DIFFUSER: components.diffuser, **components.modalities}
+        if any(map(is_quantized, modules.values())):
+            raise CheckpointError(
+                "The weights are int8: save the model before `quantize`, or open it again to save it."
+            )
         tensors = {
             name: {key: LazyTensor.of(tensor) for key, tensor in module.state_dict().items()}
             for name, module in modules.items()

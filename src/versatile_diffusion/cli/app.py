@@ -8,7 +8,20 @@ import typer
 from typer.core import TyperGroup
 
 from versatile_diffusion import __version__
-from versatile_diffusion.cli import bench, convert, demo, edit, embed, evaluate, make, mix, reconstruct, serve, train
+from versatile_diffusion.cli import (
+    batch,
+    bench,
+    convert,
+    demo,
+    edit,
+    embed,
+    evaluate,
+    make,
+    mix,
+    reconstruct,
+    serve,
+    train,
+)
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 
@@ -48,6 +61,7 @@ for command in (
     mix.generate,
     mix.blend,
     edit.edit,
+    batch.batch,
 ):
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -72,6 +73,29 @@ def write_whole(file: Path, content: bytes) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def require_same_settings(file: Path, settings: Mapping[str, Any], begun: bool) -> None:
+    """Keeps what the files of a folder are made with.
+
+    Args:
+        file: a JSON file in that folder.
+        settings: that are the same for all files.
+        begun: whether there are files already; if not, the settings may change.
+
+    Raises:
+        ValueError: if these were made with other settings.
+    """
+    before = json.loads(file.read_text()) if file.exists() else None
+    if before is None or not begun:
+        if before != settings:
+            write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
+        return
+    changed = [f"{key} was {before.get(key)}" for key, value in settings.items() if before.get(key) != value]
+    if changed:
+        raise ValueError(
+            f"The files in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
+        )
 
 
 def read_tensor(file: Path | str) -> Tensor:

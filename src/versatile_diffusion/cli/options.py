@@ -27,6 +27,12 @@ class Dtype(StrEnum):
     FP16 = "fp16"
 
 
+class Weights(StrEnum):
+    """How weights may be stored, as in `quantization.WEIGHTS`."""
+
+    INT8 = "int8"
+
+
 class SchedulerName(StrEnum):
     """Samplers, as in `schedulers.SCHEDULERS`."""
 
@@ -55,6 +61,13 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
 ]
 
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -65,6 +78,10 @@ class ModelOptions:
     dtype: Annotated[
         Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.", rich_help_panel="Model")
     ] = Dtype.AUTO
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="int8 stores those of linear layers in fewer bits; needs torchao.", rich_help_panel="Model"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +118,7 @@ class Making(ModelOptions):
         ),
     ] = None
     overwrite: Overwrite = False
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
-        ),
-    ] = None
+    lora: Loras = None
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
 
     @property

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_writable_folder, write_whole
+from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Steps
 from versatile_diffusion.cli.studio import generators, open_pipeline, scale_of
 from versatile_diffusion.recipes import png
@@ -114,7 +114,7 @@ def reconstruct(
 
     arrays = read_embeddings(embeddings)
     options = _options(recipe, arrays)
-    _settle(output / SETTINGS, embeddings, recipe)
+    require_same_settings(output / SETTINGS, _settings(embeddings, recipe), any(output.glob("scan-*.png")))
     places = _places(output, len(next(iter(arrays.values()))), range(seed, seed + num))
     missing = [place for place in places if not place.file.exists()]
     if missing:
@@ -150,21 +150,11 @@ def _options(recipe: Recipe, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _settle(file: Path, embeddings: Path, recipe: Recipe) -> None:
-    """Keeps how a folder's pictures are made. Raises ValueError if earlier ones were made otherwise."""
+def _settings(embeddings: Path, recipe: Recipe) -> dict[str, Any]:
+    """What must not change in a folder. Where it computes may: one machine helps out another."""
     with embeddings.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    # Where and in how large numbers it computes may change from run to run: one machine helps out another.
-    settings = {"embeddings": digest} | {k: v for k, v in asdict(recipe).items() if k not in ("device", "dtype")}
-    if not file.exists() or not any(file.parent.glob("scan-*.png")):
-        write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
-        return
-    before = json.loads(file.read_text())
-    changed = [f"{key} was {before.get(key)}" for key, value in settings.items() if before.get(key) != value]
-    if changed:
-        raise ValueError(
-            f"The pictures in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
-        )
+    return {"embeddings": digest} | {k: v for k, v in asdict(recipe).items() if k not in ("device", "dtype")}
 
 
 def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:

@@ -68,8 +68,7 @@ class Job:
 
         flows = self.flows or [f"{context}-to-{self.to}" for context in dict.fromkeys(self.contexts)]
         pipe = open_pipeline(settings, flows, self.command)
-        for folder, lora_scale in map(weighted, settings.lora or []):
-            pipe.load_lora(folder, scale=lora_scale)
+        load_loras(pipe, settings.lora)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
@@ -148,9 +147,18 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
             logging.disable_progress_bar()
         device = choose_device(options.device)
         dtype: torch.dtype = choose_dtype(options.dtype, device)
-        pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows).to(device)
+        pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows)
+        if options.weights is not None:
+            pipe.quantize(options.weights)
+        pipe.to(device)
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
+
+
+def load_loras(pipe: VersatileDiffusionPipeline, loras: Sequence[str] | None) -> None:
+    """Gives the model LoRAs, each "folder" or "folder:scale"."""
+    for folder, scale in map(weighted, loras or []):
+        pipe.load_lora(folder, scale=scale)
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:

@@ -1,0 +1,153 @@
+"""What each flow of the large model needs at 512², guided: computed from tensors without contents, so anywhere.
+
+The activations are those of PyTorch's own operations. CUDA itself and the work space of its libraries come on top, some
+hundred MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.sizes import FLOWS, empty, stored_bytes
+from versatile_diffusion.checkpoints import Components
+from versatile_diffusion.diffuser.model import ContextTokens
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.presets import Preset, build
+
+CARD = 12e9
+_ROWS = 2  # guidance asks with and without the condition, at once
+_WORDS = 30
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that some flows need in float16. In float32 all are twice as many.
+
+    Attributes:
+        diffuser, modalities: weights.
+        layer: weights of the largest layer of the diffuser.
+        saved: what `quantize` makes of the weights less.
+        denoising, coding: the most activations, of one step of the diffuser, and of what modalities do for one output.
+    """
+
+    diffuser: int
+    modalities: int
+    layer: int
+    saved: int
+    denoising: int
+    coding: int
+
+    @property
+    def weights(self) -> int:
+        """All of them."""
+        return self.diffuser + self.modalities
+
+    @property
+    def resident(self) -> int:
+        """On the accelerator, if all weights stay there."""
+        return self.weights + max(self.denoising, self.coding)
+
+    @property
+    def model_offload(self) -> int:
+        """On the accelerator, if the diffuser and the modalities are there in turns."""
+        return max(self.diffuser + self.denoising, self.modalities + self.coding)
+
+    @property
+    def group_offload(self) -> int:
+        """On the accelerator, if layers of the diffuser are there in turns, and the modalities as a whole."""
+        return max(self.layer + self.denoising, self.modalities + self.coding)
+
+
+def measure(settings: Settings) -> Result:
+    """Counts, for each flow and for all, and compares with a card of 12 GB."""
+    figures: list[Figure] = []
+    for name, flows in {**{flow: [flow] for flow in FLOWS}, "all flows": list(FLOWS)}.items():
+        parsed = [Flow.parse(flow) for flow in flows]
+        need, stored = needed(settings.sizes, parsed), stored_bytes(empty(settings.sizes, parsed))
+        counted = {"disk, fp16": stored, "weights, fp32": 2 * need.weights, "weights, fp16": need.weights}
+        counted |= {"weights, int8": need.weights - need.saved, "activations, fp16": max(need.denoising, need.coding)}
+        held = {"fp32": 2 * need.resident, "fp16": need.resident, "int8": need.resident - need.saved}
+        held |= {"fp16, model offload": need.model_offload, "fp16, group offload": need.group_offload}
+        figures += [Figure(f"{name}: {what}", "bytes", [size]) for what, size in counted.items()]
+        figures += [Figure(f"{name}: GPU, {how}", "bytes", [size], at_most=CARD) for how, size in held.items()]
+    return Result("Memory of flows, one output at a time", figures, {"card": f"{CARD / 1e9:.0f} GB"})
+
+
+@torch.no_grad()
+def needed(preset: Preset, flows: Sequence[Flow]) -> Need:
+    """What flows need that are loaded together: for activations, the one that has the most counts."""
+    with FakeTensorMode(), _default(torch.float16):
+        components = build(preset, flows)
+        diffuser, modalities = components.diffuser, components.modalities.values()
+        encoders: list[Any] = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
+        return Need(
+            diffuser=_bytes(diffuser.parameters()),
+            modalities=sum(_bytes(modality.parameters()) for modality in modalities),
+            layer=max(_bytes(module.parameters(recurse=False)) for module in diffuser.modules()),
+            saved=sum(map(saved_by_int8, [diffuser, *encoders])),
+            denoising=max(_activations(diffuser, _step(components, flow)) for flow in flows),
+            coding=max(_activations(part, work) for flow in flows for part, work in _coding(components, flow)),
+        )
+
+
+@contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _step(components: Components, flow: Flow) -> Callable[[], Any]:
+    """A step of the diffuser."""
+    made, given = components.modalities[flow.output], components.modalities[flow.context]
+    latents = torch.empty(_ROWS, *made.latent_shape())
+    tokens = torch.empty(_ROWS, given.context_lengths[0], given.context_dim)
+    timesteps = torch.zeros(_ROWS, dtype=torch.long)
+    return lambda: components.diffuser(latents, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
+
+
+def _coding(components: Components, flow: Flow) -> Iterator[tuple[nn.Module, Callable[[], Any]]]:
+    """What modalities do: embed the context, and decode the output."""
+    given: Any = components.modalities[flow.context].context_encoder
+    made: Any = components.modalities[flow.output].autoencoder
+    latents = torch.empty(1, *components.modalities[flow.output].latent_shape())
+    if flow.context == "image":
+        yield given, lambda: given(torch.empty(1, 3, given.image_size, given.image_size))
+    else:
+        yield given, lambda: given(torch.zeros(1, given.max_length, dtype=torch.long))
+    if flow.output == "image":
+        yield made, lambda: made.decode(latents, return_dict=False)
+    else:
+        yield made, lambda: made.logits(latents, torch.zeros(1, _WORDS, dtype=torch.long))
+
+
+def _activations(module: nn.Module, work: Callable[[], Any]) -> int:
+    """The most bytes that are alive at once, besides the weights."""
+    tracker = MemTracker()
+    tracker.track_external(module)
+    with tracker:
+        work()
+    peak = tracker.get_tracker_snapshot("peak")
+    return int(sum(sizes["Total"] for sizes in peak.values())) - _bytes(module.parameters())
+
+
+def saved_by_int8(module: nn.Module) -> int:
+    """By how much int8 makes a module smaller: a row of a matrix keeps a scale, and a zero point of one byte."""
+    matrices = [layer.weight for layer in module.modules() if type(layer) is nn.Linear]
+    return sum(w.numel() * (w.itemsize - 1) - len(w) * (w.itemsize + 1) for w in matrices)
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,84 @@
+"""Weights in fewer bits, through torchao: layers compute as before, from weights that are widened as they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from versatile_diffusion.diffuser import Diffuser
+
+WEIGHTS = ("int8",)
+
+
+def quantize(module: nn.Module) -> None:
+    """Stores the weights of linear layers as int8, with a scale for each output of a layer.
+
+    Convolutions, embeddings and normalisations stay as they are.
+
+    Args:
+        module: to be changed, on any device.
+
+    Raises:
+        ImportError: if torchao is missing.
+    """
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise ImportError("Weights in int8 need torchao: pip install 'versatile-diffusion[int8]'") from error
+    # These settings are PyTorch's, for the whole process.
+    quantize_(module, Int8WeightOnlyConfig(set_inductor_config=False))
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Whether some of its weights are not plain numbers."""
+    return any(_is_quantized(parameter) for parameter in module.parameters())
+
+
+def stored_bytes(module: nn.Module) -> int:
+    """Memory of a module's parameters."""
+    return sum(part.nbytes for parameter in module.parameters() for part in _parts(parameter))
+
+
+def _is_quantized(tensor: Tensor) -> bool:
+    return hasattr(tensor, "__tensor_flatten__")  # PyTorch's mark of a tensor that is made of others
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    """What a tensor is stored as."""
+    if not _is_quantized(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]
+    return [getattr(tensor, name) for name in names]
+
+
+class WithQuantization:
+    """What a pipeline does with weights in fewer bits."""
+
+    diffuser: Diffuser
+    modalities: Any
+
+    def quantize(self, weights: str = "int8") -> None:
+        """Stores the weights of linear layers in fewer bits: those of the diffuser and of the context encoders.
+
+        Such a model makes outputs near to those of before, but cannot be saved, trained, given LoRAs or brought to
+        another dtype.
+
+        Args:
+            weights: "int8".
+
+        Raises:
+            ValueError: if there are no such weights, the model holds LoRAs, or its weights are offloaded.
+            ImportError: if torchao is missing.
+        """
+        if weights not in WEIGHTS:
+            raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
+        if hasattr(self.diffuser, "peft_config"):
+            raise ValueError("The diffuser holds LoRAs: call `bake_loras` or `unload_loras` before `quantize`.")
+        if any(parameter.is_meta for parameter in self.diffuser.parameters()):
+            raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
+        quantize(self.diffuser)
+        for modality in self.modalities.values():
+            encoder = getattr(modality, "context_encoder", None)
+            if encoder is not None:
+                quantize(encoder)
