@@ -160,10 +160,9 @@ def main(
     loads = [measure(size, clients, seconds, model, steps) for size in (batch, 1)]
     Console().print(_table(loads, busy))
     if as_json:
-        settings = {"clients": clients, "model": model, "steps": steps, "load_before": busy}
-        as_json.write_text(
-            json.dumps({**settings, "loads": [vars(load) | {"rate": load.rate} for load in loads]}, indent=2) + "\n"
-        )
+        found: dict[str, Any] = {"clients": clients, "model": model, "steps": steps, "load_before": busy}
+        found["loads"] = [vars(load) | {"rate": load.rate} for load in loads]
+        as_json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,5 +18,5 @@ class Sampling(TypedDict):
 
 
 QUALITY: Sampling = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
-FAST: Sampling = {"num_inference_steps": 10, "guidance_interval": None, "scheduler": "dpm"}
+FAST: Sampling = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
 SAMPLING_PRESETS: dict[str, Sampling] = {"quality": QUALITY, "fast": FAST}

@@ -35,7 +35,7 @@ def test_a_preset_is_its_options(pipe: Pipe, name: str) -> None:
     torch.testing.assert_close(with_preset, expected)
 
 
-def test_fast_calls_the_diffuser_a_fifth_as_often(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fast_calls_the_diffuser_a_fifth_as_often_at_most(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
     forward = pipe.diffuser.forward
 

@@ -10,7 +10,7 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable, write_whole
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, SchedulerName, Steps
 from versatile_diffusion.cli.studio import open_pipeline
 from versatile_diffusion.recipes import png
 
@@ -23,6 +23,7 @@ def postcards(
     seed: Annotated[int, typer.Option(min=0, help="Of the postcards and of the noise.")] = 1,
     steps: Steps = 25,
     guidance_scale: GuidanceScale = None,
+    scheduler: Annotated[SchedulerName | None, typer.Option(help="The sampler; the model's own if left out.")] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
     ] = None,
@@ -39,7 +40,7 @@ def postcards(
 
     \b
     vd evaluate postcards --num 256 --seed 1 --json out.json --sheet sheet.png
-    vd evaluate postcards --model runs/postcards/model --num 64
+    vd evaluate postcards --model runs/postcards/model --num 64 --scheduler dpm --steps 8
     vd evaluate postcards --applications --num 128 --json out.json --plot curves.png
     """
     if (sheet and applications) or (plot and not applications):
@@ -51,6 +52,10 @@ def postcards(
     from versatile_diffusion.evaluation.postcards import evaluate, load_oracle
     from versatile_diffusion.evaluation.report import Report
 
+    if scheduler is not None:
+        from versatile_diffusion.schedulers import named_scheduler
+
+        pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
     measure = evaluate_applications if applications else evaluate
     report = measure(pipe, load_oracle(options.model), num, seed, steps, guidance_scale)
     for table in report.tables():

@@ -95,10 +95,10 @@ class Making(ModelOptions):
     ] = None
     preset: Annotated[
         PresetName,
-        typer.Option(help="fast takes a quicker sampler and a fifth of the steps, for nearly the same quality."),
+        typer.Option(help="fast takes 8 steps of a better solver instead of 50."),
     ] = PresetName.QUALITY
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Of the sampler; 50, or 10 with --preset fast.")
+        int | None, typer.Option("--steps", min=1, help="Of the sampler; 50, or 8 with --preset fast.")
     ] = None
     guidance_scale: GuidanceScale = None
     guidance_interval: Annotated[
