@@ -18,7 +18,7 @@ from versatile_diffusion.cli import app
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = {
     page: re.findall(r"```(\w+)\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
-    for page in ("conditioning.md", "applications.md")
+    for page in ("conditioning.md", "applications.md", "performance.md")
 }
 COMMANDS = [
     line for blocks in BLOCKS.values() for language, code in blocks if language == "bash" for line in code.splitlines()
@@ -52,7 +52,7 @@ def test_the_python_blocks_run(page: str, monkeypatch: pytest.MonkeyPatch) -> No
         for language, code in BLOCKS[page]:
             if language == "python":
                 exec(compile(code, page, "exec"), names)
-    assert ("stop_early" if page == "conditioning.md" else "picture") in names
+    assert {"conditioning.md": "stop_early", "applications.md": "picture", "performance.md": "FAST"}[page] in names
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
-from versatile_diffusion.bench.timing import alternate, seconds, timed
+from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
 from versatile_diffusion.datasets.postcards import Postcard, Postcards
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling
 
-_BATCHES = (1, 4, 16)
+_BATCHES = (1, 4, 16, 64)
 _TEXTS = 4
 _LIMIT = 2.0
+_FAST_AT_LEAST = 5.0
 
 
 def measure(settings: Settings) -> Result:
@@ -30,19 +32,29 @@ def measure(settings: Settings) -> Result:
         picture, generators = _postcards(number, 1)[0].image, _generators(number, _TEXTS)
         pipe.image_to_text(picture, num_outputs=_TEXTS, generator=generators, num_inference_steps=settings.steps)
 
+    def sampled(number: int, sampling: Sampling) -> None:
+        pipe.text_to_image(_postcards(number, 1)[0].caption, generator=_generators(number, 1), **sampling)
+
     works = {_pictures(count): lambda number, count=count: pictures(count, number) for count in _BATCHES}
     works |= {f"{_TEXTS} texts of one picture": texts}
+    works |= {
+        f"1 picture, {name}": lambda number, sampling=sampling: sampled(number, sampling)
+        for name, sampling in SAMPLING_PRESETS.items()
+    }
     first = timed(works[_pictures(1)], settings.rounds)
     for work in works.values():
         work(settings.rounds)
-    found = {name: seconds(runs) for name, runs in alternate(works, settings.rounds).items()}
+    runs = alternate(works, settings.rounds)
+    found = {name: seconds(run) for name, run in runs.items()}
     limited = (_pictures(1), f"{_TEXTS} texts of one picture")
     figures = [Figure("1 picture, the first after opening", "s", [first.seconds])]
-    figures += [Figure(name, "s", runs, at_most=_LIMIT if name in limited else None) for name, runs in found.items()]
+    figures += [Figure(name, "s", took, at_most=_LIMIT if name in limited else None) for name, took in found.items()]
     figures += [
         Figure(f"rate in batches of {count}", "pictures/s", [count / run for run in found[_pictures(count)]])
         for count in _BATCHES
     ]
+    faster = ratios(runs["1 picture, fast"], runs["1 picture, quality"])
+    figures += [Figure("1 picture, quality / fast", "×", faster, at_least=_FAST_AT_LEAST)]
     how = {"model": settings.model, "steps": settings.steps, "device": str(device), "dtype": str(dtype)}
     return Result("Generation", figures, how)
 

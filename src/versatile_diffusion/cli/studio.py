@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -136,9 +135,6 @@ class Job:
 def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str = "") -> VersatileDiffusionPipeline:
     """The model on its device, with what the flows need, and with a progress bar of that title."""
     with messages.status(Text(f"Opening {options.model} …")):
-        for name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao"):  # imported wherever installed,
-            getLogger(name).setLevel(ERROR)  # and full of news about kernels that nobody asked for
-
         import torch
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
