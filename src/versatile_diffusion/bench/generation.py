@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
@@ -37,10 +39,7 @@ def measure(settings: Settings) -> Result:
 
     works = {_pictures(count): lambda number, count=count: pictures(count, number) for count in _BATCHES}
     works |= {f"{_TEXTS} texts of one picture": texts}
-    works |= {
-        f"1 picture, {name}": lambda number, sampling=sampling: sampled(number, sampling)
-        for name, sampling in SAMPLING_PRESETS.items()
-    }
+    works |= {f"1 picture, {name}": partial(sampled, sampling=sampling) for name, sampling in SAMPLING_PRESETS.items()}
     first = timed(works[_pictures(1)], settings.rounds)
     for work in works.values():
         work(settings.rounds)
