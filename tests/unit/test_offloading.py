@@ -101,7 +101,8 @@ def test_outputs_are_those_without(offloaded: Pipe, session_pipe: Pipe, picture:
     expected, found = made(session_pipe, picture), made(offloaded, picture)
     for name, value in expected.items():
         if isinstance(value, Tensor):
-            assert torch.equal(found[name], value), name
+            # not bit for bit: weights that came back from a file may lie otherwise in memory, and products round so
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
         else:
             assert found[name] == value, name
 

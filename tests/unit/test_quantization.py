@@ -43,7 +43,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 
 def linear_weights(module: nn.Module) -> list[Any]:
-    return [layer.weight for layer in module.modules() if type(layer) is nn.Linear]
+    return [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
 
 
 def test_outputs_of_the_bundled_model_are_near(bundled: Pipe) -> None:

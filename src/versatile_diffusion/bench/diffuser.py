@@ -79,16 +79,13 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
         def steps(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
             contexts = [ContextTokens("text", tokens, memory=[])]  # as in sampling: keys and values in the first step
-            for i in range(_TEXT_STEPS):
-                latents = ours(latents, _timesteps(number + i, 2 * batch, device), "text", contexts)
-            return latents
+            times = [_timesteps(number + i, 2 * batch, device) for i in range(_TEXT_STEPS)]
+            return torch.cat([ours(latents, time, "text", contexts) for time in times])
 
         def theirs(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
-            for i in range(_TEXT_STEPS):
-                timesteps = _timesteps(number + i, 2 * batch, device)
-                latents = peer(latents[..., None, None], timesteps, tokens).sample.flatten(1)
-            return latents
+            times = [_timesteps(number + i, 2 * batch, device) for i in range(_TEXT_STEPS)]
+            return torch.cat([peer(latents[..., None, None], time, tokens).sample.flatten(1) for time in times])
 
         name = f"text, batch {batch}, {_TEXT_STEPS} steps"
         yield from _compared(name, steps, theirs, settings.rounds, _TEXT_AT_LEAST)

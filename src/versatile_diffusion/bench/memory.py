@@ -145,7 +145,7 @@ def _activations(module: nn.Module, work: Callable[[], Any]) -> int:
 
 def saved_by_int8(module: nn.Module) -> int:
     """By how much int8 makes a module smaller: a row of a matrix keeps a scale, and a zero point of one byte."""
-    matrices = [layer.weight for layer in module.modules() if type(layer) is nn.Linear]
+    matrices = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
     return sum(w.numel() * (w.itemsize - 1) - len(w) * (w.itemsize + 1) for w in matrices)
 
 
