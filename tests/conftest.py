@@ -12,6 +12,7 @@ install_import_hook("versatile_diffusion", "tests.typechecking.typechecker")  # 
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,3 +80,11 @@ def picture() -> Image.Image:
     image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
     image.paste((250, 120, 30), (5, 8, 20, 24))
     return image
+
+
+@pytest.fixture(scope="module")
+def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a saved model, for commands."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    session_pipe.save_pretrained(folder)
+    return folder

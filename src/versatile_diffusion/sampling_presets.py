@@ -6,7 +6,19 @@ Each option can be overruled: `**FAST | {"num_inference_steps": 15}`.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypedDict
+
+
+class SchedulerName(StrEnum):
+    """Samplers, as in `schedulers.SCHEDULERS`."""
+
+    DDIM = "ddim"
+    DPM = "dpm"
+    UNIPC = "unipc"
+    EULER = "euler"
+    PNDM = "pndm"
+    LMS = "lms"
 
 
 class Sampling(TypedDict):

@@ -19,13 +19,6 @@ from versatile_diffusion.cli.options import weighted
 PROMPT = "a red house by the sea"
 
 
-@pytest.fixture(scope="module")
-def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "model"
-    session_pipe.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

@@ -27,13 +27,6 @@ LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--
 EXACT = ["--device", "cpu", "--dtype", "fp32", "--steps", 2]
 
 
-@pytest.fixture(scope="module")
-def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "model"
-    session_pipe.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image) -> Path:
     """Lists of prompts: one of texts, with a blank line, and one of texts, pictures and both."""

@@ -29,13 +29,6 @@ START = torch.randn(SCANS, 4, 16, 16, generator=Generator().manual_seed(2))
 EXACT = ["--device", "cpu", "--dtype", "fp32"]
 
 
-@pytest.fixture(scope="module")
-def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "model"
-    session_pipe.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

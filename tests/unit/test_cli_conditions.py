@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.test_cli import PROMPT, empty_folder, make, model, nothing_computed, pixels, vd  # noqa: F401
+from tests.unit.test_cli import PROMPT, empty_folder, make, nothing_computed, pixels, vd  # noqa: F401
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli.conditions import assigned
 from versatile_diffusion.cli.grid import labelled_grid
-from versatile_diffusion.cli.options import SchedulerName
+from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.schedulers import SCHEDULERS
 
 
@@ -30,7 +30,7 @@ def files(empty_folder: Path) -> None:  # noqa: F811
 FOUR = ["--image", "a.png:0.4", "--image", "b.png:0.3", "--image", "c.png", "--image", "d.png", "--text", "a tent:0.3"]
 
 
-def test_four_pictures_each_with_mask_weight_and_focus(model: Path) -> None:  # noqa: F811
+def test_four_pictures_each_with_mask_weight_and_focus(model: Path) -> None:
     own = ["--mask", "b.png=mask.png", "--mask", "d.png=mask.png", "--focus", "0.2", "--focus", "c.png=0.9"]
     result = make(model, "blend", *FOUR, *own, "--seed", 1, "-o", "cli.png")
     assert result.exit_code == 0, result.output
@@ -50,7 +50,7 @@ def test_four_pictures_each_with_mask_weight_and_focus(model: Path) -> None:  # 
     assert (pixels("cli.png") == np.asarray(expected)).all()
 
 
-def test_generate_takes_embeddings_unconditionals_and_samplers(model: Path) -> None:  # noqa: F811
+def test_generate_takes_embeddings_unconditionals_and_samplers(model: Path) -> None:
     options = ["--embedding", "image=tokens.npy:0.4", "--unconditional", "image=tokens.npy", "--text", PROMPT]
     options += ["--unconditional", "zeros", "--scheduler", "unipc", "--guidance-interval", "0.2,0.8"]
     options += ["--negative", "a tree", "--negative-image", "a.png:0.5", "--start", "b.png", "--strength", 0.5]
@@ -62,12 +62,12 @@ def test_generate_takes_embeddings_unconditionals_and_samplers(model: Path) -> N
 
 
 @pytest.mark.parametrize("command", [["text-variation", PROMPT], ["image-to-text", "a.png"]])
-def test_texts_move_away_from_pictures_as_well(model: Path, command: list[str]) -> None:  # noqa: F811
+def test_texts_move_away_from_pictures_as_well(model: Path, command: list[str]) -> None:
     result = make(model, *command, "--negative-image", "b.png", "--eta", 0.5, "--scheduler", "ddim", "--seed", 1)
     assert result.exit_code == 0, result.output
 
 
-def test_a_grid_is_one_picture_with_a_row_and_a_column_for_each_level(model: Path) -> None:  # noqa: F811
+def test_a_grid_is_one_picture_with_a_row_and_a_column_for_each_level(model: Path) -> None:
     levels = ["--focus", "0,0.5,1", "--fidelity", "0,0.6"]
     result = make(model, "image-variation", "a.png", *levels, "--grid", "--seed", 1)
     assert result.exit_code == 0, result.output
@@ -77,7 +77,7 @@ def test_a_grid_is_one_picture_with_a_row_and_a_column_for_each_level(model: Pat
     assert Image.open("outputs/a-grid-1.png").info["focus"] == "0,0.5,1"
 
 
-def test_several_levels_without_a_grid_are_several_pictures(model: Path) -> None:  # noqa: F811
+def test_several_levels_without_a_grid_are_several_pictures(model: Path) -> None:
     result = make(model, "image-variation", "a.png", "--focus", "0,0.5", "--seed", 1)
     assert result.exit_code == 0, result.output
     low, middle = result.stdout.split()

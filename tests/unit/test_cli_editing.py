@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.unit.test_cli import empty_folder, make, model, pixels  # noqa: F401
+from tests.unit.test_cli import empty_folder, make, pixels  # noqa: F401
 from versatile_diffusion import VersatileDiffusionPipeline
 
 pytestmark = pytest.mark.usefixtures("photo")
@@ -21,7 +21,7 @@ def photo(empty_folder: Path) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("method", ["rewrite", "latent"])
-def test_makes_what_the_library_makes(model: Path, method: str) -> None:  # noqa: F811
+def test_makes_what_the_library_makes(model: Path, method: str) -> None:
     words = ["--remove", "house", "--add", "tent", "--method", method, "--strength", 0.5]
     result = make(model, "edit", "photo.png", *words, "--seed", 1, "-o", "edited.png", "--json")
     assert result.exit_code == 0, result.output
@@ -43,7 +43,7 @@ def test_makes_what_the_library_makes(model: Path, method: str) -> None:  # noqa
         (["--add", "tent", "--strength", "1.5"], "strength"),
     ],
 )
-def test_what_cannot_be_done_is_explained(model: Path, options: list[str], message: str) -> None:  # noqa: F811
+def test_what_cannot_be_done_is_explained(model: Path, options: list[str], message: str) -> None:
     result = make(model, "edit", "photo.png", *options)
     assert result.exit_code != 0 and message in result.output
     assert "Traceback" not in result.output

@@ -15,7 +15,7 @@ from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
 from versatile_diffusion.cli.mix import To
-from versatile_diffusion.cli.options import GuidanceScale, Loras, ModelOptions, SchedulerName, Steps
+from versatile_diffusion.cli.options import GuidanceScale, Loras, ModelOptions, Scheduler, Steps
 from versatile_diffusion.cli.studio import load_loras, open_pipeline, scale_of
 from versatile_diffusion.recipes import png
 
@@ -38,7 +38,7 @@ class Recipe(ModelOptions):
     image_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the image, where a line has a text as well.")
     ] = 0.5
-    scheduler: Annotated[SchedulerName | None, typer.Option(help="The sampler; the model's own if left out.")] = None
+    scheduler: Scheduler = None
     height: Annotated[int | None, typer.Option(min=1, help="Of pictures; the model's own if left out.")] = None
     width: Annotated[int | None, typer.Option(min=1, help="Of pictures; the model's own if left out.")] = None
     lora: Loras = None

@@ -10,7 +10,7 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable, write_whole
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, SchedulerName, Steps
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
 from versatile_diffusion.cli.studio import open_pipeline
 from versatile_diffusion.recipes import png
 
@@ -23,7 +23,7 @@ def postcards(
     seed: Annotated[int, typer.Option(min=0, help="Of the postcards and of the noise.")] = 1,
     steps: Steps = 25,
     guidance_scale: GuidanceScale = None,
-    scheduler: Annotated[SchedulerName | None, typer.Option(help="The sampler; the model's own if left out.")] = None,
+    scheduler: Scheduler = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
     ] = None,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling
+from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling, SchedulerName
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
@@ -33,17 +33,6 @@ class Weights(StrEnum):
     INT8 = "int8"
 
 
-class SchedulerName(StrEnum):
-    """Samplers, as in `schedulers.SCHEDULERS`."""
-
-    DDIM = "ddim"
-    DPM = "dpm"
-    UNIPC = "unipc"
-    EULER = "euler"
-    PNDM = "pndm"
-    LMS = "lms"
-
-
 class PresetName(StrEnum):
     """Ways to sample, as in `sampling_presets.SAMPLING_PRESETS`."""
 
@@ -55,6 +44,9 @@ Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler
 GuidanceScale = Annotated[
     float | None,
     typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance. The model's own if left out."),
+]
+Scheduler = Annotated[
+    SchedulerName | None, typer.Option("--scheduler", help="The sampler; the model's own if left out.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Model = Annotated[
@@ -109,7 +101,7 @@ class Making(ModelOptions):
             help="Guide only where the noise level, 0 to 1, lies between these, such as 0.2,0.8.",
         ),
     ] = None
-    scheduler: Annotated[SchedulerName | None, typer.Option(help="The sampler; the model's own if left out.")] = None
+    scheduler: Scheduler = None
     eta: Annotated[float, typer.Option(min=0, max=1, help="How much noise DDIM draws anew in each step.")] = 0.0
     output: Annotated[
         Path | None,

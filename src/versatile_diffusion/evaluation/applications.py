@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,13 +58,7 @@ def evaluate_applications(
     Raises:
         ValueError: if num is too small.
     """
-    if num < 2:
-        raise ValueError(f"num must be 2 or more, got {num}.")
-    source = Postcards(_seed(_POSTCARDS, seed), num, Split.ALL)
-    scenes = [source.scene(i) for i in range(num)]
-    options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
-    with quiet(pipe), Progress(disable=not progress) as bar:
-        bench = _Bench(pipe, oracle, scenes, options, seed, batch_size, bar)
+    with _bench(pipe, oracle, num, seed, steps, guidance_scale, batch_size, progress) as bench:
         return Applications(
             dual_guided={share: _dual_guided(bench, share) for share in TEXT_SHARES},
             edit=_edit(bench),
@@ -73,6 +68,49 @@ def evaluate_applications(
             blend=_blend(bench),
             settings={"num": num, "seed": seed, "steps": steps, "guidance_scale": guidance_scale},
         )
+
+
+def compare_edits(
+    pipe: VersatileDiffusionPipeline,
+    oracle: Oracle,
+    ways: Mapping[str, Mapping[str, Any]],
+    num: int = 84,
+    seed: int = 1,
+    steps: int = 25,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> dict[str, Kept]:
+    """Measures ways to edit by words, all with the same postcards, changes and noise.
+
+    Args:
+        ways: options of `edit`, by name.
+        pipe, oracle, num, seed, steps, batch_size, progress: see `evaluate_applications`.
+
+    Raises:
+        ValueError: if num is too small.
+    """
+    with _bench(pipe, oracle, num, seed, steps, None, batch_size, progress) as bench:
+        return {name: _edit(bench, **how)["all"] for name, how in ways.items()}
+
+
+@contextmanager
+def _bench(
+    pipe: VersatileDiffusionPipeline,
+    oracle: Oracle,
+    num: int,
+    seed: int,
+    steps: int,
+    guidance_scale: float | None,
+    batch_size: int,
+    progress: bool,
+) -> Iterator[_Bench]:
+    if num < 2:
+        raise ValueError(f"num must be 2 or more, got {num}.")
+    source = Postcards(_seed(_POSTCARDS, seed), num, Split.ALL)
+    scenes = [source.scene(i) for i in range(num)]
+    options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+    with quiet(pipe), Progress(disable=not progress) as bar:
+        yield _Bench(pipe, oracle, scenes, options, seed, batch_size, bar)
 
 
 @dataclass(frozen=True)
@@ -128,13 +166,13 @@ def _dual_guided(bench: _Bench, share: float) -> Kept:
     return _kept(bench.scenes, changes, read)
 
 
-def _edit(bench: _Bench) -> dict[str, Kept]:
+def _edit(bench: _Bench, **how: Any) -> dict[str, Kept]:
     """One attribute of each picture changed by the words for its old and its new value."""
     changes = bench.changes()
     removed = [scene.attributes[name] for scene, (name, _) in zip(bench.scenes, changes, strict=True)]
 
     def make(given: list[Tensor], remove: list[str], add: list[str], **options: Any) -> Any:
-        return bench.pipe.edit(given, remove=remove, add=add, **options)
+        return bench.pipe.edit(given, remove=remove, add=add, **how, **options)
 
     read = bench.read("edit by words", make, bench.pictures(bench.scenes), removed, [value for _, value in changes])
     return _by_attribute(bench.scenes, changes, read)

@@ -17,7 +17,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.sampling import count_steps
-from versatile_diffusion.schedulers import named_scheduler
+from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.serving.requests import Failure, Made, Request
 from versatile_diffusion.start import encode_start
 
@@ -103,31 +103,32 @@ def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request],
     decoding = dict(first.decoding)
     if first.colors_of is not None:
         decoding["colors_of"] = [row.colors_of for row in rows]
-    with _scheduler(pipe, first.scheduler):
-        outputs = pipe.generate(
-            first.to,
-            _joined([row.contexts for row in rows]),
-            negative=_joined([row.negative for row in rows]) or None,
-            num_inference_steps=first.num_inference_steps,
-            guidance_scale=scale,
-            guidance_interval=first.guidance_interval,
-            start=None if first.start is None else torch.cat([row.start for row in rows]),
-            strength=first.strength,
-            height=first.height,
-            width=first.width,
-            eta=first.eta,
-            generator=[Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds],
-            callback_on_step_end=_callback(requests, places, on_step),
-            **decoding,
-        )
+    scheduler = chosen_scheduler(first.scheduler, pipe.scheduler)
+    outputs = pipe.generate(
+        first.to,
+        _joined([row.contexts for row in rows]),
+        negative=_joined([row.negative for row in rows]) or None,
+        num_inference_steps=first.num_inference_steps,
+        guidance_scale=scale,
+        guidance_interval=first.guidance_interval,
+        start=None if first.start is None else torch.cat([row.start for row in rows]),
+        strength=first.strength,
+        height=first.height,
+        width=first.width,
+        eta=first.eta,
+        scheduler=scheduler,
+        generator=[Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds],
+        callback_on_step_end=_callback(requests, places, scheduler, on_step),
+        **decoding,
+    )
     return {number: Made(outputs.items[place], scale or 1.0) for number, place in places.items()}
 
 
-def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], on_step: OnStep) -> Any:
+def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], scheduler: Any, on_step: OnStep) -> Any:
     def callback(pipe: VersatileDiffusionPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]) -> None:
         request = next(iter(requests.values()))
         skipped = request.num_inference_steps - count_steps(request.num_inference_steps, request.strength)
-        total = len(pipe.scheduler.timesteps) - skipped * pipe.scheduler.order
+        total = len(scheduler.timesteps) - skipped * scheduler.order
         previews = {
             number: pipe.decode(one.to, tensors["latents"][places[number]][:1])[0]
             for number, one in requests.items()
@@ -151,16 +152,6 @@ def _joined(rows: Sequence[Sequence[Context]]) -> list[Context]:
         )
         for column in zip(*rows, strict=True)
     ]
-
-
-@contextmanager
-def _scheduler(pipe: VersatileDiffusionPipeline, name: str | None) -> Iterator[None]:
-    own = pipe.scheduler
-    try:
-        pipe.scheduler = own if name is None else named_scheduler(name, own)
-        yield
-    finally:
-        pipe.scheduler = own
 
 
 @contextmanager

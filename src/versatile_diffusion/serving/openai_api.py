@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
+from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving import requests
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.jobs_api import AtDesk, Owner
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES
-from versatile_diffusion.serving.schemas import SchedulerName, Seed, consecutive
+from versatile_diffusion.serving.schemas import Seed, consecutive
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -103,21 +104,31 @@ async def generations(body: ImagesIn, request: Request, desk: AtDesk, owner: Own
     return await _made(desk, read, {}, owner, request)
 
 
-@router.post("/images/variations", responses=MADE_RESPONSES)
-async def variations(
-    request: Request,
-    desk: AtDesk,
-    owner: Owner,
-    image: Annotated[UploadFile, File(description="A picture.")],
+def form_options(
     model: Annotated[str | None, Form()] = None,
     n: Annotated[Count | None, Form()] = None,
     size: Annotated[Size | None, Form()] = None,
     response_format: Annotated[Format | None, Form()] = None,
     seed: Annotated[Seed | None, Form()] = None,
     steps: Annotated[Steps, Form()] = 50,
+) -> dict[str, Any]:
+    """What forms say besides pictures and texts."""
+    return {"model": model, "n": n, "size": size, "seed": seed, "steps": steps}
+
+
+How = Annotated[dict[str, Any], Depends(form_options)]
+
+
+@router.post("/images/variations", responses=MADE_RESPONSES)
+async def variations(
+    request: Request,
+    desk: AtDesk,
+    owner: Owner,
+    how: How,
+    image: Annotated[UploadFile, File(description="A picture.")],
 ) -> ImagesOut:
     """Pictures like a picture."""
-    asked = ImagesIn(prompt="-", model=model, n=n, size=size, seed=seed, steps=steps)
+    asked = ImagesIn(prompt="-", **how)
     content = await image.read()
 
     def read(uploads: Uploads, default: str) -> requests.Request:
@@ -131,19 +142,14 @@ async def edits(
     request: Request,
     desk: AtDesk,
     owner: Owner,
+    how: How,
     prompt: Annotated[Prompt, Form()],
     image: Annotated[list[UploadFile] | None, File(description="A picture, or several.")] = None,
     images: Annotated[list[UploadFile] | None, File(alias="image[]", description="Another name of the same.")] = None,
     mask: Annotated[UploadFile | None, File(description="Transparent where the first picture may change.")] = None,
-    model: Annotated[str | None, Form()] = None,
-    n: Annotated[Count | None, Form()] = None,
-    size: Annotated[Size | None, Form()] = None,
-    response_format: Annotated[Format | None, Form()] = None,
-    seed: Annotated[Seed | None, Form()] = None,
-    steps: Annotated[Steps, Form()] = 50,
 ) -> ImagesOut:
     """Pictures of a text and of pictures, of which the masked parts are left out."""
-    asked = ImagesIn(prompt=prompt, model=model, n=n, size=size, seed=seed, steps=steps)
+    asked = ImagesIn(prompt=prompt, **how)
     parts = [*(image or []), *(images or [])]
     files = {str(i): await part.read() for i, part in enumerate(parts)}
     if mask is not None:

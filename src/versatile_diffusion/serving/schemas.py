@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
+from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
 from versatile_diffusion.serving.requests import Made, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
-SchedulerName = Literal["ddim", "dpm", "unipc", "euler", "pndm", "lms"]
 Size = Annotated[int, Field(ge=1, le=65536)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 

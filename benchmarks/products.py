@@ -1,0 +1,87 @@
+"""Times what the diffuser is made of on this CPU: products of a few rows, and a step of a stream, operator by operator.
+
+python benchmarks/products.py products
+python benchmarks/products.py profile image --channels-last
+python benchmarks/products.py profile text
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
+from torch.profiler import ProfilerActivity, profile
+
+from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.narrow import narrow_linear
+from versatile_diffusion.presets import build, vd_four_flow
+
+ROWS = (1, 2, 8, 32, 64, 128, 308)
+COPIES = 8  # of the weights, taken in turns, so that none is still in a cache
+WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "1×1 convolution": lambda rows, weight: conv2d(rows[..., None, None], weight[..., None, None]),
+    "linear": linear,
+    "narrow_linear": narrow_linear,
+}
+
+app = typer.Typer(help=__doc__, rich_markup_mode=None)
+
+
+@app.command()
+@torch.inference_mode()
+def products(outputs: int = 5120, inputs: int = 5120, rounds: int = 9) -> None:
+    """Medians in ms of products of rows with one weight."""
+    weights = [torch.randn(outputs, inputs) for _ in range(COPIES)]
+    table = Table("rows", *WAYS, title=f"ms, weights {outputs} × {inputs}, float32")
+    for count in ROWS:
+        rows = torch.randn(count, inputs)
+        found: dict[str, list[float]] = {name: [] for name in WAYS}
+        for i in range(rounds):
+            for j, (name, way) in enumerate(WAYS.items()):
+                begun = time.perf_counter()
+                way(rows, weights[(i * len(WAYS) + j) % COPIES])
+                found[name].append(1e3 * (time.perf_counter() - begun))
+        table.add_row(str(count), *(f"{statistics.median(took):.1f}" for took in found.values()))
+    Console().print(table)
+
+
+@app.command("profile")
+@torch.inference_mode()
+def profiled(
+    output: Annotated[str, typer.Argument(help="image or text.")],
+    channels_last: Annotated[bool, typer.Option(help="Lay convolutions out that way.")] = False,
+) -> None:
+    """Where the time of a guided step goes, at the official sizes with random weights and one context of 77 tokens."""
+    components = build(vd_four_flow(), [Flow(output=output, context="text")])
+    diffuser = components.diffuser
+    shape = components.modalities[output].latent_shape()
+    latents, tokens = torch.randn(2, *shape), [ContextTokens("text", torch.randn(2, 77, 768))]
+    if channels_last:
+        for module in diffuser.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
+        latents = latents.to(memory_format=torch.channels_last)
+
+    def step() -> None:
+        diffuser(latents, torch.tensor([981, 981]), output, tokens)
+
+    step()
+    begun = time.perf_counter()
+    step()
+    print(f"{time.perf_counter() - begun:.2f} s")
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        step()
+    print(found.key_averages(group_by_input_shape=output == "text").table("self_cpu_time_total", row_limit=16))
+
+
+if __name__ == "__main__":
+    app()
