@@ -21,6 +21,7 @@ from versatile_diffusion.cli import (
     mix,
     reconstruct,
     serve,
+    studio,
     train,
 )
 from versatile_diffusion.cli.console import error
@@ -71,7 +72,7 @@ for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))
     app.add_typer(worlds, name=name, rich_help_panel="Models")
-for command in (serve.serve, convert.convert, bench.bench):
+for command in (studio.app, serve.serve, convert.convert, bench.bench):
     app.command(rich_help_panel="Models")(spread(command))
 
 

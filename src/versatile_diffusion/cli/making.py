@@ -14,8 +14,9 @@ from rich.text import Text
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
-from versatile_diffusion.cli.files import plan_pictures, require_writable, write_whole
+from versatile_diffusion.cli.files import plan_pictures, require_writable
 from versatile_diffusion.cli.options import Making, ModelOptions, weighted
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.recipes import png
 
 if TYPE_CHECKING:

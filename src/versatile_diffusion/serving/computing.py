@@ -13,7 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor
 
+from versatile_diffusion.conditioning import read_items
 from versatile_diffusion.context import Context
+from versatile_diffusion.editing import Editor, edited
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.sampling import count_steps
@@ -71,12 +73,15 @@ def encoded(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
     Raises:
         TypeError, ValueError: if data cannot be read.
     """
-    start = request.start
+    start, contexts = request.start, request.contexts
+    if request.edit is not None:
+        images = read_items(cast(Modality, pipe.modalities["image"]), [contexts[0].data])
+        contexts = edited(cast(Editor, pipe), images, **vars(request.edit))
     if start is not None and request.to in pipe.modalities:
         start = encode_start(cast(Modality, pipe.modalities[request.to]), start, request.height, request.width)
     return replace(
         request,
-        contexts=tuple(_embedded(pipe, context) for context in request.contexts if context.weight > 0),
+        contexts=tuple(_embedded(pipe, context) for context in contexts if context.weight > 0),
         negative=tuple(_embedded(pipe, context) for context in request.negative if context.weight > 0),
         start=start,
     )

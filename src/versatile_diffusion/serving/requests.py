@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -12,6 +12,17 @@ from torch import Tensor
 
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is to become of a picture; for what this means see `NamedFlows.edit`."""
+
+    prompt: str | None = None
+    remove: str | None = None
+    add: str | None = None
+    method: str = "rewrite"
+    text_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -26,12 +37,13 @@ class Request:
         negative: contexts to move away from; each holds one item.
         start: one item of data to start from.
         colors_of: for pictures; the picture whose colours the outputs take.
+        edit: for pictures; what is to become of the picture that is the only context.
         scheduler: a name of `schedulers.SCHEDULERS`; the model's own if None.
         decoding: options of the modality's `decode`.
         preview_every: steps between previews of the first output; 0 is none.
 
     Raises:
-        ValueError: if there are no seeds, or a context holds several items.
+        ValueError: if there are no seeds, a context holds several items, or there is no one picture to edit.
     """
 
     model: str
@@ -49,6 +61,7 @@ class Request:
     eta: float = 0.0
     scheduler: str | None = None
     colors_of: Any = None
+    edit: Edit | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
     preview_every: int = 0
 
@@ -61,6 +74,8 @@ class Request:
                     raise ValueError(
                         f"An embedding of a request must have shape (1, tokens, width), got {tuple(tensor.shape)}."
                     )
+        if self.edit and (self.to != "image" or [_is_picture(context) for context in self.contexts] != [True]):
+            raise ValueError("An edit makes pictures of one context, which is the picture to edit, without a mask.")
 
     @property
     def kind(self) -> Hashable:
@@ -71,6 +86,7 @@ class Request:
             tuple(map(_kind, self.contexts)),
             tuple(map(_kind, self.negative)),
             (self.start is None, _size(self.start), self.colors_of is None),
+            None if self.edit is None else (self.edit.method, self.edit.text_share),
             tuple(sorted(self.decoding.items())),
         )
 
@@ -84,6 +100,7 @@ class Request:
             "start": None if self.start is None else _named(self.start),
             "strength": None if self.start is None else self.strength,
             "colors_of": None if self.colors_of is None else _named(self.colors_of),
+            "edit": None if self.edit is None else {k: v for k, v in asdict(self.edit).items() if v is not None},
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "guidance_interval": self.guidance_interval,
@@ -149,6 +166,10 @@ class BatchFailed(Exception):
     def __init__(self, failure: Failure, details: str = "") -> None:
         super().__init__(details or failure.message)
         self.failure = failure
+
+
+def _is_picture(context: Context) -> bool:
+    return context.modality == "image" and context.data is not None and context.mask is None
 
 
 def _described(context: Context) -> dict[str, Any]:

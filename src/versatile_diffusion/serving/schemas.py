@@ -15,7 +15,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Made, Request
+from versatile_diffusion.serving.requests import Edit, Made, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
@@ -63,6 +63,25 @@ class ContextIn(Strict):
         )
 
 
+Words = Annotated[str, Field(max_length=2000)]
+
+
+class EditIn(Strict):
+    """What is to become of the picture that is the only context: see `VersatileDiffusionPipeline.edit`."""
+
+    prompt: Annotated[Words | None, Field(description="What it is to become, or an instruction.")] = None
+    remove: Annotated[Words | None, Field(description="What is to go.")] = None
+    add: Annotated[Words | None, Field(description="What is to come.")] = None
+    method: Literal["rewrite", "latent"] = "rewrite"
+    text_share: Annotated[float | None, Field(gt=0, le=1, description="Weight of the words.")] = None
+
+    def read(self) -> Edit:
+        """The change. Raises ValueError if it says nothing."""
+        if not any(words and words.strip() for words in (self.prompt, self.remove, self.add)):
+            raise Refused("Nothing to change: say what with prompt, remove or add.")
+        return Edit(**self.model_dump())
+
+
 EXAMPLE = {
     "to": "image",
     "contexts": [{"modality": "text", "data": "a watercolor of a red lighthouse by the sea"}],
@@ -93,6 +112,7 @@ class GenerateIn(Strict):
     seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
     scheduler: SchedulerName | None = None
     colors_of: Annotated[Binary | None, Field(description="For pictures: a picture whose colours they take.")] = None
+    edit: Annotated[EditIn | None, Field(description="For pictures: changes the picture that is the context.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=100, description="For texts.")] = None
     max_tokens: Annotated[int | None, Field(ge=1, le=1024, description="For texts.")] = None
     top_k: Annotated[int | None, Field(ge=1, le=10**6, description="For texts.")] = None
@@ -122,6 +142,7 @@ class GenerateIn(Strict):
             eta=self.eta,
             scheduler=self.scheduler,
             colors_of=None if self.colors_of is None else uploads.picture(self.colors_of),
+            edit=None if self.edit is None else self.edit.read(),
             decoding={name: value for name, value in writing.items() if value is not None},
             preview_every=self.preview_every,
         )
