@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from io import BytesIO
@@ -11,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.utils import get_upload_folder
 from PIL import Image, ImageChops
 
 from versatile_diffusion.app.controls import (
@@ -126,7 +128,9 @@ def shown(control: Control, value: Any) -> Any:
         case Painting():
             return _editor(value)
         case NamedFile():
-            raise AssertionError("files are filled in by their paths")
+            folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
+            (folder / value.name).write_bytes(value.content)
+            return str(folder / value.name)
         case _:
             return value
 

@@ -163,7 +163,13 @@ class History:
     def size(self) -> int:
         """Bytes of all files."""
         with self._lock:
-            return next(self._db.query(_SIZE))["bytes"]
+            return int(next(self._db.query(_SIZE))["bytes"])
+
+    @property
+    def count(self) -> int:
+        """Results that are kept."""
+        with self._lock:
+            return self._db["results"].count
 
     def close(self) -> None:
         """Lets go of the table."""

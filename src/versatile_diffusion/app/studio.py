@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.components import Component
 
+from versatile_diffusion.app.compare_tab import CompareTab
 from versatile_diffusion.app.history import Entry
+from versatile_diffusion.app.history_tab import HistoryTab
 from versatile_diffusion.app.keeping import Keeper
 from versatile_diffusion.app.shelf import Shelf, find
 from versatile_diffusion.app.task_tab import TaskTab
@@ -32,9 +36,34 @@ def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
         with gr.Tabs(elem_classes="vd-tabs") as tabs:
             shown = [TaskTab(task, desk, keeper, model) for task in TASKS]
-        for tab in shown:
-            _use_as_input(tab.shelf, shown, tabs)
+            compare = CompareTab()
+            history = HistoryTab(keeper.history)
+        for shelf in [*(tab.shelf for tab in shown), history.shelf]:
+            _use_as_input(shelf, shown, tabs)
+            compare.collect(shelf)
+        _replay(history, shown, tabs, keeper, model)
     return page
+
+
+def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper: Keeper, model: Component) -> None:
+    """Wires the button that makes a result again."""
+    by_key = {tab.task.key: tab for tab in tabs}
+
+    def fill(entries: list[Entry], chosen: str | None) -> dict[Component | gr.Tabs, Any]:
+        entry = find(entries, chosen)
+        if entry is None:
+            raise gr.Error("Choose a result first.", print_exception=False)
+        try:
+            values = keeper.values(entry)
+        except OSError as error:
+            raise gr.Error(f"Its inputs are gone: {error}", print_exception=False) from error
+        tab = by_key[entry.task]
+        again = {tab.again: uuid4().hex, model: values["model"]}
+        return {frame: gr.Tabs(selected=tab.task.key), **tab.fill(values), **again}
+
+    outputs = [frame, model, *(each for tab in tabs for each in (tab.again, *tab.inputs.values()))]
+    shelf = history.shelf
+    history.replay.click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden", queue=False)
 
 
 def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None:

@@ -52,8 +52,8 @@ class TaskTab:
                 with gr.Column(scale=6, min_width=300):
                     self.status = gr.HTML(status.idle(_empty(task)), padding=False)
                     self.shelf = Shelf(task.to)
-        self.job = gr.State(None)
-        self.again = gr.State(None)
+            self.job = gr.State(None)
+            self.again = gr.State(None)
         self._wire(model)
 
     # ---- building ----
@@ -154,7 +154,7 @@ class TaskTab:
         }
         job = None
         try:
-            values = self._read(given)
+            values = {"model": model, **self._read(given)}
             fields = await to_thread.run_sync(asked, self.task, values, model)
             request = GenerateIn.model_validate(fields)
             job = await self._desk.submit(request.read, {}, "")
