@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 SETTINGS, RANKING = "settings.json", "ranking.json"
 
 
-class Scheduler(StrEnum):
-    """Samplers."""
-
-    DDIM = "ddim"
-    UNIPC = "unipc"
-    DPM = "dpm"
-
-
-_CLASSES = {
-    Scheduler.DDIM: "DDIMScheduler",
-    Scheduler.UNIPC: "UniPCMultistepScheduler",
-    Scheduler.DPM: "DPMSolverMultistepScheduler",
-}
-
-
 class Unconditional(StrEnum):
     """What stands for no condition."""
 
@@ -70,7 +55,7 @@ class Recipe(ModelOptions):
     strength: Annotated[
         float | None, typer.Option(min=0, max=1, help="How much of the start is changed; 1 forgets it.")
     ] = None
-    scheduler: Annotated[Scheduler | None, typer.Option(help="The model's own if left out.")] = None
+    scheduler: Scheduler = None
     unconditional: Annotated[
         Unconditional, typer.Option(help="Of both contexts; by default zeros for the image, the empty text.")
     ] = Unconditional.DEFAULT
@@ -120,8 +105,6 @@ def reconstruct(
     if missing:
         contexts = sorted({"image", "text"} & (arrays.keys() | ({"image"} if recipe.rank_by else set())))
         pipe = open_pipeline(recipe, [f"{context}-to-image" for context in contexts])
-        if recipe.scheduler:
-            _schedule(pipe, recipe.scheduler)
         _make(pipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
     if recipe.rank_by:
         write_whole(output / RANKING, (json.dumps(_ranking(places), indent=2) + "\n").encode())
@@ -144,6 +127,7 @@ def _options(recipe: Recipe, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
         "guidance_scale": recipe.guidance_scale,
         "image_weight": recipe.image_weight,
         "strength": 1.0 if recipe.strength is None else recipe.strength,
+        "scheduler": recipe.scheduler,
         "image_unconditional": recipe.unconditional.value,
         "text_unconditional": recipe.unconditional.value,
         "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
@@ -192,9 +176,8 @@ def _make(
             )
             for i, place in enumerate(batch):
                 score = {} if made.scores is None else {"score": made.scores[i][0]}
-                write_whole(
-                    place.file, png(made.images[i][0], {"scan": place.scan, "seed": place.seed, **told, **score})
-                )
+                words = {"scan": place.scan, "seed": place.seed, **told, **score}
+                write_picture(place.file, made.images[i][0], words, recipe_of(made.origins[i][0], computed))
             progress.advance(task, len(batch))
 
 
@@ -216,20 +199,13 @@ def _told(recipe: Recipe, embeddings: Path, pipe: VersatileDiffusionPipeline) ->
         "guidance_scale": scale_of(pipe, "image", recipe.guidance_scale),
         "image_weight": recipe.image_weight,
         "strength": recipe.strength,
-        "scheduler": type(pipe.scheduler).__name__,
+        "scheduler": recipe.scheduler,
         "unconditional": recipe.unconditional.value,
         "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
         "model": recipe.model,
         "version": __version__,
     }
     return {key: value for key, value in entries.items() if value is not None}
-
-
-def _schedule(pipe: VersatileDiffusionPipeline, scheduler: Scheduler) -> None:
-    """Gives the pipeline another sampler of the same noise schedule."""
-    import diffusers
-
-    pipe.scheduler = getattr(diffusers, _CLASSES[scheduler]).from_config(pipe.scheduler.config)
 
 
 def _ranking(places: Sequence[Place]) -> dict[str, list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.recipes.making import computed_by
 from versatile_diffusion.sampling import count_steps
 from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.serving.requests import Failure, Made, Request
@@ -121,7 +122,17 @@ def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request],
         callback_on_step_end=_callback(requests, places, scheduler, on_step),
         **decoding,
     )
-    return {number: Made(outputs.items[place], scale or 1.0) for number, place in places.items()}
+    computed = computed_by(pipe, first.model)
+    return {
+        number: Made(
+            outputs.items[place],
+            1.0 if scale is None else scale,
+            computed=computed,
+            rows=len(rows),
+            row=place.start,
+        )
+        for number, place in places.items()
+    }
 
 
 def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], scheduler: Any, on_step: OnStep) -> Any:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
+from versatile_diffusion.recipes.kept import CHUNK
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Made, Request
+from versatile_diffusion.serving.requests import Made, Replayable, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
@@ -133,6 +134,9 @@ class OutputOut(BaseModel):
     seed: int
     text: str | None = None
     image: Annotated[str | None, Field(description="A PNG, in base64, that holds its recipe as text chunks.")] = None
+    request: Annotated[
+        dict[str, Any] | None, Field(description="For texts: the recipe, which `vd replay` reads; a picture holds its own.")
+    ] = None
 
 
 class ErrorOut(BaseModel):
@@ -180,22 +184,26 @@ class JobOut(BaseModel):
             step=state.step,
             steps=state.steps,
             preview=_base64(png(state.preview)) if isinstance(state.preview, Image.Image) else None,
-            outputs=[] if state.made is None else outputs(job.recipe, job.request.seeds, state.made),
+            outputs=[] if state.made is None else outputs(job.recipe, job.replayable, job.request.seeds, state.made),
             notes=list(state.made.notes) if state.made else [],
             error=None if failure is None else ErrorOut(message=failure.message, type=failure.reason),
         )
 
 
-def outputs(recipe: Mapping[str, Any], seeds: Sequence[int], made: Made) -> list[OutputOut]:
-    """What a request gave, each picture with its recipe."""
-    chunks = {key: _chunk(value) for key, value in recipe.items()}
-    chunks["guidance_scale"] = _chunk(made.guidance_scale)
-    return [
-        OutputOut(seed=seed, text=item)
-        if isinstance(item, str)
-        else OutputOut(seed=seed, image=_base64(png(item, chunks | {"seed": str(seed)})))
-        for seed, item in zip(seeds, made.items, strict=True)
-    ]
+def outputs(
+    recipe: Mapping[str, Any], replayable: Replayable, seeds: Sequence[int], made: Made
+) -> list[OutputOut]:
+    """What a request gave, each output with its recipe: in words, and such that it can be made again."""
+    words = {key: _chunk(value) for key, value in recipe.items()} | {"guidance_scale": _chunk(made.guidance_scale)}
+    found: list[OutputOut] = []
+    for seed, item, kept in zip(seeds, made.items, replayable.outputs(seeds, made), strict=True):
+        request = kept.written(replayable.embedded)
+        if isinstance(item, str):
+            found.append(OutputOut(seed=seed, text=item, request=json.loads(request)))
+        else:
+            chunks = words | {"seed": str(seed), CHUNK: request}
+            found.append(OutputOut(seed=seed, image=_base64(png(item, chunks))))
+    return found
 
 
 def consecutive(seed: int | None, count: int) -> tuple[int, ...]:
