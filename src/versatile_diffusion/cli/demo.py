@@ -13,8 +13,8 @@ from rich.text import Text
 
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable, write_whole
+from versatile_diffusion.cli.making import generators, open_pipeline, read_picture, scale_of
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
-from versatile_diffusion.cli.studio import generators, open_pipeline, read_picture, scale_of
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.recipes import png
 

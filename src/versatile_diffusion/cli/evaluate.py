@@ -10,8 +10,8 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable, write_whole
+from versatile_diffusion.cli.making import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
-from versatile_diffusion.cli.studio import open_pipeline
 from versatile_diffusion.recipes import png
 
 

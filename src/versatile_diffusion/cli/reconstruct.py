@@ -16,8 +16,8 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
+from versatile_diffusion.cli.making import generators, open_pipeline, scale_of
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Steps
-from versatile_diffusion.cli.studio import generators, open_pipeline, scale_of
 from versatile_diffusion.recipes import png
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from versatile_diffusion.cli.making import generators
 from versatile_diffusion.cli.options import numbers
-from versatile_diffusion.cli.studio import generators
 
 if TYPE_CHECKING:
     from versatile_diffusion.outputs import Outputs
