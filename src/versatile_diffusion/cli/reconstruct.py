@@ -15,10 +15,10 @@ from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
-from versatile_diffusion.cli.making import generators, open_pipeline, scale_of
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Steps
-from versatile_diffusion.recipes import png
+from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.making import generators, open_pipeline, recipes_of, scale_of
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Scheduler, Steps
+from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def reconstruct(
     if missing:
         contexts = sorted({"image", "text"} & (arrays.keys() | ({"image"} if recipe.rank_by else set())))
         pipe = open_pipeline(recipe, [f"{context}-to-image" for context in contexts])
-        _make(pipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
+        _make(pipe, recipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
     if recipe.rank_by:
         write_whole(output / RANKING, (json.dumps(_ranking(places), indent=2) + "\n").encode())
     say(f"{len(missing)} of {len(places)} pictures made, the others were there: {output}.")
@@ -150,12 +150,15 @@ def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:
 
 def _make(
     pipe: VersatileDiffusionPipeline,
+    recipe: Recipe,
     arrays: Mapping[str, Tensor],
     places: Sequence[Place],
     batch_size: int,
     options: Mapping[str, Any],
     told: Mapping[str, Any],
 ) -> None:
+    from versatile_diffusion.recipes.kept import write_picture
+
     if "start" in arrays:
         _check_start(pipe, arrays["start"])
     pipe.set_progress_bar_config(disable=True)
@@ -174,10 +177,11 @@ def _make(
                 generator=generators([place.seed for place in batch]),
                 **options,
             )
+            kept = recipes_of(pipe, [origin for of_scan in made.origins for origin in of_scan], recipe)
             for i, place in enumerate(batch):
                 score = {} if made.scores is None else {"score": made.scores[i][0]}
                 words = {"scan": place.scan, "seed": place.seed, **told, **score}
-                write_picture(place.file, made.images[i][0], words, recipe_of(made.origins[i][0], computed))
+                write_picture(place.file, made.images[i][0], words, kept[i])
             progress.advance(task, len(batch))
 
 

@@ -1,7 +1,7 @@
 """Inputs of recipes: pictures, masks and arrays, named by checksums of their values.
 
-A value is a tensor: uint8 (h w 3) for a picture and (h w) for a mask, as far as 8 bits hold it exactly, any other one as
-it is. Where it is stored, the former is a PNG, the latter safetensors.
+A value is a tensor: uint8 (h w 3) for a picture and (h w) for a mask, as far as 8 bits hold it exactly, any other one
+as it is. Where it is stored, the former is a PNG, the latter safetensors.
 """
 
 from __future__ import annotations

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
 from pydantic import ValidationError
 
+from versatile_diffusion.files import write_whole
+from versatile_diffusion.recipes import png
 from versatile_diffusion.recipes.inputs import FOLDER, file_name, find, named, restored, stored
 from versatile_diffusion.recipes.recipe import Recipe
 
@@ -45,6 +48,12 @@ class Kept:
     def missing(self) -> list[str]:
         """Inputs that are not at hand, in words."""
         return [str(one) for sha256, one in self.recipe.inputs.items() if sha256 not in self.inputs]
+
+    def require_inputs(self) -> None:
+        """Raises NoRecipe unless all inputs are at hand."""
+        if self.missing:
+            advice = "Give the files that they were read from with --input"
+            raise NoRecipe(f"Inputs are missing: {'; '.join(self.missing)}. {advice}.")
 
     @property
     def json(self) -> str:
@@ -122,17 +131,15 @@ def read(file: Path) -> list[tuple[Kept, Any]]:
     return [(kept.from_folder(file.parent / FOLDER), output) for kept, output in found]
 
 
-def write(file: Path, content: bytes, kept: Kept, write_file: Callable[[Path, bytes], None]) -> None:
-    """Writes an output, after the inputs that belong beside it."""
-    for name, stored_input in kept.files().items():
+def write_picture(file: Path, picture: Image.Image, words: Mapping[str, Any], kept: Kept | None) -> None:
+    """Writes a picture as a PNG with its recipe, in words and to replay, after the inputs that belong beside it."""
+    for name, content in ({} if kept is None else kept.files()).items():
         if not (file.parent / name).exists():
-            write_file(file.parent / name, stored_input)
-    write_file(file, content)
+            write_whole(file.parent / name, content)
+    write_whole(file, png(picture, words if kept is None else {**words, CHUNK: kept.json}))
 
 
 def _of_picture(file: Path) -> list[tuple[Kept, Any]]:
-    from PIL import Image
-
     try:
         picture = Image.open(file, formats=["PNG"])
         picture.load()

@@ -14,14 +14,15 @@ from torch import Generator, Tensor
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
+from versatile_diffusion.editing import edited
 from versatile_diffusion.modalities.pictures import read_mask, read_pictures, rgb
 from versatile_diffusion.outputs import Origin
 from versatile_diffusion.recipes.inputs import mask_value, named, picture_value, usable
 from versatile_diffusion.recipes.kept import Kept
-from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Input, Recipe
+from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, EditRecipe, Input, Recipe
 
 _PLAIN = ("num_inference_steps", "guidance_interval", "strength", "height", "width", "eta", "scheduler")
-_OTHERS = ("to", "contexts", "negative", "guidance_scale", "start", "latents", "num_outputs", "generator")
+_OTHERS = ("to", "contexts", "edit", "negative", "guidance_scale", "start", "latents", "num_outputs", "generator")
 _NOT_KEPT = ("output_type", "callback_on_step_end")
 
 
@@ -51,16 +52,16 @@ def recipe_of(origin: Origin, computed: Computed) -> Kept:
     if len(drawing) != origin.items * origin.num_outputs:
         raise ValueError("Outputs have recipes if each was made with a generator of its own.")
     batch = Batch(items=origin.items, num_outputs=origin.num_outputs, row=origin.row)
-    return recipe_of_row(arguments, origin.row // origin.num_outputs, drawing[origin.row].initial_seed(), batch, computed)
+    return recipe_of_row(
+        arguments, origin.row // origin.num_outputs, drawing[origin.row].initial_seed(), batch, computed
+    )
 
 
-def recipe_of_row(
-    arguments: Mapping[str, Any], item: int, seed: int, batch: Batch, computed: Computed
-) -> Kept:
+def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Batch, computed: Computed) -> Kept:
     """The recipe of what `generate` makes of one item of its arguments, with their inputs.
 
     Args:
-        arguments: of `generate`, the guidance scale among them.
+        arguments: of `generate`, the guidance scale among them; and edit, those of `editing.edited`.
         item: its number.
         seed: of its generator.
         batch: what it is made together with.
@@ -71,6 +72,7 @@ def recipe_of_row(
     recipe = Recipe(
         to=arguments["to"],
         contexts=tuple(map(row.context, _sequence(arguments["contexts"]))),
+        edit=None if arguments.get("edit") is None else EditRecipe(**vars(arguments["edit"])),
         negative=tuple(map(row.context, _sequence(arguments.get("negative") or ()))),
         seed=seed,
         guidance_scale=arguments["guidance_scale"],
@@ -154,10 +156,14 @@ def replayed(pipe: Any, kept: Kept) -> Any:
     """
     recipe, batch = kept.recipe, kept.recipe.batch
     count = batch.items * batch.num_outputs
+    arguments = _Batched(kept, batch.items).arguments()
+    if recipe.edit is not None:
+        images = read_pictures([context.data for context in arguments["contexts"]])
+        arguments["contexts"] = edited(pipe, images, **recipe.edit.model_dump())
     outputs = pipe.generate(
         num_outputs=batch.num_outputs,
         generator=[Generator().manual_seed(recipe.seed) for _ in range(count)],
-        **_Batched(kept, batch.items).arguments(),
+        **arguments,
     )
     return outputs.items[batch.row]
 
@@ -171,10 +177,7 @@ class _Batched:
 
     def arguments(self) -> dict[str, Any]:
         recipe = self.kept.recipe
-        if self.kept.missing:
-            raise ValueError(
-                f"Inputs are missing: {'; '.join(self.kept.missing)}. Give the files that they were read from with --input."
-            )
+        self.kept.require_inputs()
         return {
             "to": recipe.to,
             "contexts": list(map(self._context, recipe.contexts)),

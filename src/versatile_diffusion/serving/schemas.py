@@ -135,7 +135,8 @@ class OutputOut(BaseModel):
     text: str | None = None
     image: Annotated[str | None, Field(description="A PNG, in base64, that holds its recipe as text chunks.")] = None
     request: Annotated[
-        dict[str, Any] | None, Field(description="For texts: the recipe, which `vd replay` reads; a picture holds its own.")
+        dict[str, Any] | None,
+        Field(description="For texts: the recipe, which `vd replay` reads; a picture holds its own."),
     ] = None
 
 
@@ -190,9 +191,7 @@ class JobOut(BaseModel):
         )
 
 
-def outputs(
-    recipe: Mapping[str, Any], replayable: Replayable, seeds: Sequence[int], made: Made
-) -> list[OutputOut]:
+def outputs(recipe: Mapping[str, Any], replayable: Replayable, seeds: Sequence[int], made: Made) -> list[OutputOut]:
     """What a request gave, each output with its recipe: in words, and such that it can be made again."""
     words = {key: _chunk(value) for key, value in recipe.items()} | {"guidance_scale": _chunk(made.guidance_scale)}
     found: list[OutputOut] = []
