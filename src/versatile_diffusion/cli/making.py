@@ -17,14 +17,15 @@ from versatile_diffusion.cli.console import messages, results, say, warnings_as_
 from versatile_diffusion.cli.files import plan_pictures, require_writable
 from versatile_diffusion.cli.options import Making, ModelOptions, weighted
 from versatile_diffusion.files import write_whole
-from versatile_diffusion.recipes import png
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from versatile_diffusion.modalities import Modality
-    from versatile_diffusion.pipeline import Outputs, VersatileDiffusionPipeline
+    from versatile_diffusion.outputs import Origin, Outputs
+    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.recipes.kept import Kept
     from versatile_diffusion.sampling_presets import Sampling
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
@@ -81,10 +82,11 @@ class Job:
             for subject, more in zip(self.subjects, own, strict=True)
             for seed in seeds
         ]
+        kept = recipes_of(pipe, outputs.origins, settings, settings.lora)
         if self.to == "image":
-            self._write_pictures(outputs.items, recipes, files)
+            self._write_pictures(outputs.items, recipes, kept or [None] * len(recipes), files)
         else:
-            self._write_texts(outputs.items, recipes, files)
+            self._write_texts(outputs.items, recipes, kept, files)
 
     def _options(self, seeds: Sequence[int], guidance_scale: float, sampling: Sampling) -> dict[str, Any]:
         return {
@@ -113,19 +115,26 @@ class Job:
         }
         return {key: value for key, value in entries.items() if value is not None}
 
-    def _write_pictures(self, pictures: list[Any], recipes: list[dict[str, Any]], files: list[Path]) -> None:
-        for picture, recipe, file in zip(pictures, recipes, files, strict=True):
-            write_whole(file, png(picture, recipe))
+    def _write_pictures(
+        self, pictures: list[Any], recipes: list[dict[str, Any]], kept: Sequence[Kept | None], files: list[Path]
+    ) -> None:
+        from versatile_diffusion.recipes.kept import write_picture
+
+        for picture, recipe, one, file in zip(pictures, recipes, kept, files, strict=True):
+            write_picture(file, picture, recipe, one)
             if not self.settings.as_json:
                 results.print(Text(str(file)))
         if self.settings.as_json:
             _print_json([recipe | {"file": str(file)} for recipe, file in zip(recipes, files, strict=True)])
 
-    def _write_texts(self, texts: list[str], recipes: list[dict[str, Any]], files: list[Path]) -> None:
+    def _write_texts(
+        self, texts: list[str], recipes: list[dict[str, Any]], kept: Sequence[Kept], files: list[Path]
+    ) -> None:
         for file in files:
             write_whole(file, "".join(f"{text}\n" for text in texts).encode())
         if self.settings.as_json:
-            _print_json([recipe | {"text": text} for recipe, text in zip(recipes, texts, strict=True)])
+            told = zip(recipes, texts, kept, strict=True)
+            _print_json([recipe | {"text": text, "request": json.loads(one.json)} for recipe, text, one in told])
             return
         for i, text in enumerate(texts):
             if len(self.subjects) > 1 and i % self.settings.num == 0:
@@ -154,6 +163,19 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
         pipe.to(device)
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
+
+
+def recipes_of(
+    pipe: VersatileDiffusionPipeline,
+    origins: Sequence[Origin],
+    options: ModelOptions,
+    loras: Sequence[str] | None = None,
+) -> list[Kept]:
+    """Recipes of outputs, each of which has a generator of its own."""
+    from versatile_diffusion.recipes.making import computed_by, recipe_of
+
+    computed = computed_by(pipe, options.model, loras or (), options.weights)
+    return [recipe_of(origin, computed) for origin in origins]
 
 
 def load_loras(pipe: VersatileDiffusionPipeline, loras: Sequence[str] | None) -> None:
