@@ -20,7 +20,6 @@ from versatile_diffusion.cli import (
     make,
     mix,
     reconstruct,
-    replay,
     serve,
     studio,
     train,
@@ -65,7 +64,6 @@ for command in (
     mix.blend,
     edit.edit,
     batch.batch,
-    replay.replay,
 ):
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):

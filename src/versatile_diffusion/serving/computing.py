@@ -60,6 +60,7 @@ def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_st
                 one = rewritten(pipe, request)
                 if one is not request:
                     written[number] = one.contexts[0].data
+                    notes[number].append(f"Painted from the words “{written[number]}”.")
                 ready[number] = encoded(pipe, one)
             except Exception as error:
                 log.info("A request could not be read", exc_info=error)

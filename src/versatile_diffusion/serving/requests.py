@@ -143,7 +143,7 @@ class Request:
 
     def without_data(self) -> Request:
         """The request without texts, pictures and embeddings, which take room."""
-        return replace(self, contexts=(), negative=(), start=None, colors_of=None)
+        return replace(self, contexts=(), negative=(), start=None, colors_of=None, edit=None)
 
 
 @dataclass(frozen=True)
