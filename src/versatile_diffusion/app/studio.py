@@ -34,7 +34,7 @@ def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
     with gr.Blocks(title="Versatile Diffusion", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(HEADER, padding=False)
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
-        with gr.Tabs(elem_classes="vd-tabs") as tabs:
+        with gr.Tabs(elem_classes="vd-tabs", overflow_behavior="wrap") as tabs:
             shown = [TaskTab(task, desk, keeper, model) for task in TASKS]
             compare = CompareTab()
             history = HistoryTab(keeper.history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -26,6 +27,9 @@ from versatile_diffusion.serving.engine import QueueFull
 from versatile_diffusion.serving.jobs import Status
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
+
+
+DICE = Path(__file__).with_name("dice.svg")
 
 
 class TaskTab:
@@ -62,15 +66,16 @@ class TaskTab:
         self.form = Form(self.task.controls)
         self._build_examples()
         self.how = self._build_options()
-        with gr.Row():
+        with gr.Row(elem_classes="vd-run"):
             self.run_button = gr.Button("Generate", variant="primary", scale=3)
             self.cancel_button = gr.Button("Cancel", variant="stop", visible=False, scale=1)
 
     def _build_examples(self) -> None:
         self.examples = []
-        if self.task.examples:
-            gr.HTML('<p class="vd-label">Examples</p>', padding=False)
-        with gr.Row(elem_classes="vd-buttons"):
+        if not self.task.examples:
+            return
+        gr.HTML('<p class="vd-label">Examples</p>', padding=False)
+        with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
             self.examples = [gr.Button(example.title, size="sm") for example in self.task.examples]
 
     def _build_options(self) -> dict[str, Component]:
@@ -82,7 +87,7 @@ class TaskTab:
             how["seed"] = gr.Number(
                 RANDOM, label="Seed", info="−1 draws a new one each time.", precision=0, minimum=RANDOM
             )
-            self.dice = gr.Button("Roll the dice", size="sm", min_width=120)
+            self.dice = gr.Button("Roll the dice", icon=DICE, size="sm", min_width=120)
         with gr.Accordion("Advanced options", open=False):
             how["steps"] = gr.Slider(1, 100, start["steps"], step=1, label="Steps")
             how["guidance_scale"] = gr.Slider(1, 20, start["guidance_scale"], step=0.1, label="Guidance scale")
