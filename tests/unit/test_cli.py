@@ -71,6 +71,7 @@ def test_a_picture_depends_on_its_own_seed_alone(model: Path) -> None:
 def test_a_picture_tells_how_it_was_made(model: Path) -> None:
     make(model, "text-to-image", "a tent – été", "--seed", 7, "--negative", "house", "-o", "tent.png")
     told = Image.open("tent.png").info
+    assert json.loads(told.pop("request"))["contexts"] == [{"modality": "text", "data": "a tent – été"}]
     assert told == {
         "command": "text-to-image",
         "prompt": "a tent – été",

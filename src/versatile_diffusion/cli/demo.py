@@ -67,7 +67,7 @@ def demo(
         kept = recipes_of(pipe, outputs.origins, options)
         for item, seed_of, one, file in zip(outputs.items, seeds, kept, files.get(flow, []), strict=False):
             write_picture(file, item, {"command": f"demo, {flow}", "seed": seed_of, **recipe}, one)
-        for shown in files.get(flow, outputs.items):
+        for shown in files.get(flow) or outputs.items:
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
     how = f"Model {options.model}, {steps} steps, seeds {seeds[0]} to {seeds[-1]}, "

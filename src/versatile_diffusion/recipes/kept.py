@@ -104,13 +104,16 @@ def parsed(text: str) -> Kept:
         if version != 1:
             raise NoRecipe(f"The recipe is of format {version!r:.20}, and this version reads format 1: update it.")
         recipe = Recipe.model_validate_json(json.dumps(entries))
+        if not isinstance(embedded, dict):
+            raise NoRecipe("The recipe cannot be used: its inputs are no object.")
         inputs = [restored(base64.b64decode(embedded[key], validate=True)) for key in recipe.inputs if key in embedded]
     except NoRecipe:
         raise
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise NoRecipe(f"The recipe cannot be used: {where}: {first['msg']}.") from error
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        deepest = max(found, key=lambda one: len(one["loc"]))
+        where = ".".join(map(str, deepest["loc"])) or "it"
+        raise NoRecipe(f"The recipe cannot be used: {where}: {deepest['msg']}.") from error
     except (ValueError, TypeError, RecursionError, binascii.Error) as error:
         raise NoRecipe(f"The recipe cannot be used: {error}") from error
     return Kept(recipe).with_inputs(inputs)

@@ -68,7 +68,11 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
         computed: what makes it.
     """
     row = _Row(item, batch.row)
-    decoding = set(arguments) - {*_PLAIN, *_OTHERS, *_NOT_KEPT}
+    decoding = {
+        name: row.data("image", value) if name == "colors_of" else value
+        for name, value in arguments.items()
+        if name not in (*_PLAIN, *_OTHERS, *_NOT_KEPT) and value is not None
+    }
     recipe = Recipe(
         to=arguments["to"],
         contexts=tuple(map(row.context, _sequence(arguments["contexts"]))),
@@ -78,11 +82,7 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
         guidance_scale=arguments["guidance_scale"],
         start=row.start(arguments["to"], arguments.get("start")),
         latents=row.tensor(arguments.get("latents"), batch.row),
-        decoding={
-            name: row.data("image", value) if name == "colors_of" else value
-            for name, value in arguments.items()
-            if name in decoding and value is not None
-        },
+        decoding=cast(Any, decoding),
         batch=batch,
         computed=computed,
         **{name: arguments[name] for name in _PLAIN if arguments.get(name) is not None},

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from versatile_diffusion.sampling_presets import SchedulerName
 
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Decoding = Literal["colors_of", "temperature", "max_tokens", "top_k", "top_p"]
 Modality = Literal["image", "text"]
 Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=65536)]
 Name = Annotated[str, Field(max_length=4096)]
 Text = Annotated[str, Field(max_length=1_000_000)]
+
+_KINDS = "texts are words, pictures are inputs"  # a string in a picture's place would be taken for a path
 
 
 class Strict(BaseModel):
@@ -43,6 +46,12 @@ class ContextRecipe(Strict):
     mask: Input | None = None
     focus: Annotated[float, Field(ge=0, le=1)] = 0.5
     unconditional: Literal["default", "zeros"] | Input = "default"
+
+    @model_validator(mode="after")
+    def _names_no_file(self) -> Self:
+        if isinstance(self.data, Input if self.modality == "text" else str):
+            raise ValueError(_KINDS)
+        return self
 
     @property
     def inputs(self) -> Iterator[Input]:
@@ -117,9 +126,16 @@ class Recipe(Strict):
     width: Count | None = None
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     scheduler: SchedulerName | None = None
-    decoding: Annotated[dict[Name, int | float | Input], Field(max_length=16)] = {}
+    decoding: dict[Decoding, int | float | Input] = {}
     batch: Batch = Batch()
     computed: Computed
+
+    @model_validator(mode="after")
+    def _names_no_file(self) -> Self:
+        named = {name for name, value in self.decoding.items() if isinstance(value, Input)}
+        if (self.to == "image" and isinstance(self.start, str)) or named != {"colors_of"} & self.decoding.keys():
+            raise ValueError(_KINDS)
+        return self
 
     @property
     def inputs(self) -> dict[str, Input]:
