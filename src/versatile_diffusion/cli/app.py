@@ -20,8 +20,8 @@ from versatile_diffusion.cli import (
     make,
     mix,
     reconstruct,
-    replay,
     serve,
+    studio,
     train,
 )
 from versatile_diffusion.cli.console import error
@@ -64,7 +64,6 @@ for command in (
     mix.blend,
     edit.edit,
     batch.batch,
-    replay.replay,
 ):
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
@@ -73,7 +72,7 @@ for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))
     app.add_typer(worlds, name=name, rich_help_panel="Models")
-for command in (serve.serve, convert.convert, bench.bench):
+for command in (studio.app, serve.serve, convert.convert, bench.bench):
     app.command(rich_help_panel="Models")(spread(command))
 
 

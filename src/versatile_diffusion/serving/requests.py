@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -14,7 +14,17 @@ from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes.kept import Kept
 from versatile_diffusion.recipes.making import arguments_of, recipe_of_row
-from versatile_diffusion.recipes.recipe import Batch, Computed, Recipe
+from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Recipe
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is to become of a picture, by rewriting its description; see `NamedFlows.edit`."""
+
+    prompt: str = ""
+    remove: str = ""
+    add: str = ""
+    text_share: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -29,12 +39,13 @@ class Request:
         negative: contexts to move away from; each holds one item.
         start: one item of data to start from.
         colors_of: for pictures; the picture whose colours the outputs take.
+        edit: for pictures; what is to become of the picture that is the only context.
         scheduler: a name of `schedulers.SCHEDULERS`; the model's own if None.
         decoding: options of the modality's `decode`.
         preview_every: steps between previews of the first output; 0 is none.
 
     Raises:
-        ValueError: if there are no seeds, or a context holds several items.
+        ValueError: if there are no seeds, a context holds several items, or there is no one picture to edit.
     """
 
     model: str
@@ -52,6 +63,7 @@ class Request:
     eta: float = 0.0
     scheduler: str | None = None
     colors_of: Any = None
+    edit: Edit | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
     preview_every: int = 0
 
@@ -64,6 +76,8 @@ class Request:
                     raise ValueError(
                         f"An embedding of a request must have shape (1, tokens, width), got {tuple(tensor.shape)}."
                     )
+        if self.edit and (self.to != "image" or [_is_picture(context) for context in self.contexts] != [True]):
+            raise ValueError("An edit makes pictures of one context, which is the picture to edit, without a mask.")
 
     @property
     def kind(self) -> Hashable:
@@ -74,6 +88,7 @@ class Request:
             tuple(map(_kind, self.contexts)),
             tuple(map(_kind, self.negative)),
             (self.start is None, _size(self.start), self.colors_of is None),
+            self.edit and self.edit.text_share,
             tuple(sorted(self.decoding.items())),
         )
 
@@ -87,6 +102,7 @@ class Request:
             "start": None if self.start is None else _named(self.start),
             "strength": None if self.start is None else self.strength,
             "colors_of": None if self.colors_of is None else _named(self.colors_of),
+            "edit": None if self.edit is None else {k: v for k, v in asdict(self.edit).items() if v},
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "guidance_interval": self.guidance_interval,
@@ -103,7 +119,7 @@ class Request:
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of `generate` for all outputs, without their generators."""
-        own = ("model", "seeds", "decoding", "preview_every")
+        own = ("model", "seeds", "edit", "decoding", "preview_every")
         return {name: value for name, value in vars(self).items() if name not in own} | dict(self.decoding)
 
     @classmethod
@@ -127,7 +143,7 @@ class Request:
 
     def without_data(self) -> Request:
         """The request without texts, pictures and embeddings, which take room."""
-        return replace(self, contexts=(), negative=(), start=None, colors_of=None)
+        return replace(self, contexts=(), negative=(), start=None, colors_of=None, edit=None)
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,7 @@ class Made:
         computed: what computed them.
         rows: of the batch that they were made in.
         row: of the first of them.
+        written: for an edit; the rewritten description that they were painted from.
     """
 
     items: list[Any]
@@ -149,6 +166,7 @@ class Made:
     computed: Computed | None = None
     rows: int = 1
     row: int = 0
+    written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,17 +175,22 @@ class Replayable:
 
     recipe: Recipe
     embedded: Mapping[str, str]
+    edit: Edit | None = None
 
     @classmethod
     def of(cls, request: Request) -> Replayable:
         """Of a request that still holds its data."""
         arguments = request.arguments | {"guidance_scale": request.guidance_scale or 0.0}
         kept = recipe_of_row(arguments, 0, request.seeds[0], Batch(), Computed(model=request.model))
-        return cls(kept.recipe, kept.embedded)
+        return cls(kept.recipe, kept.embedded, request.edit)
 
     def outputs(self, seeds: Sequence[int], made: Made) -> list[Kept]:
         """The recipe of each output, without inputs."""
         same = {"guidance_scale": made.guidance_scale, "computed": made.computed or self.recipe.computed}
+        if self.edit is not None and made.written is not None:
+            share, (seen,) = self.edit.text_share, self.recipe.contexts
+            text = ContextRecipe(modality="text", data=made.written, weight=share)
+            same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
         batches = (Batch(num_outputs=made.rows, row=made.row + i) for i in range(len(seeds)))
         return [
             Kept(self.recipe.model_copy(update=same | {"seed": seed, "batch": batch}))
@@ -207,6 +230,10 @@ class BatchFailed(Exception):
     def __init__(self, failure: Failure, details: str = "") -> None:
         super().__init__(details or failure.message)
         self.failure = failure
+
+
+def _is_picture(context: Context) -> bool:
+    return context.modality == "image" and context.data is not None and context.mask is None
 
 
 def _described(context: Context) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from versatile_diffusion.recipes import png
 from versatile_diffusion.recipes.kept import CHUNK
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Made, Replayable, Request
+from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
@@ -64,6 +64,24 @@ class ContextIn(Strict):
         )
 
 
+Words = Annotated[str, Field(max_length=2000)]
+
+
+class EditIn(Strict):
+    """What is to become of the picture that is the only context: see `VersatileDiffusionPipeline.edit`."""
+
+    prompt: Annotated[Words, Field(description="What it is to become, or an instruction.")] = ""
+    remove: Annotated[Words, Field(description="What is to go.")] = ""
+    add: Annotated[Words, Field(description="What is to come.")] = ""
+    text_share: Annotated[float, Field(gt=0, le=1, description="Weight of the words; the picture has the rest.")] = 0.8
+
+    def read(self) -> Edit:
+        """The change. Raises ValueError if it says nothing."""
+        if not any(words.strip() for words in (self.prompt, self.remove, self.add)):
+            raise Refused("Nothing to change: say what with prompt, remove or add.")
+        return Edit(**self.model_dump())
+
+
 EXAMPLE = {
     "to": "image",
     "contexts": [{"modality": "text", "data": "a watercolor of a red lighthouse by the sea"}],
@@ -94,6 +112,7 @@ class GenerateIn(Strict):
     seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
     scheduler: SchedulerName | None = None
     colors_of: Annotated[Binary | None, Field(description="For pictures: a picture whose colours they take.")] = None
+    edit: Annotated[EditIn | None, Field(description="For pictures: changes the picture that is the context.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=100, description="For texts.")] = None
     max_tokens: Annotated[int | None, Field(ge=1, le=1024, description="For texts.")] = None
     top_k: Annotated[int | None, Field(ge=1, le=10**6, description="For texts.")] = None
@@ -123,6 +142,7 @@ class GenerateIn(Strict):
             eta=self.eta,
             scheduler=self.scheduler,
             colors_of=None if self.colors_of is None else uploads.picture(self.colors_of),
+            edit=None if self.edit is None else self.edit.read(),
             decoding={name: value for name, value in writing.items() if value is not None},
             preview_every=self.preview_every,
         )

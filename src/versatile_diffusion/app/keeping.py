@@ -1,0 +1,121 @@
+"""What a job gave, as entries of the history."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from versatile_diffusion.app.controls import NamedFile, Painting, Values
+from versatile_diffusion.app.history import Entry, History, New
+from versatile_diffusion.app.options import title
+from versatile_diffusion.app.tasks import Task
+from versatile_diffusion.serving.schemas import OutputOut
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Keeps results, if need be only as long as the studio runs.
+
+    Args:
+        history: where they belong.
+        spare: where they go if they cannot be written there.
+    """
+
+    def __init__(self, history: History, spare: History) -> None:
+        self.history = history
+        self.spare = spare
+
+    def keep(
+        self, task: Task, values: Values, asked: Mapping[str, Any], output: OutputOut
+    ) -> tuple[Entry, OSError | None]:
+        """Keeps an output.
+
+        Args:
+            task: that it was made by.
+            values: that were filled in.
+            asked: of the engine, as fields of `GenerateIn`.
+            output: that was made.
+
+        Returns:
+            Its entry, and why it could not be written into the history, if it could not.
+        """
+        form, inputs = referred({**values, "seed": output.seed, "num_outputs": 1})
+        recipe, more = recipe_of(asked, output.seed)
+        content = output.text if output.image is None else base64.b64decode(output.image)
+        new = New(task.key, title(task, values), content or "", recipe, form, inputs | more)
+        try:
+            return self.history.add(new), None
+        except OSError as error:
+            log.warning("A result could not be written into the history", exc_info=error)
+            return self.spare.add(new), error
+
+    def values(self, entry: Entry) -> Values:
+        """What was filled in for a result. Raises OSError if a file is gone."""
+        home = self.spare if self.spare.folder in entry.file.parents else self.history
+        return {name: _value(value, home) for name, value in entry.form.items()}
+
+
+def referred(values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Values as JSON, with references to inputs, and these by the names of their files."""
+    inputs: dict[str, bytes] = {}
+
+    def name(content: bytes, suffix: str = ".png") -> str:
+        found = f"{sha256(content).hexdigest()}{suffix}"
+        inputs[found] = content
+        return found
+
+    def one(value: Any) -> Any:
+        match value:
+            case bytes():
+                return {"input": name(value)}
+            case Painting(picture, mask):
+                return {"input": name(picture), "mask": None if mask is None else name(mask)}
+            case NamedFile(called, content):
+                return {"input": name(content, Path(called).suffix.lower()), "name": called}
+            case _:
+                return value
+
+    return {key: one(value) for key, value in values.items()}, inputs
+
+
+def recipe_of(asked: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The request of one output, with references to inputs, and these by the names of their files."""
+    inputs: dict[str, bytes] = {}
+
+    def refer(part: Any) -> Any:
+        if isinstance(part, list):
+            return [refer(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        pictures = {"mask", "colors_of"} | ({"data"} if part.get("modality") == "image" else set())
+        pictures |= {"start"} if part.get("to") == "image" else set()
+        suffixes = dict.fromkeys(pictures, ".png") | {"embedding": ".safetensors"}
+        return {key: refer_to(part[key], suffixes[key]) if key in suffixes else refer(part[key]) for key in part}
+
+    def refer_to(encoded: str | None, suffix: str) -> dict[str, str] | None:
+        if encoded is None:
+            return None
+        content = base64.b64decode(encoded)
+        digest = sha256(content).hexdigest()
+        inputs[f"{digest}{suffix}"] = content
+        return {"sha256": digest}
+
+    fields = {key: value for key, value in asked.items() if value is not None and key not in ("preview_every", "wait")}
+    return refer({**fields, "seed": seed, "num_outputs": 1}), inputs
+
+
+def _value(value: Any, home: History) -> Any:
+    """The value that a reference stands for."""
+    if not isinstance(value, dict):
+        return value
+    content = home.input(value["input"]).read_bytes()
+    if "name" in value:
+        return NamedFile(value["name"], content)
+    if "mask" in value:
+        return Painting(content, None if value["mask"] is None else home.input(value["mask"]).read_bytes())
+    return content

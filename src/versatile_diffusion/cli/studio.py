@@ -1,0 +1,76 @@
+"""`vd app`: the studio in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from versatile_diffusion.cli.console import messages, say
+from versatile_diffusion.cli.options import Dtype
+
+
+def app(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="[NAME=]MODEL",
+            help='"postcards" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address of this machine to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="To listen at.")] = 7860,
+    history: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder that keeps results; by default one of the user's.")
+    ] = None,
+    history_limit: Annotated[
+        str, typer.Option(metavar="SIZE", help="The oldest results go when there are more bytes, such as 500MB.")
+    ] = "2GB",
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    dtype: Annotated[Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.")] = Dtype.AUTO,
+) -> None:
+    """Open the studio: every task in a browser. See docs/studio.md.
+
+    \b
+    vd app
+    vd app --model postcards --model large=my-folder --port 9000
+    vd app --history results --history-limit 500MB
+    """
+    with messages.status("Opening the studio …"):
+        try:
+            from versatile_diffusion.app.history import History, default_folder
+            from versatile_diffusion.app.server import serve
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{error}. Install what the studio needs: pip install 'versatile-diffusion[app]'"
+            ) from error
+        from versatile_diffusion.serving.workers import Source
+
+        serve(
+            [Source.parse(text) for text in model or ["postcards"]],
+            History(history or default_folder(), read_size(history_limit)),
+            host=host,
+            port=port,
+            device=device,
+            dtype=dtype,
+            on_ready=lambda: say(f"The studio is at http://{host}:{port} (Ctrl-C ends it)."),
+        )
+
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def read_size(text: str) -> int:
+    """Bytes of a size such as 500MB.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    number, unit = text[:-2].strip(), text[-2:].upper()
+    try:
+        return round(float(number) * _UNITS[unit])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"A size is a number and KB, MB, GB or TB, such as 500MB, got {text!r}.") from error
