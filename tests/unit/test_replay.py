@@ -22,7 +22,7 @@ from versatile_diffusion.recipes.comparing import compared
 from versatile_diffusion.recipes.inputs import named, restored, stored
 from versatile_diffusion.recipes.kept import CHUNK, Kept, NoRecipe, parsed, read
 from versatile_diffusion.recipes.making import replayed
-from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, EditRecipe, Input, Recipe
+from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Input, Recipe
 from versatile_diffusion.serving.computing import compute
 from versatile_diffusion.serving.requests import Made, Replayable, Request
 from versatile_diffusion.serving.schemas import outputs
@@ -179,7 +179,6 @@ def kept_recipes(draw: st.DrawFn) -> Kept:
             to=st.sampled_from(["image", "text"]),
             contexts=several,
             negative=several | st.just(()),
-            edit=st.none() | st.builds(EditRecipe, prompt=st.text(max_size=9)),
             seed=st.integers(0, 2**64 - 1),
             num_inference_steps=st.integers(1, 1000),
             guidance_scale=st.floats(-20, 20),

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "offloading.py": ["diffuser"],
     "files.py": [],
     "recipes/": [
-        *("__version__", "context", "devices", "editing", "files", "modalities.pictures", "outputs", "recipes"),
+        *("__version__", "context", "devices", "files", "modalities.pictures", "outputs", "recipes"),
         "sampling_presets",
     ],
     "batches.py": ["context", "outputs", "pipeline"],

@@ -28,7 +28,6 @@ from versatile_diffusion.serving.jobs import Status
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
 
-
 DICE = Path(__file__).with_name("dice.svg")
 
 
