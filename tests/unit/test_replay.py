@@ -101,6 +101,7 @@ def test_texts_are_made_again_from_what_json_prints(model: Path) -> None:
 
 def test_what_the_server_made_in_a_batch_is_made_again(pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
     tree = Context("text", CAPTIONS[3], weight=0.5)
+    shared = {"num_inference_steps": 2, "start": picture, "strength": 0.5, "colors_of": picture}
     asked = [
         Request("tiny", "image", (tree, Context("image", shown, focus=0.3)), seeds, num_inference_steps=2, start=shown,
                 strength=0.5, colors_of=shown)

@@ -35,6 +35,7 @@ MAY_IMPORT = {
         *("__version__", "context", "devices", "files", "modalities.pictures", "outputs", "recipes"),
         "sampling_presets",
     ],
+    "voting/": ["recipes", "sampling_presets", "voting"],
     "batches.py": ["context", "outputs", "pipeline"],
     "diffuser/": ["diffuser", "narrow"],
     "modalities/": ["modalities", "diffuser", "narrow"],

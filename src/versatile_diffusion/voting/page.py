@@ -118,15 +118,19 @@ def _page(voter: str | None = None, known: Annotated[str | None, Cookie(alias=_C
     if voter is not None:
         response: Response = RedirectResponse("/", 303)
     else:
-        response = HTMLResponse(files(__package__).joinpath("page.html").read_text("utf-8"), headers=_HEADERS)
+        response = HTMLResponse(_text("page.html"), headers=_HEADERS)
     name = voter or (known if known and _VOTER.fullmatch(known) else secrets.token_hex(8))
     response.set_cookie(_COOKIE, name, max_age=_YEAR, httponly=True, samesite="strict")
     return response
 
 
 def _asset(kind: Literal["css", "js"]) -> Response:
-    text = files(__package__).joinpath(f"page.{kind}").read_text("utf-8")
-    return Response(text, media_type="text/css" if kind == "css" else "text/javascript", headers=_HEADERS)
+    media = "text/css" if kind == "css" else "text/javascript"
+    return Response(_text(f"page.{kind}"), media_type=media, headers=_HEADERS)
+
+
+def _text(name: str) -> str:
+    return files("versatile_diffusion.voting").joinpath(name).read_text("utf-8")
 
 
 def _state(study: Study, voter: str) -> State:

@@ -11,6 +11,7 @@ from typing import Any
 from versatile_diffusion.voting.study import CHOICES, Study
 
 _COLORS = {"a": "#2b6cb0", "same": "#cbd5e0", "b": "#dd6b20"}
+_NAMES = {"a": "#2b6cb0", "b": "#9c4221"}
 _INKS = {"a": "white", "same": "#1a202c", "b": "#1a202c"}
 
 
@@ -123,7 +124,7 @@ def plot(reports: Sequence[Report]) -> bytes:
     axes.set_xlim(0, 1)
     axes.set_ylim(len(reports) - 0.35, -0.65)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share of votes, with 95 % confidence intervals (Wilson)")
+    axes.set_xlabel("share of votes (grey: the same), with 95 % confidence intervals")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     file = io.BytesIO()
@@ -141,10 +142,17 @@ def _bar(axes: Any, row: int, report: Report) -> None:
         start += share.share
     a, b = report.shares["a"], report.shares["b"]
     if report.votes:
-        for low, high, at in ((a.low, a.high, row - 0.29), (1 - b.high, 1 - b.low, row + 0.29)):
-            axes.plot([low, high], [at, at], color="#1a202c", linewidth=1.2, marker="|", markersize=6, clip_on=False)
+        for ends, at, side in (((a.low, a.high), row - 0.29, "a"), ((1 - b.high, 1 - b.low), row + 0.29, "b")):
+            axes.plot(ends, (at, at), color=_NAMES[side], linewidth=1.6, marker="|", markersize=7, clip_on=False)
     labels = report.labels
-    axes.text(0, row - 0.36, f"{labels['a']} is better", va="bottom", color=_COLORS["a"], fontsize=10, weight="bold")
+    axes.text(0, row - 0.36, f"{labels['a']} is better", va="bottom", color=_NAMES["a"], fontsize=10, weight="bold")
     axes.text(
-        1, row - 0.36, f"{labels['b']} is better", va="bottom", ha="right", color="#9c4221", fontsize=10, weight="bold"
+        1,
+        row - 0.36,
+        f"{labels['b']} is better",
+        va="bottom",
+        ha="right",
+        color=_NAMES["b"],
+        fontsize=10,
+        weight="bold",
     )
