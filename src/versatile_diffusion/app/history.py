@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,8 +20,12 @@ from sqlite_utils import Database
 from versatile_diffusion.files import write_whole
 
 LIMIT = 2 * 10**9
+_OURS = re.compile(r"\d{8}-\d{6}-[a-z-]+-[0-9a-f]{8}\.(png|txt|json)|[0-9a-f]{64}\.[a-z]+|\.[0-9a-f]{32}")
+_VERSION = 1
 _PATIENCE = 30  # seconds for another process's change
-FOLDERS = ("results", "inputs")
+RESULTS, INPUTS = "results", "inputs"
+"""Folder of results, and within it the one of what they were made from, where `vd replay` looks for it."""
+
 _NEWEST = "select * from results order by created desc, rowid desc limit ?"
 _SIZE = "select (select total(bytes) from results) + (select total(bytes) from inputs) as bytes"
 
@@ -32,14 +37,16 @@ class New:
     Attributes:
         task: that it was made by.
         title: what it was made from, in words.
+        seed: that it was made from.
         content: a PNG, or a text.
-        recipe: how it was made, as the JSON of a request, with `{"sha256": …}` for each input.
-        form: what was filled in, likewise.
-        inputs: what recipe and form refer to, by names of files: the checksum and a suffix.
+        recipe: how it was made, as `vd replay` reads it.
+        form: what was filled in, as JSON.
+        inputs: what recipe and form refer to, by names of files, each a checksum and a suffix.
     """
 
     task: str
     title: str
+    seed: int
     content: bytes | str
     recipe: Mapping[str, Any]
     form: Mapping[str, Any]
@@ -55,6 +62,7 @@ class Entry:
         created: when, in seconds since 1970.
         task: that it was made by.
         title: what it was made from, in words.
+        seed: that it was made from.
         file: a PNG, or a text.
         recipe: a JSON file.
         text: if it is one.
@@ -65,6 +73,7 @@ class Entry:
     created: float
     task: str
     title: str
+    seed: int
     file: Path
     recipe: Path
     text: str | None
@@ -86,14 +95,9 @@ class History:
         self.folder = folder.absolute()
         self.limit = limit
         self._lock = RLock()
-        for name in FOLDERS:
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.input("").mkdir(parents=True, exist_ok=True)
         with _as_os_errors():
-            self._db = Database(
-                sqlite3.connect(
-                    self.folder / "history.db", timeout=_PATIENCE, check_same_thread=False, isolation_level=None
-                )
-            )
+            self._db = Database(_connected(self.folder / "history.db"))
             self._db.enable_wal()
             with self._changing():
                 self._create()
@@ -110,12 +114,12 @@ class History:
         text = new.content if isinstance(new.content, str) else None
         content = new.content.encode() if isinstance(new.content, str) else new.content
         recipe = json.dumps(new.recipe, indent=2, ensure_ascii=False).encode()
-        row = {"id": name, "created": now, "task": new.task, "title": new.title, "text": text}
-        row |= {"form": json.dumps(new.form), "bytes": len(content) + len(recipe)}
+        row = {"id": name, "created": now, "task": new.task, "title": new.title, "seed": new.seed}
+        row |= {"text": text, "form": json.dumps(new.form), "bytes": len(content) + len(recipe)}
         entry = self._entry(row)
         written = [entry.file, entry.recipe]
-        with self._changing():
-            try:
+        try:
+            with self._changing():
                 for key, value in new.inputs.items():
                     if not self.input(key).exists():
                         written.append(self.input(key))
@@ -125,19 +129,23 @@ class History:
                 write_whole(entry.file, content)
                 write_whole(entry.recipe, recipe)
                 self._db["results"].insert(row)
-            except BaseException:
-                _remove(written)
-                raise
-            self._shrink()
+                self._shrink()
+        except BaseException:
+            _remove(written)
+            raise
+        if not entry.file.exists():
+            raise OSError(f"The history may not be larger than {self.limit} bytes, and one result is.")
         return entry
 
     def entries(self, most: int = 200) -> list[Entry]:
         """The newest results whose files are there; the rows of others are dropped."""
-        with self._changing():
+        with self._lock, _as_os_errors():
             found = [self._entry(row) for row in self._db.query(_NEWEST, [most])]
-            gone = [entry for entry in found if not _is_whole(entry)]
-            self._forget([entry.id for entry in gone])
-        return [entry for entry in found if entry not in gone]
+        whole = [entry for entry in found if _is_whole(entry)]
+        if len(whole) < len(found):
+            with self._changing():
+                self._forget([entry.id for entry in found if entry not in whole])
+        return whole
 
     def find(self, identifier: str) -> Entry | None:
         """The result of that id, if it is still there."""
@@ -157,7 +165,7 @@ class History:
 
     def input(self, name: str) -> Path:
         """The file of an input."""
-        return self.folder / "inputs" / name
+        return self.folder / RESULTS / INPUTS / name
 
     @property
     def size(self) -> int:
@@ -191,7 +199,20 @@ class History:
                 raise
 
     def _create(self) -> None:
-        columns = {"id": str, "created": float, "task": str, "title": str, "text": str, "form": str, "bytes": int}
+        (version,) = self._db.execute("pragma user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise OSError(f"The history in {self.folder} is of another version: choose another folder with --history.")
+        self._db.execute(f"pragma user_version = {_VERSION}")
+        columns = {
+            "id": str,
+            "created": float,
+            "task": str,
+            "title": str,
+            "seed": int,
+            "text": str,
+            "form": str,
+            "bytes": int,
+        }
         self._db["results"].create(columns, pk="id", if_not_exists=True)
         self._db["inputs"].create({"name": str, "bytes": int}, pk="name", if_not_exists=True)
         self._db["uses"].create({"result": str, "input": str}, pk=("result", "input"), if_not_exists=True)
@@ -200,9 +221,10 @@ class History:
         """Lets go of rows without files, and of files without rows, as a process that was killed leaves them."""
         entries = [self._entry(row) for row in self._db["results"].rows]
         self._forget([entry.id for entry in entries if not _is_whole(entry)])
-        known = {row["name"] for row in self._db["inputs"].rows}
-        known |= {file.name for entry in entries for file in (entry.file, entry.recipe)}
-        _remove(file for name in FOLDERS for file in (self.folder / name).iterdir() if file.name not in known)
+        known = {self.input(row["name"]) for row in self._db["inputs"].rows}
+        known |= {file for entry in entries for file in (entry.file, entry.recipe)}
+        found = (file for folder in (self.folder / RESULTS, self.input("")) for file in folder.iterdir())
+        _remove(file for file in found if _OURS.fullmatch(file.name) and file not in known)
 
     def _shrink(self) -> None:
         while self.size > self.limit:
@@ -221,8 +243,8 @@ class History:
         _remove(self.input(row["name"]) for row in unused)
 
     def _entry(self, row: Mapping[str, Any]) -> Entry:
-        shown = {name: row[name] for name in ("id", "created", "task", "title", "text")}
-        place = self.folder / "results" / row["id"]
+        shown = {name: row[name] for name in ("id", "created", "task", "title", "seed", "text")}
+        place = self.folder / RESULTS / row["id"]
         file = place.with_suffix(".png" if row["text"] is None else ".txt")
         return Entry(**shown, file=file, recipe=place.with_suffix(".json"), form=json.loads(row["form"]))
 
@@ -231,6 +253,11 @@ def default_folder() -> Path:
     """Where results are kept, where the user says nothing else."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "versatile-diffusion" / "history"
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """To a table whose transactions are begun by hand, from any thread."""
+    return sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
 
 
 def _is_whole(entry: Entry) -> bool:

@@ -23,7 +23,6 @@ class HistoryTab:
 
     Attributes:
         shelf: of results.
-        replay: a button that makes the chosen one again.
     """
 
     def __init__(self, history: History) -> None:
@@ -34,21 +33,19 @@ class HistoryTab:
             choices = [("All tasks", _ALL), *((task.title, task.key) for task in TASKS)]
             with gr.Row(visible=False, elem_classes="vd-bar") as self.bar:
                 self.task = gr.Dropdown(choices, value=_ALL, label="Show", scale=2, min_width=160)
-                self.replay = gr.Button("Replay", variant="primary", size="md", min_width=90)
-                self.delete = gr.Button("Delete", size="md", min_width=90)
                 self.delete_all = gr.Button("Delete all …", size="md", min_width=90)
             with gr.Row(visible=False, elem_classes="vd-bar") as self.sure:
                 gr.Markdown("Delete all results for good?")
                 self.really = gr.Button("Delete all", variant="stop", size="md", min_width=90)
                 self.keep = gr.Button("Keep them", size="md", min_width=90)
-            self.shelf = Shelf("image", "text")
+            self.shelf = Shelf("image", "text", more=("Replay", "Delete"), beside=True)
         self._wire()
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         outputs = [self.about, self.bar, self.sure, *self.shelf.outputs]
         gr.on([self.tab.select, self.task.change], self._shown, self.task, outputs, **quiet)
-        self.delete.click(self._delete, [self.shelf.chosen, self.task], outputs, **quiet)
+        self.shelf.more["Delete"].click(self._delete, [self.shelf.chosen, self.task], outputs, **quiet)
         self.really.click(self._clear, self.task, outputs, **quiet)
         for button, visible in ((self.delete_all, True), (self.keep, False)):
             button.click(lambda visible=visible: gr.Row(visible=visible), None, self.sure, **quiet)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from collections.abc import Mapping
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from versatile_diffusion.app.controls import NamedFile, Painting, Values
 from versatile_diffusion.app.history import Entry, History, New
 from versatile_diffusion.app.options import title
 from versatile_diffusion.app.tasks import Task
+from versatile_diffusion.recipes.kept import CHUNK
 from versatile_diffusion.serving.schemas import OutputOut
 
 log = logging.getLogger(__name__)
@@ -31,23 +36,25 @@ class Keeper:
         self.spare = spare
 
     def keep(
-        self, task: Task, values: Values, asked: Mapping[str, Any], output: OutputOut
+        self, task: Task, values: Values, output: OutputOut, inputs: Mapping[str, bytes]
     ) -> tuple[Entry, OSError | None]:
         """Keeps an output.
 
         Args:
             task: that it was made by.
-            values: that were filled in.
-            asked: of the engine, as fields of `GenerateIn`.
+            values: that were filled in, the seed among them.
             output: that was made.
+            inputs: that its recipe refers to, by the names of their files.
 
         Returns:
             Its entry, and why it could not be written into the history, if it could not.
+
+        Raises:
+            OSError: if it could be written nowhere.
         """
-        form, inputs = referred({**values, "seed": output.seed, "num_outputs": 1})
-        recipe, more = recipe_of(asked, output.seed)
-        content = output.text if output.image is None else base64.b64decode(output.image)
-        new = New(task.key, title(task, values), content or "", recipe, form, inputs | more)
+        form, more = referred(values)
+        content = output.text or "" if output.image is None else base64.b64decode(output.image)
+        new = New(task.key, title(task, values), output.seed, content, _recipe(output, content), form, inputs | more)
         try:
             return self.history.add(new), None
         except OSError as error:
@@ -83,30 +90,12 @@ def referred(values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
     return {key: one(value) for key, value in values.items()}, inputs
 
 
-def recipe_of(asked: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The request of one output, with references to inputs, and these by the names of their files."""
-    inputs: dict[str, bytes] = {}
-
-    def refer(part: Any) -> Any:
-        if isinstance(part, list):
-            return [refer(each) for each in part]
-        if not isinstance(part, dict):
-            return part
-        pictures = {"mask", "colors_of"} | ({"data"} if part.get("modality") == "image" else set())
-        pictures |= {"start"} if part.get("to") == "image" else set()
-        suffixes = dict.fromkeys(pictures, ".png") | {"embedding": ".safetensors"}
-        return {key: refer_to(part[key], suffixes[key]) if key in suffixes else refer(part[key]) for key in part}
-
-    def refer_to(encoded: str | None, suffix: str) -> dict[str, str] | None:
-        if encoded is None:
-            return None
-        content = base64.b64decode(encoded)
-        digest = sha256(content).hexdigest()
-        inputs[f"{digest}{suffix}"] = content
-        return {"sha256": digest}
-
-    fields = {key: value for key, value in asked.items() if value is not None and key not in ("preview_every", "wait")}
-    return refer({**fields, "seed": seed, "num_outputs": 1}), inputs
+def _recipe(output: OutputOut, content: bytes | str) -> dict[str, Any]:
+    """What `vd replay` reads."""
+    if isinstance(content, str):
+        return {"text": content, CHUNK: output.request}
+    with Image.open(BytesIO(content)) as picture:
+        return {CHUNK: json.loads(picture.info[CHUNK])}
 
 
 def _value(value: Any, home: History) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from html import escape
 
+from versatile_diffusion.app.history import Entry
 from versatile_diffusion.serving.schemas import JobOut
 
 
@@ -37,3 +39,12 @@ def going_on(job: JobOut) -> str:
     if job.preview:
         shown = f'<img src="data:image/png;base64,{job.preview}" alt="The first picture at step {job.step}">'
     return f'<div class="vd-going-on">{shown}<p role="status">{words}</p>{bar}</div>'
+
+
+def about(entry: Entry) -> str:
+    """How a result was made."""
+    form = entry.form
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+    facts = [f"seed {entry.seed}", f"{form['steps']:g} steps", f"scheduler: {form['scheduler']}"]
+    facts += [f"guidance {form['guidance_scale']:g}", str(form["model"]), when]
+    return f'<p class="vd-title">{escape(entry.title)}</p><p class="vd-said">{escape(" · ".join(facts))}</p>'

@@ -26,6 +26,11 @@ HEADER = """
   <p>Pictures and texts from pictures and texts</p>
 </header>
 """
+_SHOW_TAB = """() => setTimeout(() => {
+  const tab = document.querySelector(".vd-tabs [role=tab][aria-selected=true]");
+  tab?.scrollIntoView({inline: "center", block: "nearest"});
+})"""
+"""Where the tabs are wider than the screen."""
 
 
 def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
@@ -42,6 +47,7 @@ def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
             _use_as_input(shelf, shown, tabs)
             compare.collect(shelf)
         _replay(history, shown, tabs, keeper, model)
+        tabs.change(None, js=_SHOW_TAB)
     return page
 
 
@@ -63,7 +69,7 @@ def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper
 
     outputs = [frame, model, *(each for tab in tabs for each in (tab.again, *tab.inputs.values()))]
     shelf = history.shelf
-    history.replay.click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden", queue=False)
+    shelf.more["Replay"].click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden", queue=False)
 
 
 def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None:

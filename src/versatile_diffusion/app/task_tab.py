@@ -26,7 +26,9 @@ from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.engine import QueueFull
 from versatile_diffusion.serving.jobs import Status
 from versatile_diffusion.serving.problems import in_words
+from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
+from versatile_diffusion.serving.uploads import Uploads
 
 DICE = Path(__file__).with_name("dice.svg")
 
@@ -79,13 +81,11 @@ class TaskTab:
 
     def _build_options(self) -> dict[str, Component]:
         start, how = self._defaults, {}
-        with gr.Row(elem_classes="vd-row"):
+        with gr.Row():
             how["num_outputs"] = gr.Slider(1, 8, start["num_outputs"], step=1, label="Outputs")
             how["preset"] = gr.Radio([("Fast", "fast"), ("Quality", "quality")], value=start["preset"], label="Preset")
-        with gr.Row(elem_classes="vd-row vd-seed"):
-            how["seed"] = gr.Number(
-                RANDOM, label="Seed", info="−1 draws a new one each time.", precision=0, minimum=RANDOM
-            )
+        with gr.Row(equal_height=True, elem_classes="vd-seed"):
+            how["seed"] = gr.Number(RANDOM, label="Seed (−1: a new one each time)", precision=0, minimum=RANDOM)
             self.dice = gr.Button("Roll the dice", icon=DICE, size="sm", min_width=120)
         with gr.Accordion("Advanced options", open=False):
             how["steps"] = gr.Slider(1, 100, start["steps"], step=1, label="Steps")
@@ -156,12 +156,19 @@ class TaskTab:
             self.run_button: gr.Button(interactive=True),
             self.cancel_button: gr.Button(visible=False),
         }
-        job = None
+        job, inputs = None, {}
         try:
             values = {"model": model, **self._read(given)}
             fields = await to_thread.run_sync(asked, self.task, values, model)
             request = GenerateIn.model_validate(fields)
-            job = await self._desk.submit(request.read, {}, "")
+
+            def read(uploads: Uploads, default: str) -> Request:
+                nonlocal inputs
+                asked_for = request.read(uploads, default)
+                inputs = {Path(name).name: content for name, content in asked_for.kept.files().items()}
+                return asked_for
+
+            job = await self._desk.submit(read, {}, "")
             busy = {self.run_button: gr.Button(interactive=False), self.cancel_button: gr.Button(visible=True)}
             yield {self.job: job.id, self.status: status.going_on(self._desk.shown(job)), **busy}
             shown = self._desk.shown(job)
@@ -174,13 +181,13 @@ class TaskTab:
         finally:
             if job is not None and not job.state.is_final:  # the page was closed
                 self._desk.engine.cancel(job)
-        yield {**idle, **await to_thread.run_sync(self._ended, shown, values, fields)}
+        yield {**idle, **await to_thread.run_sync(self._ended, shown, values, inputs)}
 
     def _read(self, given: Any) -> dict[str, Any]:
         named = dict(zip(self.inputs, given, strict=True))
         return {**self.form.read(named), **{name: named[name] for name in self.how}}
 
-    def _ended(self, job: JobOut, values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[Any, Any]:
+    def _ended(self, job: JobOut, values: Mapping[str, Any], inputs: Mapping[str, bytes]) -> dict[Any, Any]:
         if job.error is not None:
             return {self.status: status.failed(job.error.message)}
         if job.status is Status.CANCELLED:
@@ -189,8 +196,9 @@ class TaskTab:
             }
         entries: list[Entry] = []
         problem: OSError | None = None
+        values = {**values, "seed": job.outputs[0].seed}
         for output in job.outputs:
-            entry, problem = self._keeper.keep(self.task, values, fields, output)
+            entry, problem = self._keeper.keep(self.task, values, output, inputs)
             entries.append(entry)
         if problem is not None:
             gr.Warning(f"{problem} The results are shown, but will be gone when the studio is stopped.")

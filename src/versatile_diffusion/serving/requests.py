@@ -122,6 +122,12 @@ class Request:
         own = ("model", "seeds", "edit", "decoding", "preview_every")
         return {name: value for name, value in vars(self).items() if name not in own} | dict(self.decoding)
 
+    @property
+    def kept(self) -> Kept:
+        """The recipe of the first output, as far as it is known before it is made, with its inputs."""
+        arguments = self.arguments | {"guidance_scale": self.guidance_scale or 0.0}
+        return recipe_of_row(arguments, 0, self.seeds[0], Batch(), Computed(model=self.model))
+
     @classmethod
     def of(cls, kept: Kept, model: str | None = None) -> Request:
         """What makes the output of a recipe again, alone, and so the same but for rounding.
@@ -180,8 +186,7 @@ class Replayable:
     @classmethod
     def of(cls, request: Request) -> Replayable:
         """Of a request that still holds its data."""
-        arguments = request.arguments | {"guidance_scale": request.guidance_scale or 0.0}
-        kept = recipe_of_row(arguments, 0, request.seeds[0], Batch(), Computed(model=request.model))
+        kept = request.kept
         return cls(kept.recipe, kept.embedded, request.edit)
 
     def outputs(self, seeds: Sequence[int], made: Made) -> list[Kept]:
