@@ -24,7 +24,7 @@ from versatile_diffusion.recipes.kept import CHUNK, Kept, NoRecipe, parsed, read
 from versatile_diffusion.recipes.making import replayed
 from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Input, Recipe
 from versatile_diffusion.serving.computing import compute
-from versatile_diffusion.serving.requests import Made, Replayable, Request
+from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
 from versatile_diffusion.serving.schemas import outputs
 
 SAME = "The same picture, pixel for pixel."
@@ -101,13 +101,16 @@ def test_texts_are_made_again_from_what_json_prints(model: Path) -> None:
 
 def test_what_the_server_made_in_a_batch_is_made_again(pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
     tree = Context("text", CAPTIONS[3], weight=0.5)
-    shared = {"num_inference_steps": 2, "start": picture, "strength": 0.5, "colors_of": picture}
     asked = [
         Request("tiny", "image", (tree, Context("image", shown, focus=0.3)), seeds, num_inference_steps=2, start=shown,
                 strength=0.5, colors_of=shown)
         for shown, seeds in ((picture, (5, 6)), (picture.rotate(90), (7,)))
     ]  # fmt: skip
-    for request, made in zip(asked, compute(pipe, asked, lambda *_: True), strict=True):
+    edits = [
+        Request("tiny", "image", (Context("image", picture),), (8, 9), num_inference_steps=2, edit=Edit(add="tent"))
+    ]
+    computed = [*compute(pipe, asked, lambda *_: True), *compute(pipe, edits, lambda *_: True)]
+    for request, made in zip([*asked, *edits], computed, strict=True):
         assert isinstance(made, Made)
         for output in outputs(request.recipe, Replayable.of(request), request.seeds, made):
             image = Image.open(io.BytesIO(base64.b64decode(output.image or "")))

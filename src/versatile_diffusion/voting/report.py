@@ -144,15 +144,6 @@ def _bar(axes: Any, row: int, report: Report) -> None:
     if report.votes:
         for ends, at, side in (((a.low, a.high), row - 0.29, "a"), ((1 - b.high, 1 - b.low), row + 0.29, "b")):
             axes.plot(ends, (at, at), color=_NAMES[side], linewidth=1.6, marker="|", markersize=7, clip_on=False)
-    labels = report.labels
-    axes.text(0, row - 0.36, f"{labels['a']} is better", va="bottom", color=_NAMES["a"], fontsize=10, weight="bold")
-    axes.text(
-        1,
-        row - 0.36,
-        f"{labels['b']} is better",
-        va="bottom",
-        ha="right",
-        color=_NAMES["b"],
-        fontsize=10,
-        weight="bold",
-    )
+    for side, at, anchor in (("a", 0, "left"), ("b", 1, "right")):
+        text = f"{report.labels[side]} is better"
+        axes.text(at, row - 0.36, text, va="bottom", ha=anchor, color=_NAMES[side], fontsize=10, weight="bold")
