@@ -20,6 +20,7 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / "picture.png").write_bytes((files("versatile_diffusion") / "assets" / "example.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
+    told = ""
     for language, code in BLOCKS:
         if language == "python":
             exec(compile(code, str(PAGE), "exec"), names)

@@ -14,15 +14,14 @@ from torch import Generator, Tensor
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
-from versatile_diffusion.editing import edited
 from versatile_diffusion.modalities.pictures import read_mask, read_pictures, rgb
 from versatile_diffusion.outputs import Origin
 from versatile_diffusion.recipes.inputs import mask_value, named, picture_value, usable
 from versatile_diffusion.recipes.kept import Kept
-from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, EditRecipe, Input, Recipe
+from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Input, Recipe
 
 _PLAIN = ("num_inference_steps", "guidance_interval", "strength", "height", "width", "eta", "scheduler")
-_OTHERS = ("to", "contexts", "edit", "negative", "guidance_scale", "start", "latents", "num_outputs", "generator")
+_OTHERS = ("to", "contexts", "negative", "guidance_scale", "start", "latents", "num_outputs", "generator")
 _NOT_KEPT = ("output_type", "callback_on_step_end")
 
 
@@ -61,7 +60,7 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
     """The recipe of what `generate` makes of one item of its arguments, with their inputs.
 
     Args:
-        arguments: of `generate`, the guidance scale among them; and edit, those of `editing.edited`.
+        arguments: of `generate`, the guidance scale among them.
         item: its number.
         seed: of its generator.
         batch: what it is made together with.
@@ -76,7 +75,6 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
     recipe = Recipe(
         to=arguments["to"],
         contexts=tuple(map(row.context, _sequence(arguments["contexts"]))),
-        edit=None if arguments.get("edit") is None else EditRecipe(**vars(arguments["edit"])),
         negative=tuple(map(row.context, _sequence(arguments.get("negative") or ()))),
         seed=seed,
         guidance_scale=arguments["guidance_scale"],
@@ -156,14 +154,10 @@ def replayed(pipe: Any, kept: Kept) -> Any:
     """
     recipe, batch = kept.recipe, kept.recipe.batch
     count = batch.items * batch.num_outputs
-    arguments = _Batched(kept, batch.items).arguments()
-    if recipe.edit is not None:
-        images = read_pictures([context.data for context in arguments["contexts"]])
-        arguments["contexts"] = edited(pipe, images, **recipe.edit.model_dump())
     outputs = pipe.generate(
         num_outputs=batch.num_outputs,
         generator=[Generator().manual_seed(recipe.seed) for _ in range(count)],
-        **arguments,
+        **_Batched(kept, batch.items).arguments(),
     )
     return outputs.items[batch.row]
 

@@ -61,16 +61,6 @@ class ContextRecipe(Strict):
                 yield value
 
 
-class EditRecipe(Strict):
-    """What is to become of the picture that is the only context: see `NamedFlows.edit`."""
-
-    prompt: Text | None = None
-    remove: Text | None = None
-    add: Text | None = None
-    method: Literal["rewrite", "latent"] = "rewrite"
-    text_share: Annotated[float | None, Field(gt=0, le=1)] = None
-
-
 class Batch(Strict):
     """What an output was made together with. Batches of other sizes round otherwise; what is in them does not matter.
 
@@ -113,7 +103,6 @@ class Recipe(Strict):
     format: Literal[1] = 1
     to: Modality
     contexts: Annotated[tuple[ContextRecipe, ...], Field(min_length=1, max_length=64)]
-    edit: EditRecipe | None = None
     negative: Annotated[tuple[ContextRecipe, ...], Field(max_length=64)] = ()
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
