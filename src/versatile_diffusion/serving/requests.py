@@ -143,7 +143,7 @@ class Failure:
         return cls(Reason.CRASHED, f"The computation failed ({type(error).__name__}); the server's log says where.")
 
 
-class BatchFailed(Exception):
+class BatchFailed(RuntimeError):
     """A batch gave nothing at all, for a reason that is known."""
 
     def __init__(self, failure: Failure, details: str = "") -> None:
