@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 from torch.profiler import ProfilerActivity, profile
 
+from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.narrow import narrow_linear
+from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.presets import build, vd_four_flow
 
 ROWS = (1, 2, 8, 32, 64, 128, 308)
@@ -30,7 +31,7 @@ COPIES = 8  # of the weights, taken in turns, so that none is still in a cache
 WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "1×1 convolution": lambda rows, weight: conv2d(rows[..., None, None], weight[..., None, None]),
     "linear": linear,
-    "narrow_linear": narrow_linear,
+    "ours (oneDNN)": ours,
 }
 
 app = typer.Typer(help=__doc__, rich_markup_mode=None)
@@ -59,12 +60,15 @@ def products(outputs: int = 5120, inputs: int = 5120, rounds: int = 9) -> None:
 def profiled(
     output: Annotated[str, typer.Argument(help="image or text.")],
     channels_last: Annotated[bool, typer.Option(help="Lay convolutions out that way.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
     """Where the time of a guided step goes, at the official sizes with random weights and one context of 77 tokens."""
     components = build(vd_four_flow(), [Flow(output=output, context="text")])
-    diffuser = components.diffuser
+    numbers = choose_dtype(dtype, torch.device("cpu"))
+    diffuser = components.diffuser.to(numbers)
     shape = components.modalities[output].latent_shape()
-    latents, tokens = torch.randn(2, *shape), [ContextTokens("text", torch.randn(2, 77, 768))]
+    latents = torch.randn(2, *shape, dtype=numbers)
+    tokens = [ContextTokens("text", torch.randn(2, 77, 768, dtype=numbers))]
     if channels_last:
         for module in diffuser.modules():
             if isinstance(module, nn.Conv2d):

@@ -69,7 +69,7 @@ def guided_denoiser(
 
     def predict(
         latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
-    ) -> Float[Tensor, "b *latent"]:
+    ) -> Float[Tensor, "kb *latent"]:
         timesteps = timestep.to(latents.device).expand(len(latents))
         return diffuser(latents.to(diffuser.dtype), timesteps, output, contexts).to(latents.dtype)
 
@@ -78,7 +78,7 @@ def guided_denoiser(
         if scale == 1:
             return predict(latents, timestep, conditional)
         if in_one_batch:
-            without, with_context = predict(torch.cat([latents, latents]), timestep, both).chunk(2)
+            without, with_context = predict(latents, timestep, both).chunk(2)
         else:
             without, with_context = (predict(latents, timestep, c) for c in (unconditional, conditional))
         return without + scale * (with_context - without)

@@ -17,12 +17,12 @@ def diffuser(pipe: VersatileDiffusionPipeline) -> Diffuser:
 
 @pytest.fixture
 def calls(diffuser: Diffuser, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Rows and contexts of each call of the diffuser."""
+    """Sequences of tokens, and contexts, of each call of the diffuser."""
     made: list[tuple[int, int]] = []
     forward = diffuser.forward
 
     def counted(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
-        made.append((len(latents), len(contexts)))
+        made.append((len(contexts[0].tokens), len(contexts)))
         return forward(latents, timesteps, output, contexts)
 
     monkeypatch.setattr(diffuser, "forward", counted)
@@ -86,6 +86,24 @@ def test_keys_and_values_are_computed_once(diffuser: Diffuser, output: str) -> N
     width = sum(step.channels for step in diffuser.plan.context)
     spared = 2 * 2 * 24 * 4 * (5 + 4) * width  # keys and values of 4 rows of both contexts' tokens
     assert counts == [counts[0], counts[0] - spared, counts[0] - spared]
+
+
+@torch.no_grad()
+def test_what_no_context_has_told_apart_is_computed_once(diffuser: Diffuser) -> None:
+    latents, time, contexts = (
+        torch.randn(1, 4, 8, 8),
+        torch.tensor([501]),
+        [ContextTokens("text", torch.randn(2, 5, 24))],
+    )
+
+    def counted(copies: int) -> tuple[Tensor, int]:
+        with FlopCounterMode(display=False) as counter:
+            made = diffuser(latents.repeat(copies, 1, 1, 1), time.repeat(copies), "image", contexts)
+        return made, counter.get_total_flops()
+
+    (once, cost), (twice, whole) = counted(1), counted(2)
+    torch.testing.assert_close(once, twice)
+    assert cost < whole
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1)])

@@ -54,11 +54,11 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
     def step(number: int, contexts: int = 1) -> Tensor:
         latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
         mixed = [ContextTokens(name, tokens) for name in ("text", "image")[:contexts]]
-        return ours(latents, _timesteps(number, 2, device), "image", mixed)
+        return ours(latents, _timesteps(number, 1, device), "image", mixed)
 
     def theirs(number: int) -> Tensor:
         latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
-        return peer(latents, _timesteps(number, 2, device), tokens).sample
+        return peer(latents.repeat(2, 1, 1, 1), _timesteps(number, 2, device), tokens).sample
 
     yield from _compared("image", step, theirs, settings.rounds, _IMAGE_AT_LEAST.get(dtype))
     works: dict[str, Work] = {"one": step, "two": lambda number: step(number, 2)}
@@ -79,13 +79,14 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
         def steps(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
             contexts = [ContextTokens("text", tokens, memory=[])]  # as in sampling: keys and values in the first step
-            times = [_timesteps(number + i, 2 * batch, device) for i in range(_TEXT_STEPS)]
+            times = [_timesteps(number + i, batch, device) for i in range(_TEXT_STEPS)]
             return torch.cat([ours(latents, time, "text", contexts) for time in times])
 
         def theirs(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
+            both = latents.repeat(2, 1)[..., None, None]
             times = [_timesteps(number + i, 2 * batch, device) for i in range(_TEXT_STEPS)]
-            return torch.cat([peer(latents[..., None, None], time, tokens).sample.flatten(1) for time in times])
+            return torch.cat([peer(both, time, tokens).sample.flatten(1) for time in times])
 
         name = f"text, batch {batch}, {_TEXT_STEPS} steps"
         yield from _compared(name, steps, theirs, settings.rounds, _TEXT_AT_LEAST)
@@ -146,9 +147,9 @@ def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str])
 def _inputs(
     number: int, batch: int, shape: tuple[int, ...], dim: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Latents and tokens of a guided batch, drawn anew for each round."""
+    """Latents, and tokens to denoise them with and without a context, drawn anew for each round."""
     generator = Generator().manual_seed(number)
-    latents = torch.randn(batch, *shape, generator=generator).repeat(2, *(1 for _ in shape))
+    latents = torch.randn(batch, *shape, generator=generator)
     return latents.to(device, dtype), torch.randn(2 * batch, _TOKENS, dim, generator=generator).to(device, dtype)
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu
 
 from versatile_diffusion.diffuser.plan import Plan
-from versatile_diffusion.narrow import NarrowLinear
+from versatile_diffusion.kernels.attention import attention
+from versatile_diffusion.kernels.linear import Linear
 
 GROUPS = 32
 
-KeysValues = tuple[Float[Tensor, "b h n k"], Float[Tensor, "b h n k"]]
+KeysValues = tuple[Float[Tensor, "kb h n k"], Float[Tensor, "kb h n k"]]
 """Of h heads."""
 
 
@@ -25,17 +26,17 @@ class Attention(nn.Module):
     def __init__(self, channels: int, source_dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = NarrowLinear(channels, channels, bias=False)
-        self.key = NarrowLinear(source_dim, channels, bias=False)
-        self.value = NarrowLinear(source_dim, channels, bias=False)
-        self.out = NarrowLinear(channels, channels)
+        self.query = Linear(channels, channels, bias=False)
+        self.key = Linear(source_dim, channels, bias=False)
+        self.value = Linear(source_dim, channels, bias=False)
+        self.out = Linear(channels, channels)
 
     def remember(self, source: Float[Tensor, "b n d"]) -> KeysValues:
         """What is attended to: it does not depend on the queries."""
         return self._in_heads(self.key(source)), self._in_heads(self.value(source))
 
     def forward(self, x: Float[Tensor, "b s c"], memory: KeysValues) -> Float[Tensor, "b s c"]:
-        attended = scaled_dot_product_attention(self._in_heads(self.query(x)), *memory)
+        attended = attention(self._in_heads(self.query(x)), *memory)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def _in_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n k"]:
@@ -47,8 +48,8 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.project_in = NarrowLinear(channels, 8 * channels)
-        self.project_out = NarrowLinear(4 * channels, channels)
+        self.project_in = Linear(channels, 8 * channels)
+        self.project_out = Linear(4 * channels, channels)
 
     def forward(self, x: Float[Tensor, "b s c"]) -> Float[Tensor, "b s c"]:
         hidden, gate = self.project_in(x).chunk(2, dim=-1)
@@ -61,28 +62,37 @@ class ContextBlock(nn.Module):
     def __init__(self, channels: int, context_dim: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
-        self.project_in = NarrowLinear(channels, channels)
+        self.project_in = Linear(channels, channels)
         self.norm_self = nn.LayerNorm(channels)
         self.attend_self = Attention(channels, channels, heads)
         self.norm_cross = nn.LayerNorm(channels)
         self.attend_cross = Attention(channels, context_dim, heads)
         self.norm_feed_forward = nn.LayerNorm(channels)
         self.feed_forward = GatedFeedForward(channels)
-        self.project_out = NarrowLinear(channels, channels)
+        self.project_out = Linear(channels, channels)
         for parameter in self.project_out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
-        self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "b n d"], memory: KeysValues | None = None
-    ) -> tuple[Float[Tensor, "b c *s"], KeysValues]:
-        """The features, and the keys and values of the tokens, which spare computing them again if given back."""
+        self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "kb n d"], memory: KeysValues | None = None
+    ) -> tuple[Float[Tensor, "kb c *s"], KeysValues]:
+        """The features, and the keys and values of the tokens, which spare computing them again if given back.
+
+        Where there are k times as many sequences of tokens, the features are repeated as late as can be: here.
+        """
         memory = self.attend_cross.remember(tokens) if memory is None else memory
         hidden = self.project_in(self.norm(x).flatten(2).transpose(1, 2))
         normed = self.norm_self(hidden)
         hidden = hidden + self.attend_self(normed, self.attend_self.remember(normed))
+        hidden, x = repeated(hidden, len(tokens)), repeated(x, len(tokens))
         hidden = hidden + self.attend_cross(self.norm_cross(hidden), memory)
         hidden = hidden + self.feed_forward(self.norm_feed_forward(hidden))
         return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:]), memory
+
+
+def repeated(x: Float[Tensor, "b *c"], batch: int) -> Float[Tensor, "kb *c"]:
+    """The whole batch as often as it takes to make one of that size."""
+    return x if len(x) == batch else x.repeat(batch // len(x), *(1 for _ in x.shape[1:]))
 
 
 class ContextLayers(nn.ModuleList):

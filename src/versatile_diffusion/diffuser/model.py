@@ -13,7 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues
+from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues, repeated
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
 from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push
@@ -68,14 +68,15 @@ class Diffuser(ModelMixin, ConfigMixin):
         timesteps: Int[Tensor, "b"] | Float[Tensor, "b"],
         output: str,
         contexts: Sequence[ContextTokens],
-    ) -> Float[Tensor, "b *latent"]:
+    ) -> Float[Tensor, "kb *latent"]:
         """Predicts the noise.
 
         Args:
             latents: noisy latents of the output modality.
             timesteps: 0 … 999, one for each latent.
             output: modality of the latents.
-            contexts: at least one; several are mixed by weight at every context step.
+            contexts: at least one; several are mixed by weight at every context step. With tokens (k·b n d), all
+                latents are denoised k times; what no context has told apart yet is computed once.
         """
         time = self.global_layers(timesteps)
         data = iter(cast(DataLayers, self.data_layers[output]))
@@ -86,14 +87,14 @@ class Diffuser(ModelMixin, ConfigMixin):
         for step in self.plan.steps:
             match step:
                 case Data():
-                    x = next(data)(x, time)
+                    x = next(data)(x, repeated(time, len(x)))
                 case Context():
                     attended = [attend(x, c, *next(stack)) for stack, c in zip(stacks, contexts, strict=True)]
                     x = mix(attended, [c.weight / total for c in contexts])
                 case Push():
                     kept.append(x)
                 case Pop():
-                    x = torch.cat([x, kept.pop()], dim=1)
+                    x = torch.cat([x, repeated(kept.pop(), len(x))], dim=1)
         return x
 
     def require_no_loras(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
-from torch.nn.functional import linear
 from transformers import BertConfig, BertModel, DynamicCache, GPT2Config, GPT2Model
 from transformers.generation.logits_process import (
     LogitsProcessorList,
@@ -22,7 +21,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from versatile_diffusion import narrow
+from versatile_diffusion.kernels.linear import lay_out, linear, replace_layers
 
 
 class Optimus(nn.Module):
@@ -41,7 +40,7 @@ class Optimus(nn.Module):
         self.latent_dim = latent_dim
         self.encoder = BertModel(BertConfig(**bert))
         self.decoder = GPT2Model(GPT2Config(**gpt2))
-        narrow.replace_layers(self.decoder)
+        replace_layers(self.decoder)
         hidden, layers = self.decoder.config.n_embd, self.decoder.config.n_layer
         self.to_posterior = nn.Linear(self.encoder.config.hidden_size, 2 * latent_dim, bias=False)
         self.to_embedding = nn.Linear(latent_dim, hidden, bias=False)
@@ -92,7 +91,7 @@ class Optimus(nn.Module):
         """
         if generators is not None and len(generators) != len(latents):
             raise ValueError(f"{len(latents)} latents need as many generators, got {len(generators)}.")
-        narrow.lay_out(self.decoder)
+        lay_out(self.decoder)
         warp = _warpers(temperature, top_k, top_p)
         sentences: list[list[int]] = [[] for _ in latents]
         rows = list(range(len(latents)))
@@ -100,7 +99,7 @@ class Optimus(nn.Module):
         last = torch.full((len(rows), 1), bos, device=latents.device)
         for _ in range(min(max_tokens, self.decoder.config.n_positions - 1)):
             hidden = self._hidden(added, last, memory)[:, -1]
-            scores = narrow.narrow_linear(hidden, self.decoder.wte.weight).float()
+            scores = linear(hidden, self.decoder.wte.weight).float()
             drawn = [generators[row] for row in rows] if generators is not None else [None] * len(rows)
             tokens = scores.argmax(-1) if temperature == 0 else _draw(warp(last, scores), drawn)
             kept = [i for i, token in enumerate(tokens.tolist()) if token != eos]

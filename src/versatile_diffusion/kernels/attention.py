@@ -1,0 +1,62 @@
+"""Attention in bfloat16 on CPUs that multiply it, but not in tiles.
+
+There, PyTorch's own attention computes in float32 (`benchmarks/products.py attention`). Here products are of bfloat16,
+some hundred queries of one head at a time, so that their scores stay in the cache and the whole matrix is never built.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
+
+MANY = 1024
+"""Queries, and keys, from which on the way there pays."""
+
+_ROWS = 256
+_SAMPLE = 16  # one key of so many tells about where the highest score lies
+_BLOCK = 16  # widths that are multiples of it are quick
+
+
+def attention(
+    queries: Float[Tensor, "b h s d"], keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
+) -> Float[Tensor, "b h s d"]:
+    """The same as `torch.nn.functional.scaled_dot_product_attention`."""
+    if not _pays(queries, keys):
+        return scaled_dot_product_attention(queries, keys, values)
+    attended, scaled = torch.empty_like(queries), queries * queries.shape[-1] ** -0.5
+    for head in product(*map(range, queries.shape[:2])):
+        _attend(scaled[head], keys[head], values[head], attended[head])
+    return attended
+
+
+def _attend(
+    queries: Float[Tensor, "s d"], keys: Float[Tensor, "n d"], values: Float[Tensor, "n d"], out: Float[Tensor, "s d"]
+) -> None:
+    """One head.
+
+    Scores are rounded to bfloat16, which is exact enough only near 0. So those of a query are moved there, which
+    changes no weight: each becomes the product of (query, -highest) and (key, 1).
+    """
+    dim = values.shape[-1]
+    some, keys = keys[::_SAMPLE].contiguous(), pad(keys, (0, 1), value=1.0)
+    values = pad(values, (0, -dim % _BLOCK)).t().contiguous()
+    for q, o in zip(queries.split(_ROWS), out.split(_ROWS), strict=True):
+        highest = linear(q, some).amax(-1, keepdim=True)
+        weights = linear(torch.cat([q, -highest], dim=-1), keys).softmax(-1)
+        o.copy_(linear(weights, values)[:, :dim])
+
+
+def _pays(queries: Tensor, keys: Tensor) -> bool:
+    return (
+        queries.dtype == torch.bfloat16
+        and queries.device.type == "cpu"
+        and min(queries.shape[-2], keys.shape[-2]) >= MANY
+        and torch.cpu._is_avx512_bf16_supported()
+        and not torch.cpu._is_amx_tile_supported()
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )

@@ -1,0 +1,110 @@
+"""Kernels for the CPU: the same numbers as PyTorch's own, another way."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from versatile_diffusion.kernels import attention as kernel
+from versatile_diffusion.kernels import linear as module
+from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def everything_pays() -> Iterator[None]:
+    """Weights of any size go the other way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LARGE", 0)
+        yield
+
+
+@given(batch=st.lists(st.integers(0, 5), min_size=0, max_size=3), inputs=st.integers(1, 9), outputs=st.integers(1, 9))
+def test_gives_what_linear_gives(batch: list[int], inputs: int, outputs: int) -> None:
+    rows, weight = torch.randn(*batch, inputs), torch.randn(outputs, inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(linear(rows, weight), functional.linear(rows, weight))
+
+
+def test_large_weights_go_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[torch.Size] = []
+    monkeypatch.setattr(module, "LARGE", 12)
+    original = module._ONEDNN
+
+    def counted(rows: Tensor, weight: Tensor, *options: Any) -> Tensor:
+        called.append(weight.shape)
+        return original(rows, weight, *options)
+
+    monkeypatch.setattr(module, "_ONEDNN", counted)
+    with torch.no_grad():
+        for outputs in (3, 4):
+            linear(torch.randn(2, 3), torch.randn(outputs, 3))
+        linear(torch.randn(2, 3).bfloat16(), torch.randn(4, 3).bfloat16())
+    linear(torch.randn(2, 3), torch.randn(4, 3))
+    assert called == [(4, 3)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@given(rows=st.integers(0, 6))
+def test_a_linear_layer_by_another_name(bias: bool, rows: int) -> None:
+    ours, theirs = Linear(5, 3, bias=bias), torch.nn.Linear(5, 3, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, rows, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@torch.no_grad()
+def test_layers_give_what_those_of_transformers_give_before_and_after_they_are_laid_out(rows: int) -> None:
+    theirs = torch.nn.Sequential(Conv1D(7, 5), torch.nn.Tanh(), Conv1D(3, 7))
+    ours = copy.deepcopy(theirs)
+    replace_layers(ours)
+    x = torch.randn(rows, 1, 5)
+    torch.testing.assert_close(ours(x), theirs(x))
+    lay_out(ours)
+    torch.testing.assert_close(ours(x), theirs(x))
+    layer = ours[0]
+    assert isinstance(layer, LinearConv1D) and layer.weight.t().is_contiguous()
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    ours.load_state_dict(theirs.state_dict())
+
+
+def test_gradients_pass_through_laid_out_layers() -> None:
+    theirs = torch.nn.Sequential(Conv1D(7, 5))
+    ours = copy.deepcopy(theirs)
+    replace_layers(ours)
+    lay_out(ours)
+    x = torch.randn(4, 5)
+    ours(x).square().sum().backward()
+    theirs(x).square().sum().backward()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+@pytest.mark.parametrize("queries, keys", [(300, 300), (7, 33), (513, 40)])
+@pytest.mark.parametrize("spread", [1, 6])
+def test_attention_is_as_near_as_numbers_of_its_kind_can_be(
+    queries: int, keys: int, spread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "_pays", lambda *_: True)
+    q, k, v = (torch.randn(2, n, 3, 20).transpose(1, 2) for n in (queries, keys, keys))
+    q = q * spread
+    exact = functional.scaled_dot_product_attention(q, k, v)
+    near = kernel.attention(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    theirs = functional.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert near.shape == exact.shape and near.dtype == torch.bfloat16
+    assert (near.float() - exact).norm() < 2 * (theirs.float() - exact).norm()
+
+
+def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "MANY", 1)
+    q, k, v = torch.randn(3, 2, 3, 5, 8)
+    assert torch.equal(kernel.attention(q, k, v), functional.scaled_dot_product_attention(q, k, v))
