@@ -49,16 +49,10 @@ def test_two_workers_serve(pipe: VersatileDiffusionPipeline, tmp_path: Path) -> 
             assert {response.status_code for response in found} == {200}
             assert [response.json()["outputs"][0]["seed"] for response in found] == list(range(8))
             assert client.post("/predict", json={}).status_code == 422
-            assert sum(map(has_opened_a_model, psutil.Process(process.pid).children(recursive=True))) == 2
     finally:
         family = [*psutil.Process(process.pid).children(recursive=True), process]
         for member in family:
             member.kill()
-
-
-def has_opened_a_model(process: psutil.Process) -> bool:
-    """Whether it has mapped the weights."""
-    return any("safetensors" in part.path for part in process.memory_maps())
 
 
 def is_ready(client: httpx.Client) -> bool:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate
@@ -18,7 +19,9 @@ def measure(settings: Settings) -> Result:
     """Times processes."""
     commands = {name: ["-c", code] for name, code in _CODE.items()}
     commands["vd --help"] = ["-m", "versatile_diffusion.cli", "--help"]
-    works = {name: lambda _, arguments=arguments: _run(arguments) for name, arguments in commands.items()}
+    works: dict[str, Callable[[int], float]] = {
+        name: lambda _, arguments=arguments: _run(arguments) for name, arguments in commands.items()
+    }
     works["vd serve, ready"] = lambda _: _serve(settings.model)
     alternate(works, rounds=1)  # byte code is compiled once
     found = alternate(works, settings.rounds)
