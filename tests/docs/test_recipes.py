@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from versatile_diffusion.recipes.kept import CHUNK, MOST_EMBEDDED
+from versatile_diffusion.recipes.kept import MOST_EMBEDDED
+from versatile_diffusion.recipes.recipe import CHUNK
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

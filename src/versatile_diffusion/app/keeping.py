@@ -17,7 +17,7 @@ from versatile_diffusion.app.controls import NamedFile, Painting, Values
 from versatile_diffusion.app.history import Entry, History, New
 from versatile_diffusion.app.options import title
 from versatile_diffusion.app.tasks import Task
-from versatile_diffusion.recipes.kept import CHUNK
+from versatile_diffusion.recipes.recipe import CHUNK
 from versatile_diffusion.serving.schemas import OutputOut
 
 log = logging.getLogger(__name__)

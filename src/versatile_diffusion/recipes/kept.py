@@ -16,12 +16,11 @@ from pydantic import ValidationError
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.recipes import png
 from versatile_diffusion.recipes.inputs import FOLDER, file_name, find, named, restored, stored
-from versatile_diffusion.recipes.recipe import Recipe
+from versatile_diffusion.recipes.recipe import CHUNK, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = "request"
 MOST_EMBEDDED = 2**20
 """Bytes of values. Inputs up to this lie in the recipe itself; larger ones in files, or with those who gave them."""
 

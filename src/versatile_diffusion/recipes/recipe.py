@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from versatile_diffusion.sampling_presets import SchedulerName
 
+CHUNK = "request"
+"""Text chunk of a PNG, and key of JSON, that holds a recipe."""
+
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Decoding = Literal["colors_of", "temperature", "max_tokens", "top_k", "top_p"]
 Modality = Literal["image", "text"]

@@ -6,13 +6,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
-from versatile_diffusion.recipes.kept import Kept
-from versatile_diffusion.recipes.making import arguments_of, recipe_of_row
 from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Recipe
+
+if TYPE_CHECKING:
+    from versatile_diffusion.recipes.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class Request:
     @property
     def kept(self) -> Kept:
         """The recipe of the first output, as far as it is known before it is made, with its inputs."""
+        from versatile_diffusion.recipes.making import recipe_of_row  # PyTorch, which the start can do without
+
         arguments = self.arguments | {"guidance_scale": self.guidance_scale or 0.0}
         return recipe_of_row(arguments, 0, self.seeds[0], Batch(), Computed(model=self.model))
 
@@ -139,6 +142,8 @@ class Request:
         Raises:
             ValueError: if an input is missing.
         """
+        from versatile_diffusion.recipes.making import arguments_of
+
         arguments = arguments_of(kept)
         if arguments.pop("latents") is not None:
             raise ValueError("The recipe starts from noise of a file: replay it with `vd replay`.")
@@ -191,6 +196,8 @@ class Replayable:
 
     def outputs(self, seeds: Sequence[int], made: Made) -> list[Kept]:
         """The recipe of each output, without inputs."""
+        from versatile_diffusion.recipes.kept import Kept
+
         same = {"guidance_scale": made.guidance_scale, "computed": made.computed or self.recipe.computed}
         if self.edit is not None and made.written is not None:
             share, (seen,) = self.edit.text_share, self.recipe.contexts

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
-from versatile_diffusion.recipes.kept import CHUNK
+from versatile_diffusion.recipes.recipe import CHUNK
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
 from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
