@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from versatile_diffusion.kernels import attention as kernel
+from versatile_diffusion.kernels import convolution
 from versatile_diffusion.kernels import linear as module
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
 
@@ -108,3 +109,38 @@ def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernel, "MANY", 1)
     q, k, v = torch.randn(3, 2, 3, 5, 8)
     assert torch.equal(kernel.attention(q, k, v), functional.scaled_dot_product_attention(q, k, v))
+
+
+def convolutions(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    strided, pointwise = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.Conv2d(8, 4, 1)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), strided, torch.nn.SiLU(), pointwise).to(dtype)
+
+
+@torch.no_grad()
+def test_packed_convolutions_give_what_they_gave_and_are_saved_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "FEW", 100)
+    theirs, ours = convolutions(), convolutions()
+    convolution.pack(ours)
+    for side in (8, 12, 8, 6):  # few pixels, many, and few again, of the same and of another size
+        x = torch.randn(2, 3, side, side)
+        torch.testing.assert_close(ours(x), theirs(x))
+    saved = ours.state_dict()
+    assert saved.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(saved[key], tensor) for key, tensor in theirs.state_dict().items())
+
+
+def test_packed_convolutions_stay_where_they_are() -> None:
+    model = convolutions()
+    convolution.pack(model)
+    model.to("cpu", torch.float32)
+    with pytest.raises(RuntimeError, match=r"packed for torch.float32 on the CPU: open it anew for torch.bfloat16"):
+        model.to(torch.bfloat16)
+
+
+def test_convolutions_with_loras_or_unusual_padding_are_not_packed() -> None:
+    model = torch.nn.ModuleDict(
+        {"base_layer": torch.nn.Conv2d(2, 2, 3), "same": torch.nn.Conv2d(2, 2, 3, padding="same")}
+    )
+    convolution.pack(model)
+    assert all(type(layer) is torch.nn.Conv2d for layer in model.values())
