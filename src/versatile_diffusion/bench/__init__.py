@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
     from versatile_diffusion.presets import Preset
 
-NAMES = ("startup", "generation", "optimus", "diffuser", "sizes", "memory", "loading")
+NAMES = ("startup", "generation", "optimus", "diffuser", "training", "sizes", "memory", "loading")
 """Benchmarks, which are modules here, in the order in which they run."""
 
 
