@@ -92,10 +92,12 @@ def test_gradients_pass_through_laid_out_layers() -> None:
 
 @pytest.mark.parametrize("queries, keys", [(300, 300), (7, 33), (513, 40)])
 @pytest.mark.parametrize("spread", [1, 6])
+@torch.no_grad()
 def test_attention_is_as_near_as_numbers_of_its_kind_can_be(
     queries: int, keys: int, spread: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "_pays", lambda *_: True)
+    monkeypatch.setattr(kernel, "_lacks_tiles", lambda *_: True)
+    monkeypatch.setattr(kernel, "MANY", 1)
     q, k, v = (torch.randn(2, n, 3, 20).transpose(1, 2) for n in (queries, keys, keys))
     q = q * spread
     exact = functional.scaled_dot_product_attention(q, k, v)
@@ -103,6 +105,21 @@ def test_attention_is_as_near_as_numbers_of_its_kind_can_be(
     theirs = functional.scaled_dot_product_attention(q.bfloat16(), k.bfloat16(), v.bfloat16())
     assert near.shape == exact.shape and near.dtype == torch.bfloat16
     assert (near.float() - exact).norm() < 2 * (theirs.float() - exact).norm()
+
+
+def test_attention_has_its_gradients_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "_lacks_tiles", lambda *_: True)
+    ours, theirs = ([torch.linspace(-i, i, 80).view(1, 2, 5, 8) for i in (1, 2, 3)] for _ in range(2))
+    for tensors in (ours, theirs):
+        for tensor in tensors:
+            tensor.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        attended = kernel.attention(*(tensor.bfloat16() for tensor in ours))
+    assert attended.dtype == torch.bfloat16
+    attended.float().square().sum().backward()
+    functional.scaled_dot_product_attention(*theirs).square().sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=0.1, rtol=0.05)
 
 
 def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
