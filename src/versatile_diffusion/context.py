@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # PyTorch takes seconds, which what only asks need not wait for
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

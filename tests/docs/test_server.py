@@ -13,8 +13,8 @@ from PIL import Image
 from tests.unit.serving import listening
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.serving.app import build_app
-from versatile_diffusion.serving.engine import Engine, EngineLimits
-from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.engine import Engine
+from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.workers import LocalWorker
 
 PAGE = Path(__file__).parents[2] / "docs" / "server.md"

@@ -6,16 +6,21 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.serving import Gate
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
+from versatile_diffusion.serving import isolation, server
 from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
+from versatile_diffusion.serving.limits import EngineLimits, Limits
 
 KEY = "a-key-for-the-tests"
 
@@ -91,3 +96,19 @@ def wait_for(client: httpx.Client) -> None:
             return
         except httpx.ConnectError:
             time.sleep(0.1)
+
+
+def test_the_server_itself_needs_no_pytorch() -> None:
+    code = "import sys, versatile_diffusion.serving.server, versatile_diffusion.serving.isolation"
+    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"])
+    assert done.returncode == 0
+
+
+def test_every_limit_has_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {field.name: index for index, field in enumerate([*fields(EngineLimits), *fields(Limits)], start=1)}
+    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(isolation, "ProcessWorker", lambda *_: Gate())
+    monkeypatch.setattr(server, "serve", lambda worker, **options: found.update(options))
+    assert CliRunner().invoke(app, ["serve", *options]).exit_code == 0
+    assert vars(found["engine_limits"]) | vars(found["limits"]) == given

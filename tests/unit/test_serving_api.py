@@ -18,8 +18,8 @@ from tests.unit.serving import Gate, encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.access import Keys
 from versatile_diffusion.serving.app import build_app
-from versatile_diffusion.serving.engine import Engine, EngineLimits
-from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.engine import Engine
+from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
 from versatile_diffusion.serving.workers import LocalWorker
 

@@ -13,8 +13,9 @@ from PIL import Image
 from tests.unit.serving import Gate
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.computing import compute
-from versatile_diffusion.serving.engine import Engine, EngineLimits, QueueFull
+from versatile_diffusion.serving.engine import Engine, QueueFull
 from versatile_diffusion.serving.jobs import Job, Status
+from versatile_diffusion.serving.limits import EngineLimits
 from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
 from versatile_diffusion.serving.workers import LocalWorker
 

@@ -60,7 +60,7 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
 
 def test_models_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="'nothing'"):
-        ProcessWorker([Source("a", "nothing")], "cpu", "fp32")
+        _ = ProcessWorker([Source("a", "nothing")], "cpu", "fp32").models
     with pytest.raises(ValueError, match="called a"):
         ProcessWorker([Source("a", "postcards"), Source("a", "postcards")])
     with pytest.raises(ValueError, match="no model"):

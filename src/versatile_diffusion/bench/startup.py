@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
-from versatile_diffusion.bench.timing import alternate, seconds
+from versatile_diffusion.bench.timing import alternate
 
 _CODE = {"Python alone": "pass", "import versatile_diffusion": "import versatile_diffusion"}
-_LIMITS = {"import versatile_diffusion": 0.3, "vd --help": 0.5}
+_LIMITS = {"import versatile_diffusion": 0.3, "vd --help": 0.5, "vd serve, ready": 10}
 
 
 def measure(settings: Settings) -> Result:
     """Times processes."""
     commands = {name: ["-c", code] for name, code in _CODE.items()}
     commands["vd --help"] = ["-m", "versatile_diffusion.cli", "--help"]
-    works = {name: lambda _, arguments=arguments: _run(arguments) for name, arguments in commands.items()}
+    works: dict[str, Callable[[int], float]] = {
+        name: lambda _, arguments=arguments: _run(arguments) for name, arguments in commands.items()
+    }
+    works["vd serve, ready"] = lambda _: _serve(settings.model)
     alternate(works, rounds=1)  # byte code is compiled once
     found = alternate(works, settings.rounds)
-    figures = [Figure(name, "s", seconds(runs), at_most=_LIMITS.get(name)) for name, runs in found.items()]
+    figures = [
+        Figure(name, "s", [run.output for run in runs], at_most=_LIMITS.get(name)) for name, runs in found.items()
+    ]
     return Result("Start-up of whole processes", figures)
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> float:
+    """Seconds that a process takes."""
+    begun = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"python {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+    return time.perf_counter() - begun
+
+
+def _serve(model: str) -> float:
+    """Seconds until a server listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    arguments = ["-m", "versatile_diffusion.cli", "serve", "--model", model, "--port", str(port)]
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    return time.perf_counter() - begun
+            time.sleep(0.02)
+        raise RuntimeError(f"python {' '.join(arguments)} failed with exit code {process.returncode}.")
+    finally:
+        process.terminate()
+        process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from logging import ERROR, getLogger
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +24,7 @@ from versatile_diffusion.cli import (
 )
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
+from versatile_diffusion.libraries import silence_imports
 
 
 class Commands(TyperGroup):
@@ -75,10 +75,6 @@ for command in (serve.serve, convert.convert, bench.bench):
     app.command(rich_help_panel="Models")(spread(command))
 
 
-_TALKATIVE = ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao")
-"""diffusers imports torchao wherever it is installed, which then tells of kernels that nobody asked for."""
-
-
 def _show_version(asked: bool) -> bool:
     if asked:
         print(f"versatile-diffusion {__version__}")
@@ -94,8 +90,7 @@ def options(
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
 ) -> None:
     """Texts, pictures and variations of both from one diffusion model."""
-    for name in _TALKATIVE:
-        getLogger(name).setLevel(ERROR)
+    silence_imports()
 
 
 def main() -> None:

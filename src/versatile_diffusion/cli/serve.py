@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from versatile_diffusion.cli.console import messages, say
+from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
 from versatile_diffusion.cli.options import Dtype
 
 
@@ -30,15 +32,13 @@ def serve(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A file of API keys, one a line; VD_API_KEYS adds to it."),
     ] = None,
-    queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 32,
-    batch: Annotated[int, typer.Option(min=1, help="Outputs that are computed at once.")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a job may be computed for.")] = 120.0,
-    rate: Annotated[int, typer.Option(min=1, help="Requests that a key may send in a minute.")] = 600,
-    concurrency: Annotated[int, typer.Option(min=1, help="Unfinished jobs that a key may have.")] = 16,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(metavar="ORIGIN", help="Pages that browsers may ask from, or *; may be repeated."),
     ] = None,
+    *,
+    engine_limits: QueueOptions,
+    limits: RequestOptions,
 ) -> None:
     """Serve models over HTTP, with OpenAI's image interface among others. See docs/server.md.
 
@@ -47,29 +47,27 @@ def serve(
     vd serve --model postcards --model large=my-folder --port 9000
     vd serve --host 0.0.0.0 --keys keys.txt --queue 100 --batch 16
     """
-    with messages.status("Opening the models …"):
+    from versatile_diffusion.serving.isolation import ProcessWorker
+    from versatile_diffusion.serving.workers import Source
+
+    sources = [Source.parse(text) for text in model or ["postcards"]]
+    # Its process opens the models while this one imports the server.
+    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …"):
         try:
+            from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
             from versatile_diffusion.serving.server import serve as run
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"{error}. Install what serving needs: pip install 'versatile-diffusion[serve]'"
             ) from error
-        from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
-        from versatile_diffusion.serving.engine import EngineLimits
-        from versatile_diffusion.serving.limits import Limits
-        from versatile_diffusion.serving.workers import Source
-
-        sources = [Source.parse(text) for text in model or ["postcards"]]
         names = ", ".join(source.name for source in sources)
         run(
-            sources,
+            worker,
             host=host,
             port=port,
-            device=device,
-            dtype=dtype,
             keys=Keys.read(os.environ.get(KEYS_VARIABLE), keys),
-            engine_limits=EngineLimits(queue=queue, batch=batch, timeout=timeout),
-            limits=Limits(rate=rate, concurrency=concurrency),
+            engine_limits=engine_limits,
+            limits=limits,
             origins=allow_origin or (),
             on_ready=lambda: say(f"Serving {names} at http://{host}:{port} (/docs tells how to ask)."),
         )

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi import Request as HTTPRequest
 
 from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.jobs import Job, Status
+from versatile_diffusion.serving.jobs import Job, State, Status
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import failed
 from versatile_diffusion.serving.requests import Request
@@ -77,9 +77,9 @@ class Desk:
             raise HTTPException(404, "There is no such job, or it is forgotten.")
         return job
 
-    def shown(self, job: Job) -> JobOut:
-        """A job as its client sees it."""
-        return JobOut.of(job, job.state, self.engine.position(job))
+    def shown(self, job: Job, state: State | None = None) -> JobOut:
+        """A job as its client sees it, now or in a state that it had."""
+        return JobOut.of(job, state or job.state, self.engine.position(job))
 
     async def result(self, job: Job, request: HTTPRequest) -> JobOut:
         """The job when it is final. Cancels it if the client goes.
@@ -87,7 +87,7 @@ class Desk:
         Raises:
             HTTPException: if it gave nothing.
         """
-        async for _ in self.changes(job, _POLL):
+        async for _ in _changes(job, _POLL):
             if await request.is_disconnected():
                 self.engine.cancel(job)
         if job.state.failure is not None:
@@ -96,20 +96,26 @@ class Desk:
             raise HTTPException(409, "The job was cancelled.")
         return await to_thread.run_sync(self.shown, job)
 
-    async def changes(self, job: Job, at_least_every: float | None = None) -> AsyncIterator[JobOut]:
+    async def changes(self, job: Job) -> AsyncIterator[JobOut]:
         """The job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        async for state in _changes(job):
+            yield await to_thread.run_sync(self.shown, job, state)  # pictures are compressed, while others are served
 
-        def tell() -> None:
-            with suppress(RuntimeError):  # the server is stopped, and nobody listens
-                loop.call_soon_threadsafe(changed.set)
 
-        with job.heard(tell):
-            while True:
-                changed.clear()
-                final = job.state.is_final
-                yield self.shown(job)
-                if final:
-                    return
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), at_least_every)
+async def _changes(job: Job, at_least_every: float | None = None) -> AsyncIterator[State]:
+    """The state now, whenever it has changed, and when it is final."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the server is stopped, and nobody listens
+            loop.call_soon_threadsafe(changed.set)
+
+    with job.heard(tell):
+        while True:
+            changed.clear()
+            state = job.state
+            yield state
+            if state.is_final:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), at_least_every)

@@ -12,29 +12,11 @@ from threading import Condition, Thread
 from typing import Any
 
 from versatile_diffusion.serving.jobs import Job, Status
+from versatile_diffusion.serving.limits import EngineLimits
 from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
 from versatile_diffusion.serving.workers import ModelInfo, Worker
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EngineLimits:
-    """How much, and for how long.
-
-    Attributes:
-        queue: jobs that may wait.
-        batch: outputs that are computed at once; a job with more is computed alone.
-        timeout: seconds that a job may be computed for.
-        keep_jobs: finished jobs that are remembered.
-        keep_seconds: for how long.
-    """
-
-    queue: int = 32
-    batch: int = 8
-    timeout: float = 120
-    keep_jobs: int = 256
-    keep_seconds: float = 600
 
 
 class QueueFull(Exception):
@@ -66,9 +48,13 @@ class Engine:
         worker: what computes; closed with the engine.
         limits: how much, and for how long.
         observer: hears of it.
+
+    Attributes:
+        models: those of the worker, by name, the default first.
     """
 
     def __init__(self, worker: Worker, limits: EngineLimits = EngineLimits(), observer: Observer | None = None) -> None:
+        self.models: Mapping[str, ModelInfo] = worker.models
         self.limits = limits
         self._worker = worker
         self._observer = observer or Observer()
@@ -79,11 +65,6 @@ class Engine:
         self._seconds_per_job = 1.0
         self._thread = Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
-
-    @property
-    def models(self) -> Mapping[str, ModelInfo]:
-        """The models by name, the default first."""
-        return self._worker.models
 
     @property
     def waiting(self) -> int:

@@ -22,26 +22,42 @@ _PATIENCE = 30.0  # seconds for what cannot be interrupted, such as decoding, be
 class ProcessWorker:
     """Computes in another process, which is started anew whenever it has died.
 
+    The process starts at once, and opens the models while its parent does something else: imports, for instance.
+
     Args:
         sources: models to open, the default first.
         device: see `devices.choose_device`.
         dtype: see `devices.choose_dtype`.
 
     Raises:
-        RuntimeError: if a model cannot be opened; the message says why.
+        ValueError: if there are no models, or two of one name.
     """
 
     def __init__(self, sources: Sequence[Source], device: str = "auto", dtype: str = "auto") -> None:
         require_unlike_names(sources)
         self._arguments = (list(sources), device, dtype)
-        self.models: Mapping[str, ModelInfo] = self._start()
+        self._models: Mapping[str, ModelInfo] | None = None
+        self._start()
 
-    def _start(self) -> Mapping[str, ModelInfo]:
+    @property
+    def models(self) -> Mapping[str, ModelInfo]:
+        """The models by name, the default first. Waits until they are open.
+
+        Raises:
+            RuntimeError: if a model cannot be opened; the message says why.
+        """
+        if self._models is None:
+            self._models = self._opened()
+        return self._models
+
+    def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks and CUDA's state
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_main, args=(theirs, *self._arguments), name="worker", daemon=True)
         self._process.start()
         theirs.close()
+
+    def _opened(self) -> Mapping[str, ModelInfo]:
         match self._receive():
             case "models", models:
                 return models
@@ -57,6 +73,7 @@ class ProcessWorker:
         """
         if not self._process.is_alive():
             self._start()
+            self._models = self._opened()
         self._send(list(requests))
         unwanted_since = None
         while True:
@@ -82,7 +99,7 @@ class ProcessWorker:
     def close(self) -> None:
         """Ends the process: it goes by itself when nobody asks any more, and is killed if it is busy."""
         self._pipe.close()
-        self._process.join(_GRACE)
+        self._process.join(_GRACE if self._models else 0)
         self._process.kill()
         self._process.join()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from pydantic import ValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -63,7 +64,7 @@ async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _parsed(await request.body()), {}
+        return await to_thread.run_sync(_parsed, await request.body()), {}
     if kind != "multipart/form-data":
         raise HTTPException(415, "Send application/json or multipart/form-data.")
     async with request.form(max_files=_MOST_FILES, max_fields=1, max_part_size=2**22) as form:
@@ -71,7 +72,8 @@ async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
         field = form.get("request")
     if field is None:
         raise HTTPException(422, "The form has no part 'request', which holds the JSON.")
-    return _parsed(files.pop("request") if isinstance(field, UploadFile) else field), files
+    content = files.pop("request") if isinstance(field, UploadFile) else field
+    return await to_thread.run_sync(_parsed, content), files
 
 
 def _parsed(body: bytes | str) -> GenerateIn:

@@ -1,10 +1,31 @@
-"""How much one request, and one client, may ask for."""
+"""How much one request, one client and all together may ask for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from versatile_diffusion.serving.requests import Request
+if TYPE_CHECKING:
+    from versatile_diffusion.serving.requests import Request
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """How much, and for how long.
+
+    Attributes:
+        queue: jobs that may wait.
+        batch: outputs that are computed at once; a job with more is computed alone.
+        timeout: seconds that a job may be computed for.
+        keep_jobs: finished jobs that are remembered.
+        keep_seconds: for how long.
+    """
+
+    queue: int = 32
+    batch: int = 8
+    timeout: float = 120
+    keep_jobs: int = 256
+    keep_seconds: float = 600
 
 
 @dataclass(frozen=True)

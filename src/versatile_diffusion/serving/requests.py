@@ -8,8 +8,6 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from torch import Tensor
-
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
 
@@ -57,7 +55,9 @@ class Request:
             raise ValueError("A request needs a seed for each of its outputs, and one output at least.")
         for context in (*self.contexts, *self.negative):
             for tensor in (context.embedding, context.unconditional):
-                if isinstance(tensor, Tensor) and (tensor.ndim != 3 or len(tensor) != 1):
+                if tensor is None or isinstance(tensor, str):
+                    continue
+                if tensor.ndim != 3 or len(tensor) != 1:
                     raise ValueError(
                         f"An embedding of a request must have shape (1, tokens, width), got {tuple(tensor.shape)}."
                     )
@@ -143,7 +143,7 @@ class Failure:
         return cls(Reason.CRASHED, f"The computation failed ({type(error).__name__}); the server's log says where.")
 
 
-class BatchFailed(Exception):
+class BatchFailed(RuntimeError):
     """A batch gave nothing at all, for a reason that is known."""
 
     def __init__(self, failure: Failure, details: str = "") -> None:
@@ -167,7 +167,7 @@ def _named(data: Any) -> str:
     """A text as it is; the size and a checksum of anything else."""
     if isinstance(data, str):
         return data
-    content = data.numpy(force=True).tobytes() if isinstance(data, Tensor) else data.tobytes()
+    content = data.numpy(force=True).tobytes() if hasattr(data, "numpy") else data.tobytes()  # a tensor, or not
     return f"{'×'.join(map(str, _size(data)))}, sha256 {sha256(content).hexdigest()}"
 
 
@@ -177,5 +177,5 @@ def _kind(context: Context) -> Hashable:
 
 
 def _size(data: Any) -> tuple[int, ...]:
-    """Shape of a tensor, size of a picture, nothing for anything else."""
-    return tuple(data.shape if isinstance(data, Tensor) else getattr(data, "size", ()))
+    """Shape of a tensor or an array, size of a picture, nothing for anything else."""
+    return tuple(data.shape if hasattr(data, "shape") else getattr(data, "size", ()))

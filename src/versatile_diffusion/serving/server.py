@@ -1,29 +1,26 @@
-"""The server: models opened, and an app that listens."""
+"""The server: an app that listens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import uvicorn
 
 from versatile_diffusion.serving.access import Keys, is_loopback
 from versatile_diffusion.serving.app import build_app
-from versatile_diffusion.serving.engine import Engine, EngineLimits
-from versatile_diffusion.serving.isolation import ProcessWorker
-from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.engine import Engine
+from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
-from versatile_diffusion.serving.workers import Source
+from versatile_diffusion.serving.workers import Worker
 
 _PATIENCE = 5  # seconds that open connections have when the server is stopped
 
 
 def serve(
-    sources: Sequence[Source],
+    worker: Worker,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    device: str = "auto",
-    dtype: str = "auto",
     keys: Keys | None = None,
     engine_limits: EngineLimits = EngineLimits(),
     limits: Limits = Limits(),
@@ -33,10 +30,9 @@ def serve(
     """Serves models until it is interrupted.
 
     Args:
-        sources: models, the default first.
+        worker: what computes; closed at the end.
         host: address to listen at.
         port: to listen at.
-        device, dtype: see `devices`.
         keys: who may ask.
         engine_limits: of the queue, batches and jobs.
         limits: of a request, and of a key.
@@ -52,7 +48,7 @@ def serve(
             f"At {host} others can reach the server: give keys with --keys FILE or VD_API_KEYS, or listen at 127.0.0.1."
         )
     metrics = Metrics()
-    engine = Engine(ProcessWorker(sources, device, dtype), engine_limits, metrics)
+    engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
     on_ready()
     uvicorn.run(

@@ -7,12 +7,13 @@ import binascii
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
@@ -70,6 +71,8 @@ class Uploads:
         Raises:
             Refused: if it is something else.
         """
+        import torch  # takes seconds, which those who send no embedding need not wait for
+
         try:
             value = torch.tensor(given) if isinstance(given, list) else _safetensors(self.content(given))
         except (ValueError, TypeError, RuntimeError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from versatile_diffusion.libraries import silence_imports
 from versatile_diffusion.serving.requests import Failure, Made, Request
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def open_models(
         ValueError: if two have the same name, or there is no such device or dtype.
         CheckpointError: if one cannot be opened.
     """
+    silence_imports()
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
