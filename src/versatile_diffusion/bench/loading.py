@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import torch
 
 from versatile_diffusion.bench import loader
 from versatile_diffusion.bench.report import Figure, Result, Settings
-from versatile_diffusion.bench.sizes import empty, stored_bytes
+from versatile_diffusion.bench.sizes import empty, require_room, stored_bytes
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint
 from versatile_diffusion.checkpoints.folder import is_ours, write
 from versatile_diffusion.checkpoints.sources import read_source
@@ -49,11 +48,7 @@ def write_random(preset: Preset, folder: Path) -> None:
         OSError: if there is no room for it.
     """
     components = empty(preset)
-    size, free = stored_bytes(components, _STORED), shutil.disk_usage(folder.parent).free
-    if size > 0.9 * free:
-        raise OSError(
-            f"{folder.parent} has {free / 1e9:.1f} GB left, {size / 1e9:.1f} are needed: pass another --cache."
-        )
+    require_room(folder.parent, stored_bytes(components, _STORED))
     modules = {DIFFUSER: components.diffuser, **components.modalities}
     tensors = {
         name: {key: _random(tensor) for key, tensor in module.state_dict().items()} for name, module in modules.items()
