@@ -1,8 +1,7 @@
 """Text-to-image of the large model on a GPU, beside diffusers: what compiling, CUDA graphs and layouts give.
 
 python benchmarks/gpu.py --json gpu.json
-python benchmarks/gpu.py --json gpu.json --dtype fp16 --batch 1 --batch 8 --no-compiled
-python benchmarks/gpu.py --json cpu.json --device cpu --tiny --steps 2
+python benchmarks/gpu.py --json cpu.json --device cpu --tiny --steps 2 --dtype bf16 --batch 1 --batch 4 --no-compiled
 
 Weights are random, so no network is needed. The file is written anew after each part.
 """
@@ -42,17 +41,9 @@ AT_MOST, AT_LEAST = 0.48, 1.5
 TOKENS, SCALE = 77, 7.5
 WARM_UPS = 3  # before a capture, as PyTorch asks
 PEAKS = {
-    "H200": 989.4,
-    "H100 PCIe": 756.0,
-    "H100": 989.4,
-    "A100": 311.8,
-    "L40S": 362.0,
-    "L4": 121.0,
-    "A10": 125.0,
-    "RTX 4090": 165.2,
-    "RTX 3090": 71.0,
-    "T4": 65.1,
-}
+    "H200": 989.4, "H100 PCIe": 756.0, "H100": 989.4, "A100": 311.8, "L40S": 362.0, "L4": 121.0, "A10": 125.0,
+    "RTX 4090": 165.2, "RTX 3090": 71.0, "T4": 65.1,
+}  # fmt: skip
 """TFLOP/s of dense products in 16 bits, from NVIDIA's data sheets; the first name that fits counts."""
 
 
@@ -114,8 +105,7 @@ class Models:
     def denoiser(self, way: str, batch: int) -> Denoiser:
         """A guided denoiser of some pictures at once."""
         tokens = self.setup.tokens(batch)
-        network = self._network(way.removesuffix(", CUDA graph"))
-        denoise = _of_ours(network, tokens) if isinstance(network, Diffuser) else _of_theirs(network, tokens)
+        denoise = _denoiser(self._network(way.removesuffix(", CUDA graph")), tokens)
         if not way.endswith("CUDA graph"):
             return denoise
         return Graphed(denoise, self.setup.latents(0, batch), torch.tensor(1, device=self.setup.device))
@@ -134,7 +124,7 @@ class Models:
 
 
 class Graphed:
-    """A denoiser as one CUDA graph, which is launched as a whole. What it gives is good until the next call."""
+    """A denoiser as one CUDA graph. What it gives is good until the next call."""
 
     def __init__(self, denoise: Denoiser, latents: Tensor, timestep: Tensor) -> None:
         self.latents, self.timestep = latents, timestep
@@ -156,12 +146,11 @@ class Graphed:
         return self.noise
 
 
-def _of_ours(network: Diffuser, tokens: Tensor) -> Denoiser:
-    without, given = ([ContextTokens("text", part)] for part in tokens.chunk(2))
-    return guided_denoiser(network, "image", given, without, Guidance(SCALE))
+def _denoiser(network: nn.Module, tokens: Tensor) -> Denoiser:
+    if isinstance(network, Diffuser):
+        without, given = ([ContextTokens("text", part)] for part in tokens.chunk(2))
+        return guided_denoiser(network, "image", given, without, Guidance(SCALE))
 
-
-def _of_theirs(network: nn.Module, tokens: Tensor) -> Denoiser:
     def denoise(latents: Tensor, timestep: Tensor) -> Tensor:
         both = latents.to(tokens.dtype).repeat(2, 1, 1, 1)
         without, given = network(both, timestep, tokens).sample.to(latents.dtype).chunk(2)
@@ -217,7 +206,7 @@ def _figures(setup: Setup, found: Mapping[str, list[Timed[Tensor]]], models: Mod
     peak = next((1e12 * rate for card, rate in PEAKS.items() if card in name), None)
     for way, runs in found.items():
         took = seconds(runs)
-        mine = way.startswith("ours") and cuda
+        mine = way.startswith("ours")
         figures.append(Figure(way, "s", took, at_most=AT_MOST if mine and "H100" in name else None))
         figures.append(Figure(f"{way}: rate", "it/s", [setup.steps / run for run in took]))
         if peak:
@@ -225,7 +214,9 @@ def _figures(setup: Setup, found: Mapping[str, list[Timed[Tensor]]], models: Mod
             figures.append(Figure(f"{way}: of the arithmetic peak", "×", [flops / run / peak for run in took]))
         if way != PEER:
             faster = ratios(runs, found[PEER])
-            figures.append(Figure(f"{way}: faster than {PEER}", "×", faster, at_least=AT_LEAST if mine else None))
+            figures.append(
+                Figure(f"{way}: faster than {PEER}", "×", faster, at_least=AT_LEAST if mine and cuda else None)
+            )
     return figures
 
 
@@ -241,7 +232,8 @@ def _flops(setup: Setup, denoise: Denoiser) -> int:
 def batches(setup: Setup, models: Models, ways: list[str]) -> Result:
     """Whole pictures in a second, decoding included, in batches until memory ends."""
     config = setup.preset.image.autoencoder
-    autoencoder = AutoencoderKL(**config).to(setup.device, setup.dtype).eval()
+    autoencoder: Any = AutoencoderKL(**config).eval()
+    autoencoder.to(setup.device, setup.dtype)
     autoencoder.enable_slicing()
     figures: list[Figure] = []
     how: dict[str, Any] = {"dtype": str(setup.dtype), "steps": setup.steps}
@@ -264,7 +256,7 @@ def batches(setup: Setup, models: Models, ways: list[str]) -> Result:
     return Result("Pictures in batches, with decoding", figures, how)
 
 
-def _rates(setup: Setup, models: Models, way: str, batch: int, autoencoder: AutoencoderKL) -> list[float]:
+def _rates(setup: Setup, models: Models, way: str, batch: int, autoencoder: Any) -> list[float]:
     denoise = models.denoiser(way, batch)
 
     def work(number: int, steps: int = setup.steps) -> None:

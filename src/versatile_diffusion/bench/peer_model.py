@@ -34,7 +34,7 @@ from versatile_diffusion.datasets.postcards import Postcards
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import Preset
 
-_STORED = torch.bfloat16
+_STORED = torch.float16  # as the official folder has it; diffusers maps what it need not cast
 _WORDS = 50
 
 

@@ -1,7 +1,7 @@
 """A whole picture of the large model from a text, ours against diffusers' pipeline: time, loading and memory.
 
-Both open the same saved folder of random weights, in a process of their own for each picture. diffusers' is the
-pipeline of all flows, as its users have it; it makes the picture through VersatileDiffusionTextToImagePipeline.
+Both open the same saved folder of random weights in float16, in a process of their own for each picture. diffusers' is
+the pipeline of all flows, as its users have it; it makes the picture through VersatileDiffusionTextToImagePipeline.
 """
 
 from __future__ import annotations
