@@ -83,10 +83,7 @@ class Setup:
 
 
 class Models:
-    """Networks with the same random weights, each made when it is first asked for.
-
-    Their ways are "eager" and "compiled", on "channels_last" or not, and "CUDA graph", which replays one of the others.
-    """
+    """Networks with the same random weights, each made when it is first asked for by its way of computing."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -231,8 +228,7 @@ def _flops(setup: Setup, denoise: Denoiser) -> int:
 
 def batches(setup: Setup, models: Models, ways: list[str]) -> Result:
     """Whole pictures in a second, decoding included, in batches until memory ends."""
-    config = setup.preset.image.autoencoder
-    autoencoder: Any = AutoencoderKL(**config).eval()
+    autoencoder: Any = AutoencoderKL(**setup.preset.image.autoencoder).eval()
     autoencoder.to(setup.device, setup.dtype)
     autoencoder.enable_slicing()
     figures: list[Figure] = []

@@ -118,21 +118,6 @@ def test_the_table_of_gpus_on_a_cpu(tmp_path: Path) -> None:
     found = tmp_path / "gpu.json"
     options = ["--device", "cpu", "--tiny", "--steps", "1", "--rounds", "1", "--dtype", "bf16", "--no-compiled"]
     options += ["--batch", "1", "--batch", "2"]
-        "--device",
-        "cpu",
-        "--tiny",
-        "--steps",
-        "1",
-        "--rounds",
-        "1",
-        "--dtype",
-        "bf16",
-        "--batch",
-        "1",
-        "--batch",
-        "2",
-        "--no-compiled",
-    ]
     subprocess.run([sys.executable, BENCHMARKS / "gpu.py", "--json", found, *options], check=True)
     parts = json.loads(found.read_text())["benchmarks"]
     assert list(parts) == ["one picture, bf16", "batches, bf16"]
