@@ -25,11 +25,11 @@ def attention(
     queries: Float[Tensor, "b h s d"], keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
 ) -> Float[Tensor, "b h s d"]:
     """The same as `torch.nn.functional.scaled_dot_product_attention`."""
-    if not _lacks_tiles(queries):
+    if torch.compiler.is_compiling() or not _lacks_tiles(queries):  # what a CPU can do is not to be traced
         return scaled_dot_product_attention(queries, keys, values)
     if torch.is_grad_enabled():
         return _in_float32(queries, keys, values)
-    if min(queries.shape[-2], keys.shape[-2]) < MANY or torch.compiler.is_compiling():
+    if min(queries.shape[-2], keys.shape[-2]) < MANY:
         return scaled_dot_product_attention(queries, keys, values)
     attended, scaled = torch.empty_like(queries), queries * queries.shape[-1] ** -0.5
     for head in product(*map(range, queries.shape[:2])):
