@@ -64,17 +64,30 @@ def edit(
     **options: Any,
 ) -> Outputs:
     """Edits pictures. See `NamedFlows.edit`."""
+    images = read_items(pipe.modality("image"), image)
+    contexts = edited(pipe, images, prompt, remove, add, method, text_share)
+    begin = {} if strength == 1 else {"start": images, "strength": strength}
+    return pipe.generate("image", contexts, **begin, **options)
+
+
+def edited(
+    pipe: Editor,
+    images: list[Any],
+    prompt: Words,
+    remove: Words,
+    add: Words,
+    method: str,
+    text_share: float | None,
+) -> list[Context]:
+    """What the edited pictures are painted from: new texts beside the old pictures. See `NamedFlows.edit`."""
     way = Method(method)
     share = way.text_share if text_share is None else text_share
     if not 0 < share <= 1:
         raise ValueError(f"text_share must lie above 0, and at most at 1, got {share}.")
-    images = read_items(pipe.modality("image"), image)
     contexts = (_rewritten if way is Method.REWRITE else _moved)(
         pipe, images, _changes(len(images), prompt, remove, add)
     )
-    mixed = [Context(weight=weight, **given) for given, weight in zip(contexts, (share, 1 - share), strict=True)]
-    begin = {} if strength == 1 else {"start": images, "strength": strength}
-    return pipe.generate("image", mixed, **begin, **options)
+    return [Context(weight=weight, **given) for given, weight in zip(contexts, (share, 1 - share), strict=True)]
 
 
 def _changes(count: int, prompt: Words, remove: Words, add: Words) -> list[Change]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,23 @@ from torch import Tensor
 from versatile_diffusion.modalities.base import Modality
 
 OUTPUT_TYPES = ("pil", "pt", "np", "latent")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an output comes from.
+
+    Attributes:
+        arguments: of `generate`.
+        items: in the batch that it was made in.
+        num_outputs: of each item.
+        row: its place among the outputs.
+    """
+
+    arguments: Mapping[str, Any]
+    items: int
+    num_outputs: int
+    row: int
 
 
 @dataclass
@@ -24,12 +41,14 @@ class Outputs:
             output_type "latent" the latents.
         latents: (b *latent), in the diffuser's scale.
         per_context: how many outputs each item of the batch has.
+        origins: of each output; none where several outputs were made into one.
     """
 
     modality: str
     items: Any
     latents: Tensor
     per_context: int = 1
+    origins: tuple[Origin, ...] = ()
 
     @property
     def images(self) -> Any:

@@ -21,7 +21,7 @@ from versatile_diffusion.guidance import Guidance, guided_denoiser
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.named_flows import NamedFlows
 from versatile_diffusion.offloading import WithOffloading
-from versatile_diffusion.outputs import Outputs, check_options, check_output_type
+from versatile_diffusion.outputs import Origin, Outputs, check_options, check_output_type
 from versatile_diffusion.quantization import WithQuantization
 from versatile_diffusion.sampling import Schedule, StepCallback, sample
 from versatile_diffusion.schedulers import chosen_scheduler
@@ -179,6 +179,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "decoding")} | decoding
         self._check_output(to, output_type, decoding)
         scheduler = chosen_scheduler(scheduler, self.scheduler)
         scale = self._modalities[to].guidance_scale if guidance_scale is None else guidance_scale
@@ -212,7 +213,9 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
         items = result if output_type == "latent" else self._decode(to, result, output_type, generators, decoding)
         self._put_modalities_away()
         self.maybe_free_model_hooks()
-        return Outputs(to, items, result, num_outputs)
+        arguments["guidance_scale"] = scale
+        origins = tuple(Origin(arguments, batch.items, num_outputs, row) for row in range(len(batch)))
+        return Outputs(to, items, result, num_outputs, origins)
 
     def modality(self, name: str) -> Modality:
         """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""

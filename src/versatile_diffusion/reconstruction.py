@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import cosine_similarity
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.outputs import Outputs, check_output_type
+from versatile_diffusion.outputs import Origin, Outputs, check_output_type
 from versatile_diffusion.start import one_each
 
 RANKINGS = ("image", "tokens")
@@ -43,11 +43,13 @@ class Reconstructions:
         images: for each scan its pictures, the best first if they are ranked.
         scores: for each picture its cosine similarity to the predicted embedding, or None if they are not ranked.
         order: for each picture which of the scan's outputs it is: 0 drew from the first seed, 1 from the next.
+        origins: of each picture.
     """
 
     images: list[list[Any]]
     scores: list[list[float]] | None
     order: list[list[int]]
+    origins: list[list[Origin]] = field(default_factory=list)
 
     @property
     def best(self) -> list[Any]:
@@ -134,6 +136,7 @@ def reconstruct(
         raise ValueError(f"latents must hold one row for each of the {total} outputs, got {len(latents)}.")
     pictures: list[Any] = []
     scores: list[float] = []
+    origins: list[Origin] = []
     for outputs in _batches(total, batch_size):
         of = [output // num_outputs for output in outputs]
         contexts, start = scans.rows(of)
@@ -150,9 +153,10 @@ def reconstruct(
         if rank_by is not None and scans.target is not None:
             seen = pipe.encode_context("image", made.items)
             scores += similarity(seen, _rows(scans.target, of).to(seen.device), rank_by)
+        origins += made.origins
         items = made.latents if output_type == "latent" else made.items
         pictures += items.cpu() if output_type == "latent" else _present(pipe, items, output_type)
-    return _grouped(pictures, scores, num_outputs)
+    return _grouped(pictures, scores, origins, num_outputs)
 
 
 def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], rank_by: str) -> list[float]:
@@ -259,7 +263,9 @@ def _present(pipe: Pipeline, pictures: Float[Tensor, "b 3 h w"], output_type: st
     return list(pipe.modalities["image"].present(list(pictures.cpu()), output_type))
 
 
-def _grouped(pictures: Sequence[Any], scores: Sequence[float], num_outputs: int) -> Reconstructions:
+def _grouped(
+    pictures: Sequence[Any], scores: Sequence[float], origins: Sequence[Origin], num_outputs: int
+) -> Reconstructions:
     """The pictures of each scan, those of the highest scores first."""
     orders = [list(range(num_outputs)) for _ in range(len(pictures) // num_outputs)]
     if scores:
@@ -271,4 +277,5 @@ def _grouped(pictures: Sequence[Any], scores: Sequence[float], num_outputs: int)
         images=[[pictures[place] for place in row] for row in places],
         scores=[[scores[place] for place in row] for row in places] if scores else None,
         order=orders,
+        origins=[[origins[place] for place in row] for row in places],
     )

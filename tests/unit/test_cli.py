@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from versatile_diffusion import VersatileDiffusionPipeline, __version__
-from versatile_diffusion.cli import app, files, studio
+from versatile_diffusion.cli import app, files, making
 from versatile_diffusion.cli.options import weighted
 
 PROMPT = "a red house by the sea"
@@ -37,7 +37,7 @@ def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the model was opened")
 
-    monkeypatch.setattr(studio, "open_pipeline", fail)
+    monkeypatch.setattr(making, "open_pipeline", fail)
 
 
 def vd(*arguments: object) -> Result:
@@ -71,6 +71,7 @@ def test_a_picture_depends_on_its_own_seed_alone(model: Path) -> None:
 def test_a_picture_tells_how_it_was_made(model: Path) -> None:
     make(model, "text-to-image", "a tent – été", "--seed", 7, "--negative", "house", "-o", "tent.png")
     told = Image.open("tent.png").info
+    assert json.loads(told.pop("request"))["contexts"] == [{"modality": "text", "data": "a tent – été"}]
     assert told == {
         "command": "text-to-image",
         "prompt": "a tent – été",

@@ -85,10 +85,10 @@ def test_a_picture_tells_how_it_was_made(model: Path) -> None:
     assert result.exit_code == 0, result.output
     told = Image.open("made/scan-0002-seed-0.png").info
     assert -1 <= float(told.pop("score")) <= 1
-    assert {"version", "model"} <= told.keys()
-    assert {key: told[key] for key in told if key not in ("version", "model")} == {
+    assert {"version", "model", "request"} <= told.keys()
+    assert {key: told[key] for key in told if key not in ("version", "model", "request")} == {
         "scan": "2", "seed": "0", "command": "reconstruct", "embeddings": "predicted.safetensors", "steps": "4",
-        "guidance_scale": "7.5", "image_weight": "0.5", "strength": "0.5", "scheduler": "UniPCMultistepScheduler",
+        "guidance_scale": "7.5", "image_weight": "0.5", "strength": "0.5", "scheduler": "unipc",
         "unconditional": "default", "rank_by": "tokens",
     }  # fmt: skip
 

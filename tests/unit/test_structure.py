@@ -30,6 +30,12 @@ MAY_IMPORT = {
     "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser", "quantization"],
     "quantization.py": ["diffuser"],
     "offloading.py": ["diffuser"],
+    "files.py": [],
+    "recipes/": [
+        *("__version__", "context", "devices", "files", "modalities.pictures", "outputs", "recipes"),
+        "sampling_presets",
+    ],
+    "voting/": ["recipes", "sampling_presets", "voting"],
     "batches.py": ["context", "outputs", "pipeline"],
     "diffuser/": ["diffuser", "kernels"],
     "modalities/": ["modalities", "diffuser", "kernels"],

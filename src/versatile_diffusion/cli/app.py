@@ -19,8 +19,11 @@ from versatile_diffusion.cli import (
     make,
     mix,
     reconstruct,
+    replay,
     serve,
+    studio,
     train,
+    vote,
 )
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
@@ -63,6 +66,7 @@ for command in (
     mix.blend,
     edit.edit,
     batch.batch,
+    replay.replay,
 ):
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
@@ -71,7 +75,11 @@ for name, module in (("train", train), ("evaluate", evaluate)):
     worlds = _group(help=module.__doc__)
     worlds.command()(spread(module.postcards))
     app.add_typer(worlds, name=name, rich_help_panel="Models")
-for command in (serve.serve, convert.convert, bench.bench):
+votes = _group(help=vote.__doc__)
+for name, command in (("make", vote.make), ("open", vote.open_), ("report", vote.report)):
+    votes.command(name)(spread(command))
+app.add_typer(votes, name="vote", rich_help_panel="Models")
+for command in (studio.app, serve.serve, convert.convert, bench.bench):
     app.command(rich_help_panel="Models")(spread(command))
 
 

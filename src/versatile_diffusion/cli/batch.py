@@ -13,17 +13,18 @@ from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
+from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.making import load_loras, open_pipeline, recipes_of, scale_of
 from versatile_diffusion.cli.mix import To
 from versatile_diffusion.cli.options import GuidanceScale, Loras, ModelOptions, Scheduler, Steps
-from versatile_diffusion.cli.studio import load_loras, open_pipeline, scale_of
-from versatile_diffusion.recipes import png
+from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
     from versatile_diffusion.batches import Wanted
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.recipes.kept import Kept
 
 SETTINGS = "settings.json"
 
@@ -133,15 +134,18 @@ class _Job:
             task = progress.add_task(f"Making {total} × {recipe.to}", total=total)
             for batch in batches:
                 missing = self.missing(batch)
-                items = make(pipe, recipe.to, batch, **options).items
-                for wanted, item in zip(batch, items, strict=True):
+                outputs = make(pipe, recipe.to, batch, **options)
+                kept = recipes_of(pipe, outputs.origins, recipe, recipe.lora)
+                for wanted, item, one in zip(batch, outputs.items, kept, strict=True):
                     if wanted in missing:
-                        self._write(wanted, item, options)
+                        self._write(wanted, item, options, one)
                 made += len(missing)
                 progress.advance(task, len(batch))
         return made
 
-    def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any]) -> None:
+    def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any], kept: Kept) -> None:
+        from versatile_diffusion.recipes.kept import write_picture
+
         if self.recipe.to == To.TEXT:
             write_whole(self.file(wanted), f"{item}\n".encode())
             return
@@ -160,7 +164,8 @@ class _Job:
             "model": recipe.model,
             "version": __version__,
         }
-        write_whole(self.file(wanted), png(item, {key: value for key, value in told.items() if value is not None}))
+        words = {key: value for key, value in told.items() if value is not None}
+        write_picture(self.file(wanted), item, words, kept)
 
 
 def _suffix(recipe: Recipe) -> str:

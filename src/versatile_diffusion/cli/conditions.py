@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from versatile_diffusion.cli.files import read_tensor
+from versatile_diffusion.cli.making import read_picture
 from versatile_diffusion.cli.options import weighted
-from versatile_diffusion.cli.studio import read_picture
 
 if TYPE_CHECKING:
     from versatile_diffusion.context import Context

@@ -12,13 +12,14 @@ import typer
 from rich.text import Text
 
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_writable, write_whole
+from versatile_diffusion.cli.files import require_writable
+from versatile_diffusion.cli.making import generators, open_pipeline, read_picture, recipes_of, scale_of
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
-from versatile_diffusion.cli.studio import generators, open_pipeline, read_picture, scale_of
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.recipes import png
 
 if TYPE_CHECKING:
+    from versatile_diffusion.outputs import Outputs
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
 PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
@@ -47,6 +48,7 @@ def demo(
     """
     from versatile_diffusion.cli.page import FlowResult, page
     from versatile_diffusion.modalities.pictures import to_pil
+    from versatile_diffusion.recipes.kept import write_picture
 
     seeds = range(seed, seed + COUNT)
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == "image"}
@@ -59,12 +61,13 @@ def demo(
     started, made = time.perf_counter(), []
     for flow in FLOWS:
         outputs = _run(pipe, flow, contexts[flow.context], seeds, steps, scales[flow.output])
-        made.append(FlowResult(str(flow), contexts[flow.context], outputs))
+        made.append(FlowResult(str(flow), contexts[flow.context], outputs.items))
         results.print(Text(str(flow), "bold"))
         recipe = {"steps": steps, "guidance_scale": scales[flow.output], "model": options.model}
-        for i, (item, file) in enumerate(zip(outputs, files.get(flow, []), strict=False)):
-            write_whole(file, png(item, {"command": f"demo, {flow}", "seed": seeds[i], **recipe}))
-        for shown in files.get(flow, outputs):
+        kept = recipes_of(pipe, outputs.origins, options)
+        for item, seed_of, one, file in zip(outputs.items, seeds, kept, files.get(flow, []), strict=False):
+            write_picture(file, item, {"command": f"demo, {flow}", "seed": seed_of, **recipe}, one)
+        for shown in files.get(flow) or outputs.items:
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
     how = f"Model {options.model}, {steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
@@ -75,12 +78,12 @@ def demo(
 
 def _run(
     pipe: VersatileDiffusionPipeline, flow: Flow, data: Any, seeds: Sequence[int], steps: int, guidance_scale: float
-) -> list[Any]:
+) -> Outputs:
     from versatile_diffusion.context import Context
 
     pipe.set_progress_bar_config(desc=f"{flow!s:15}", leave=False, disable=None)
     with warnings_as_notes():
-        outputs = pipe.generate(
+        return pipe.generate(
             flow.output,
             Context(flow.context, data),
             num_outputs=len(seeds),
@@ -88,4 +91,3 @@ def _run(
             guidance_scale=guidance_scale,
             generator=generators(seeds),
         )
-    return outputs.items

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from versatile_diffusion.cli.making import Job, read_picture
 from versatile_diffusion.cli.options import Making, Size
-from versatile_diffusion.cli.studio import Job, read_picture
 
 
 def edit(

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import results
-from versatile_diffusion.cli.files import require_writable, write_whole
+from versatile_diffusion.cli.files import require_writable
+from versatile_diffusion.cli.making import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
-from versatile_diffusion.cli.studio import open_pipeline
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.recipes import png
 
 

@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+
+from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,18 +62,6 @@ def require_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"Cannot write in {folder}: {error.strerror or error}. Choose another place.") from error
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all, and the folders it lies in."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{uuid4().hex}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def require_same_settings(file: Path, settings: Mapping[str, Any], begun: bool) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from versatile_diffusion.cli.conditions import Negatives
+from versatile_diffusion.cli.making import Job, read_picture
 from versatile_diffusion.cli.options import Making, Size, Writing
-from versatile_diffusion.cli.studio import Job, read_picture
 from versatile_diffusion.cli.sweep import Sweep
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 from versatile_diffusion.cli.conditions import Conditions, Negatives
 from versatile_diffusion.cli.files import read_tensor
 from versatile_diffusion.cli.make import given
+from versatile_diffusion.cli.making import Job, read_picture
 from versatile_diffusion.cli.options import Making, Size, Writing
-from versatile_diffusion.cli.studio import Job, read_picture
 
 
 class To(StrEnum):

@@ -15,10 +15,10 @@ from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder, write_whole
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Steps
-from versatile_diffusion.cli.studio import generators, open_pipeline, scale_of
-from versatile_diffusion.recipes import png
+from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.making import generators, open_pipeline, recipes_of, scale_of
+from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Scheduler, Steps
+from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,21 +27,6 @@ if TYPE_CHECKING:
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
-
-
-class Scheduler(StrEnum):
-    """Samplers."""
-
-    DDIM = "ddim"
-    UNIPC = "unipc"
-    DPM = "dpm"
-
-
-_CLASSES = {
-    Scheduler.DDIM: "DDIMScheduler",
-    Scheduler.UNIPC: "UniPCMultistepScheduler",
-    Scheduler.DPM: "DPMSolverMultistepScheduler",
-}
 
 
 class Unconditional(StrEnum):
@@ -70,7 +55,7 @@ class Recipe(ModelOptions):
     strength: Annotated[
         float | None, typer.Option(min=0, max=1, help="How much of the start is changed; 1 forgets it.")
     ] = None
-    scheduler: Annotated[Scheduler | None, typer.Option(help="The model's own if left out.")] = None
+    scheduler: Scheduler = None
     unconditional: Annotated[
         Unconditional, typer.Option(help="Of both contexts; by default zeros for the image, the empty text.")
     ] = Unconditional.DEFAULT
@@ -120,9 +105,7 @@ def reconstruct(
     if missing:
         contexts = sorted({"image", "text"} & (arrays.keys() | ({"image"} if recipe.rank_by else set())))
         pipe = open_pipeline(recipe, [f"{context}-to-image" for context in contexts])
-        if recipe.scheduler:
-            _schedule(pipe, recipe.scheduler)
-        _make(pipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
+        _make(pipe, recipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
     if recipe.rank_by:
         write_whole(output / RANKING, (json.dumps(_ranking(places), indent=2) + "\n").encode())
     say(f"{len(missing)} of {len(places)} pictures made, the others were there: {output}.")
@@ -144,6 +127,7 @@ def _options(recipe: Recipe, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
         "guidance_scale": recipe.guidance_scale,
         "image_weight": recipe.image_weight,
         "strength": 1.0 if recipe.strength is None else recipe.strength,
+        "scheduler": recipe.scheduler,
         "image_unconditional": recipe.unconditional.value,
         "text_unconditional": recipe.unconditional.value,
         "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
@@ -166,12 +150,15 @@ def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:
 
 def _make(
     pipe: VersatileDiffusionPipeline,
+    recipe: Recipe,
     arrays: Mapping[str, Tensor],
     places: Sequence[Place],
     batch_size: int,
     options: Mapping[str, Any],
     told: Mapping[str, Any],
 ) -> None:
+    from versatile_diffusion.recipes.kept import write_picture
+
     if "start" in arrays:
         _check_start(pipe, arrays["start"])
     pipe.set_progress_bar_config(disable=True)
@@ -190,11 +177,11 @@ def _make(
                 generator=generators([place.seed for place in batch]),
                 **options,
             )
+            kept = recipes_of(pipe, [origin for of_scan in made.origins for origin in of_scan], recipe)
             for i, place in enumerate(batch):
                 score = {} if made.scores is None else {"score": made.scores[i][0]}
-                write_whole(
-                    place.file, png(made.images[i][0], {"scan": place.scan, "seed": place.seed, **told, **score})
-                )
+                words = {"scan": place.scan, "seed": place.seed, **told, **score}
+                write_picture(place.file, made.images[i][0], words, kept[i])
             progress.advance(task, len(batch))
 
 
@@ -216,20 +203,13 @@ def _told(recipe: Recipe, embeddings: Path, pipe: VersatileDiffusionPipeline) ->
         "guidance_scale": scale_of(pipe, "image", recipe.guidance_scale),
         "image_weight": recipe.image_weight,
         "strength": recipe.strength,
-        "scheduler": type(pipe.scheduler).__name__,
+        "scheduler": recipe.scheduler,
         "unconditional": recipe.unconditional.value,
         "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
         "model": recipe.model,
         "version": __version__,
     }
     return {key: value for key, value in entries.items() if value is not None}
-
-
-def _schedule(pipe: VersatileDiffusionPipeline, scheduler: Scheduler) -> None:
-    """Gives the pipeline another sampler of the same noise schedule."""
-    import diffusers
-
-    pipe.scheduler = getattr(diffusers, _CLASSES[scheduler]).from_config(pipe.scheduler.config)
 
 
 def _ranking(places: Sequence[Place]) -> dict[str, list[dict[str, Any]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from versatile_diffusion.cli.making import generators
 from versatile_diffusion.cli.options import numbers
-from versatile_diffusion.cli.studio import generators
 
 if TYPE_CHECKING:
     from versatile_diffusion.outputs import Outputs
@@ -53,7 +53,8 @@ class Sweep:
 
     def one_after_the_other(self, made: Sequence[Outputs]) -> Outputs:
         """All outputs, those of the first setting first."""
-        return self._joined(made, [item for outputs in made for item in outputs.items])
+        joined = self._joined(made, [item for outputs in made for item in outputs.items])
+        return replace(joined, origins=tuple(origin for outputs in made for origin in outputs.origins))
 
     def as_grids(self, made: Sequence[Outputs]) -> Outputs:
         """A grid for each output that a single setting has."""

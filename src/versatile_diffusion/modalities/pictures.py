@@ -68,6 +68,17 @@ def read_mask(mask: Any) -> Float[Tensor, "h w"]:
     return values
 
 
+def rgb(image: Image.Image) -> Image.Image | None:
+    """What is seen of a picture: upright, on white. None if it has more than 8 bits, which PIL would cut off."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return None
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
 def resize(picture: Float[Tensor, "3 h w"], height: int, width: int) -> Float[Tensor, "3 height width"]:
     """The picture at that size (bicubic, with antialiasing), stretched if need be."""
     if picture.shape[-2:] == (height, width):
@@ -111,14 +122,10 @@ def _load(path: Path) -> Image.Image:
 
 
 def _from_pil(image: Image.Image) -> Float[Tensor, "3 h w"]:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits: PIL would cut them off
-        values = np.asarray(image)
-        return _from_array(values.astype(np.float32) / _full_scale(values) if image.mode != "F" else values)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return _from_array(np.array(image.convert("RGB")))
+    if (seen := rgb(image)) is not None:
+        return _from_array(np.array(seen))
+    values = np.asarray(ImageOps.exif_transpose(image))
+    return _from_array(values.astype(np.float32) / _full_scale(values) if image.mode != "F" else values)
 
 
 def _full_scale(values: np.ndarray) -> int:

@@ -13,9 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Generator, Tensor
 
+from versatile_diffusion.conditioning import read_items
 from versatile_diffusion.context import Context
+from versatile_diffusion.editing import Editor, Method, edited
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.recipes.making import computed_by
 from versatile_diffusion.sampling import count_steps
 from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.serving.requests import Failure, Made, Request
@@ -50,10 +53,15 @@ def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_st
     results: dict[int, Made | Failure] = {}
     ready: dict[int, Request] = {}
     notes: dict[int, list[str]] = {}
+    written: dict[int, str] = {}
     for number, request in enumerate(requests):
         with _noted() as notes[number]:
             try:
-                ready[number] = encoded(pipe, request)
+                one = rewritten(pipe, request)
+                if one is not request:
+                    written[number] = one.contexts[0].data
+                    notes[number].append(f"Painted from the words “{written[number]}”.")
+                ready[number] = encoded(pipe, one)
             except Exception as error:
                 log.info("A request could not be read", exc_info=error)
                 results[number] = Failure.of(error)
@@ -61,8 +69,24 @@ def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_st
         with _noted() as common:
             made = _generate(pipe, ready, on_step)
         for number, one in made.items():
-            results[number] = replace(one, notes=tuple(dict.fromkeys([*notes[number], *common])))
+            told = tuple(dict.fromkeys([*notes[number], *common]))
+            results[number] = replace(one, notes=told, written=written.get(number))
     return [results[number] for number in range(len(requests))]
+
+
+def rewritten(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
+    """An edit as what it is painted from: the rewritten description, and the picture. Other requests as they are.
+
+    Raises:
+        TypeError, ValueError: if the picture cannot be read, or the model cannot describe it.
+    """
+    if request.edit is None:
+        return request
+    (seen,) = request.contexts
+    images = read_items(pipe.modality(seen.modality), [seen.data])
+    text, picture = edited(cast(Editor, pipe), images, method=Method.REWRITE, **vars(request.edit))
+    contexts = (replace(text, data=text.data[0]), replace(seen, weight=picture.weight))
+    return replace(request, contexts=contexts, edit=None)
 
 
 def encoded(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
@@ -121,7 +145,17 @@ def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request],
         callback_on_step_end=_callback(requests, places, scheduler, on_step),
         **decoding,
     )
-    return {number: Made(outputs.items[place], scale or 1.0) for number, place in places.items()}
+    computed = computed_by(pipe, first.model)
+    return {
+        number: Made(
+            outputs.items[place],
+            1.0 if scale is None else scale,
+            computed=computed,
+            rows=len(rows),
+            row=place.start,
+        )
+        for number, place in places.items()
+    }
 
 
 def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], scheduler: Any, on_step: OnStep) -> Any:

@@ -53,9 +53,9 @@ class Desk:
                 request = read(uploads, next(iter(self.engine.models)))
                 self._check(request, owner)
                 self.limits.check(request)
+                return self.engine.submit(request, owner)
             except ValueError as error:
                 raise HTTPException(422, str(error)) from error
-            return self.engine.submit(request, owner)
 
         return await to_thread.run_sync(work, limiter=self._readers)
 

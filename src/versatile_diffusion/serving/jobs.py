@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from versatile_diffusion.serving.requests import Failure, Made, Request
+from versatile_diffusion.serving.requests import Failure, Made, Replayable, Request
 
 
 class Status(StrEnum):
@@ -61,7 +61,8 @@ class Job:
         owner: who asked.
 
     Attributes:
-        recipe: of the request.
+        recipe: of the request, in words.
+        replayable: the same, such that the outputs can be made again.
         created: when, in seconds since 1970.
     """
 
@@ -69,6 +70,7 @@ class Job:
         self.id = uuid4().hex
         self.request = request
         self.recipe = request.recipe
+        self.replayable = Replayable.of(request)
         self.owner = owner
         self.created = time.time()
         self._state = State()

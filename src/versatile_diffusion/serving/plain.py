@@ -11,7 +11,7 @@ from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.serving.computing import compute
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import in_words
-from versatile_diffusion.serving.requests import Failure, Made, Request
+from versatile_diffusion.serving.requests import Failure, Made, Replayable, Request
 from versatile_diffusion.serving.schemas import GenerateIn, outputs
 from versatile_diffusion.serving.uploads import Uploads
 
@@ -66,5 +66,5 @@ def _go_on(step: int, steps: int, previews: Mapping[int, Any]) -> bool:
 def _answer(request: Request, result: Made | Failure) -> dict[str, Any]:
     if isinstance(result, Failure):
         return {"error": {"message": result.message, "type": result.reason.value}}
-    made = outputs(request.recipe, request.seeds, result)
+    made = outputs(request.recipe, Replayable.of(request), request.seeds, result)
     return {"outputs": [output.model_dump() for output in made], "notes": list(result.notes)}

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
+from versatile_diffusion.recipes.kept import Kept
+from versatile_diffusion.recipes.making import arguments_of, recipe_of_row
+from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Recipe
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is to become of a picture, by rewriting its description; see `NamedFlows.edit`."""
+
+    prompt: str = ""
+    remove: str = ""
+    add: str = ""
+    text_share: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -24,12 +37,13 @@ class Request:
         negative: contexts to move away from; each holds one item.
         start: one item of data to start from.
         colors_of: for pictures; the picture whose colours the outputs take.
+        edit: for pictures; what is to become of the picture that is the only context.
         scheduler: a name of `schedulers.SCHEDULERS`; the model's own if None.
         decoding: options of the modality's `decode`.
         preview_every: steps between previews of the first output; 0 is none.
 
     Raises:
-        ValueError: if there are no seeds, or a context holds several items.
+        ValueError: if there are no seeds, a context holds several items, or there is no one picture to edit.
     """
 
     model: str
@@ -47,6 +61,7 @@ class Request:
     eta: float = 0.0
     scheduler: str | None = None
     colors_of: Any = None
+    edit: Edit | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
     preview_every: int = 0
 
@@ -61,6 +76,8 @@ class Request:
                     raise ValueError(
                         f"An embedding of a request must have shape (1, tokens, width), got {tuple(tensor.shape)}."
                     )
+        if self.edit and (self.to != "image" or [_is_picture(context) for context in self.contexts] != [True]):
+            raise ValueError("An edit makes pictures of one context, which is the picture to edit, without a mask.")
 
     @property
     def kind(self) -> Hashable:
@@ -71,6 +88,7 @@ class Request:
             tuple(map(_kind, self.contexts)),
             tuple(map(_kind, self.negative)),
             (self.start is None, _size(self.start), self.colors_of is None),
+            self.edit and self.edit.text_share,
             tuple(sorted(self.decoding.items())),
         )
 
@@ -84,6 +102,7 @@ class Request:
             "start": None if self.start is None else _named(self.start),
             "strength": None if self.start is None else self.strength,
             "colors_of": None if self.colors_of is None else _named(self.colors_of),
+            "edit": None if self.edit is None else {k: v for k, v in asdict(self.edit).items() if v},
             "steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "guidance_interval": self.guidance_interval,
@@ -97,9 +116,40 @@ class Request:
         }
         return {key: value for key, value in entries.items() if value is not None and value != []}
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `generate` for all outputs, without their generators."""
+        own = ("model", "seeds", "edit", "decoding", "preview_every")
+        return {name: value for name, value in vars(self).items() if name not in own} | dict(self.decoding)
+
+    @property
+    def kept(self) -> Kept:
+        """The recipe of the first output, as far as it is known before it is made, with its inputs."""
+        arguments = self.arguments | {"guidance_scale": self.guidance_scale or 0.0}
+        return recipe_of_row(arguments, 0, self.seeds[0], Batch(), Computed(model=self.model))
+
+    @classmethod
+    def of(cls, kept: Kept, model: str | None = None) -> Request:
+        """What makes the output of a recipe again, alone, and so the same but for rounding.
+
+        Args:
+            kept: the recipe and its inputs.
+            model: name of an opened model; the one of the recipe if left out.
+
+        Raises:
+            ValueError: if an input is missing.
+        """
+        arguments = arguments_of(kept)
+        if arguments.pop("latents") is not None:
+            raise ValueError("The recipe starts from noise of a file: replay it with `vd replay`.")
+        decoding = {name: arguments.pop(name) for name in kept.recipe.decoding if name != "colors_of"}
+        many = {name: tuple(arguments.pop(name) or ()) for name in ("contexts", "negative")}
+        name = model or kept.recipe.computed.model
+        return cls(name, seeds=(kept.recipe.seed,), decoding=decoding, **many, **arguments)
+
     def without_data(self) -> Request:
         """The request without texts, pictures and embeddings, which take room."""
-        return replace(self, contexts=(), negative=(), start=None, colors_of=None)
+        return replace(self, contexts=(), negative=(), start=None, colors_of=None, edit=None)
 
 
 @dataclass(frozen=True)
@@ -110,11 +160,47 @@ class Made:
         items: one for each seed: pictures (PIL), texts or whatever the modality makes.
         guidance_scale: that was used.
         notes: what the user should know, such as words that the text encoder does not know.
+        computed: what computed them.
+        rows: of the batch that they were made in.
+        row: of the first of them.
+        written: for an edit; the rewritten description that they were painted from.
     """
 
     items: list[Any]
     guidance_scale: float
     notes: tuple[str, ...] = ()
+    computed: Computed | None = None
+    rows: int = 1
+    row: int = 0
+    written: str | None = None
+
+
+@dataclass(frozen=True)
+class Replayable:
+    """The recipe of a request, for all its outputs, with its inputs in base64 as far as they are small."""
+
+    recipe: Recipe
+    embedded: Mapping[str, str]
+    edit: Edit | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Replayable:
+        """Of a request that still holds its data."""
+        kept = request.kept
+        return cls(kept.recipe, kept.embedded, request.edit)
+
+    def outputs(self, seeds: Sequence[int], made: Made) -> list[Kept]:
+        """The recipe of each output, without inputs."""
+        same = {"guidance_scale": made.guidance_scale, "computed": made.computed or self.recipe.computed}
+        if self.edit is not None and made.written is not None:
+            share, (seen,) = self.edit.text_share, self.recipe.contexts
+            text = ContextRecipe(modality="text", data=made.written, weight=share)
+            same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
+        batches = (Batch(num_outputs=made.rows, row=made.row + i) for i in range(len(seeds)))
+        return [
+            Kept(self.recipe.model_copy(update=same | {"seed": seed, "batch": batch}))
+            for seed, batch in zip(seeds, batches, strict=True)
+        ]
 
 
 class Reason(StrEnum):
@@ -149,6 +235,10 @@ class BatchFailed(RuntimeError):
     def __init__(self, failure: Failure, details: str = "") -> None:
         super().__init__(details or failure.message)
         self.failure = failure
+
+
+def _is_picture(context: Context) -> bool:
+    return context.modality == "image" and context.data is not None and context.mask is None
 
 
 def _described(context: Context) -> dict[str, Any]:

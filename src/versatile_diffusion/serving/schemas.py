@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.recipes import png
+from versatile_diffusion.recipes.kept import CHUNK
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Made, Request
+from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]
@@ -63,6 +64,24 @@ class ContextIn(Strict):
         )
 
 
+Words = Annotated[str, Field(max_length=2000)]
+
+
+class EditIn(Strict):
+    """What is to become of the picture that is the only context: see `VersatileDiffusionPipeline.edit`."""
+
+    prompt: Annotated[Words, Field(description="What it is to become, or an instruction.")] = ""
+    remove: Annotated[Words, Field(description="What is to go.")] = ""
+    add: Annotated[Words, Field(description="What is to come.")] = ""
+    text_share: Annotated[float, Field(gt=0, le=1, description="Weight of the words; the picture has the rest.")] = 0.8
+
+    def read(self) -> Edit:
+        """The change. Raises ValueError if it says nothing."""
+        if not any(words.strip() for words in (self.prompt, self.remove, self.add)):
+            raise Refused("Nothing to change: say what with prompt, remove or add.")
+        return Edit(**self.model_dump())
+
+
 EXAMPLE = {
     "to": "image",
     "contexts": [{"modality": "text", "data": "a watercolor of a red lighthouse by the sea"}],
@@ -93,6 +112,7 @@ class GenerateIn(Strict):
     seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
     scheduler: SchedulerName | None = None
     colors_of: Annotated[Binary | None, Field(description="For pictures: a picture whose colours they take.")] = None
+    edit: Annotated[EditIn | None, Field(description="For pictures: changes the picture that is the context.")] = None
     temperature: Annotated[float | None, Field(ge=0, le=100, description="For texts.")] = None
     max_tokens: Annotated[int | None, Field(ge=1, le=1024, description="For texts.")] = None
     top_k: Annotated[int | None, Field(ge=1, le=10**6, description="For texts.")] = None
@@ -122,6 +142,7 @@ class GenerateIn(Strict):
             eta=self.eta,
             scheduler=self.scheduler,
             colors_of=None if self.colors_of is None else uploads.picture(self.colors_of),
+            edit=None if self.edit is None else self.edit.read(),
             decoding={name: value for name, value in writing.items() if value is not None},
             preview_every=self.preview_every,
         )
@@ -133,6 +154,10 @@ class OutputOut(BaseModel):
     seed: int
     text: str | None = None
     image: Annotated[str | None, Field(description="A PNG, in base64, that holds its recipe as text chunks.")] = None
+    request: Annotated[
+        dict[str, Any] | None,
+        Field(description="For texts: the recipe, which `vd replay` reads; a picture holds its own."),
+    ] = None
 
 
 class ErrorOut(BaseModel):
@@ -180,22 +205,24 @@ class JobOut(BaseModel):
             step=state.step,
             steps=state.steps,
             preview=_base64(png(state.preview)) if isinstance(state.preview, Image.Image) else None,
-            outputs=[] if state.made is None else outputs(job.recipe, job.request.seeds, state.made),
+            outputs=[] if state.made is None else outputs(job.recipe, job.replayable, job.request.seeds, state.made),
             notes=list(state.made.notes) if state.made else [],
             error=None if failure is None else ErrorOut(message=failure.message, type=failure.reason),
         )
 
 
-def outputs(recipe: Mapping[str, Any], seeds: Sequence[int], made: Made) -> list[OutputOut]:
-    """What a request gave, each picture with its recipe."""
-    chunks = {key: _chunk(value) for key, value in recipe.items()}
-    chunks["guidance_scale"] = _chunk(made.guidance_scale)
-    return [
-        OutputOut(seed=seed, text=item)
-        if isinstance(item, str)
-        else OutputOut(seed=seed, image=_base64(png(item, chunks | {"seed": str(seed)})))
-        for seed, item in zip(seeds, made.items, strict=True)
-    ]
+def outputs(recipe: Mapping[str, Any], replayable: Replayable, seeds: Sequence[int], made: Made) -> list[OutputOut]:
+    """What a request gave, each output with its recipe: in words, and such that it can be made again."""
+    words = {key: _chunk(value) for key, value in recipe.items()} | {"guidance_scale": _chunk(made.guidance_scale)}
+    found: list[OutputOut] = []
+    for seed, item, kept in zip(seeds, made.items, replayable.outputs(seeds, made), strict=True):
+        request = kept.written(replayable.embedded)
+        if isinstance(item, str):
+            found.append(OutputOut(seed=seed, text=item, request=json.loads(request)))
+        else:
+            chunks = words | {"seed": str(seed), CHUNK: request}
+            found.append(OutputOut(seed=seed, image=_base64(png(item, chunks))))
+    return found
 
 
 def consecutive(seed: int | None, count: int) -> tuple[int, ...]:

@@ -1,0 +1,57 @@
+"""What tasks have in common: how many outputs, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from versatile_diffusion.app.controls import Values
+from versatile_diffusion.app.tasks import Task
+from versatile_diffusion.sampling_presets import SAMPLING_PRESETS
+
+RANDOM = -1
+"""Seed that stands for a new one each time."""
+OWN = "model's own"
+_PREVIEWS = 6
+
+
+def defaults(guidance_scale: float, preset: str = "fast") -> dict[str, Any]:
+    """What is filled in at first."""
+    plain = {"num_outputs": 1, "seed": RANDOM, "guidance_scale": guidance_scale, "eta": 0.0, "negative": ""}
+    return {"preset": preset, **sampling(preset), **plain, "temperature": None}
+
+
+def sampling(preset: str) -> dict[str, Any]:
+    """What a preset stands for."""
+    chosen = SAMPLING_PRESETS[preset]
+    return {"steps": chosen["num_inference_steps"], "scheduler": chosen["scheduler"] or OWN}
+
+
+def asked(task: Task, values: Values, model: str | None) -> dict[str, Any]:
+    """What to ask of the engine, as fields of `GenerateIn`.
+
+    Raises:
+        ValueError: if something is missing; the message says what to do.
+    """
+    steps = int(values["steps"])
+    fields = {
+        "to": task.to,
+        "model": model,
+        "num_outputs": int(values["num_outputs"]),
+        "seed": None if values["seed"] in (None, RANDOM) else int(values["seed"]),
+        "num_inference_steps": steps,
+        "guidance_scale": values["guidance_scale"],
+        "scheduler": None if values["scheduler"] == OWN else values["scheduler"],
+        "eta": values["eta"],
+        "preview_every": max(1, steps // _PREVIEWS) if task.to == "image" else 0,
+        "temperature": values["temperature"] if task.to == "text" else None,
+    }
+    if (values["negative"] or "").strip():
+        fields["negative"] = [{"modality": "text", "data": values["negative"].strip()}]
+    return {**fields, **task.ask(values)}
+
+
+def title(task: Task, values: Mapping[str, Any]) -> str:
+    """What is made, in words."""
+    said = [values[name].strip() for name in ("prompt", "remove", "add") if (values.get(name) or "").strip()]
+    return " · ".join(said) or task.title

@@ -1,0 +1,64 @@
+"""The studio as a server: an engine, its HTTP interface, and the page on top of both."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from versatile_diffusion.app.history import History
+from versatile_diffusion.serving.access import is_loopback
+from versatile_diffusion.serving.engine import Engine, EngineLimits
+from versatile_diffusion.serving.isolation import ProcessWorker
+from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.metrics import Metrics
+from versatile_diffusion.serving.workers import Source
+
+
+def serve(
+    sources: Sequence[Source],
+    history: History,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine_limits: EngineLimits = EngineLimits(),
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves the studio until it is interrupted.
+
+    Args:
+        sources: models, the default first.
+        history: where results are kept.
+        host: address to listen at, of this machine alone.
+        port: to listen at.
+        device, dtype: see `devices`.
+        engine_limits: of the queue, batches and jobs.
+        on_ready: called when the models are open, just before it listens.
+
+    Raises:
+        ValueError: if others than this machine could use it.
+        RuntimeError: if a model cannot be opened.
+    """
+    if not is_loopback(host):
+        raise ValueError(
+            f"The studio asks nobody for a password, and at {host} others could reach it: listen at 127.0.0.1, and let "
+            "them in with `ssh -L 7860:localhost:7860` or through a proxy that asks."
+        )
+    with tempfile.TemporaryDirectory(prefix="versatile-diffusion-") as scratch:
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch, "HF_HUB_OFFLINE": "1"}
+        metrics = Metrics()
+        worker = ProcessWorker(sources, device, dtype)
+        from versatile_diffusion.app.keeping import Keeper
+        from versatile_diffusion.app.studio import build, mount
+        from versatile_diffusion.serving.app import build_app
+
+        keeper = Keeper(history, History(Path(scratch, "unkept")))
+        app = build_app(Engine(worker, engine_limits, metrics), metrics=metrics, limits=Limits())
+        mount(app, build(app.state.desk, keeper), keeper)
+        on_ready()
+        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=1)

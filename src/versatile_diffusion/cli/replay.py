@@ -1,0 +1,184 @@
+"""`vd replay`: an output made again from its recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
+from versatile_diffusion.cli.files import read_tensor, require_writable
+from versatile_diffusion.cli.making import load_loras, open_pipeline
+from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrite, Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.recipes.kept import Kept
+
+BUNDLED = "postcards"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Which model to open, where it is not as the recipe says."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="The model of the recipe. A recipe alone opens none but the bundled one.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    device: Annotated[
+        str, typer.Option(help="auto, cuda, mps or cpu; auto is as before, if there is one.", rich_help_panel="Model")
+    ] = "auto"
+    dtype: Annotated[Dtype, typer.Option(help="auto is as before.", rich_help_panel="Model")] = Dtype.AUTO
+    lora: Loras = None
+
+
+def replay(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A picture, or what --json printed.", exists=True, dir_okay=False, show_default=False
+        ),
+    ],
+    opening: Opening,
+    given: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE",
+            help="A picture, mask or array that it was made from, where the recipe does not hold it; may be repeated.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A .png file for the picture made again.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Make a picture or a text again from its recipe, and say whether it is the same.
+
+    \b
+    vd replay outputs/a-red-tent-7.png
+    vd replay edited.png --input photo.jpg --output again.png
+    vd replay captions.json
+    vd replay picture.png --model my-folder
+    """
+    from versatile_diffusion.recipes.kept import read
+
+    require_writable([output] if output else [], overwrite)
+    kept = [(one.with_inputs(_values(given or [])), before) for one, before in read(file)]
+    if output and (len(kept) != 1 or kept[0][0].recipe.to != "image"):
+        raise ValueError("--output is for one picture: leave it out.")
+    opened: dict[Any, VersatileDiffusionPipeline] = {}
+    findings = [_replayed(one, before, opening, opened, output) for one, before in kept]
+    if as_json:
+        print(json.dumps(findings, indent=2, ensure_ascii=False))
+        return
+    for finding in findings:
+        _show(finding, output)
+
+
+# ---- details ----
+
+
+def _values(files: Sequence[Path]) -> list[Tensor]:
+    """What the user's files may stand for in a recipe."""
+    from versatile_diffusion.modalities.pictures import read_mask, read_pictures
+    from versatile_diffusion.recipes.inputs import mask_value, picture_value
+
+    values: list[Tensor] = []
+    for file in files:
+        if file.suffix in (".safetensors", ".npz", ".npy"):
+            array = read_tensor(file)
+            values += [array, array[None]]
+            continue
+        values.append(picture_value(read_pictures(file)[0]))
+        try:
+            values.append(mask_value(read_mask(file)))
+        except ValueError:  # black, and so no mask
+            continue
+    return values
+
+
+def _replayed(
+    kept: Kept,
+    before: Any,
+    opening: Opening,
+    opened: dict[Any, VersatileDiffusionPipeline],
+    output: Path | None,
+) -> dict[str, Any]:
+    """Makes an output again, and says how it compares with the one before."""
+    from versatile_diffusion.recipes.comparing import compared, differences
+    from versatile_diffusion.recipes.kept import Kept, write_picture
+    from versatile_diffusion.recipes.making import computed_by, replayed
+
+    kept.require_inputs()
+    options, loras = _opening(kept, opening)
+    if (key := (options, loras)) not in opened:
+        opened[key] = open_pipeline(options, None, "replay")
+        load_loras(opened[key], loras)
+    pipe = opened[key]
+    with warnings_as_notes():
+        item = replayed(pipe, kept)
+    computed = computed_by(pipe, options.model, loras, options.weights)
+    if output:
+        write_picture(
+            output,
+            item,
+            {"command": "replay"},
+            Kept(kept.recipe.model_copy(update={"computed": computed}), kept.inputs),
+        )
+    shown = {"text": item} if isinstance(item, str) else {}
+    return compared(before, item) | {"because": differences(kept.recipe.computed, computed)} | shown
+
+
+def _opening(kept: Kept, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
+    """The model as it was, as far as the user says nothing else. A recipe names no folder or hub that is looked at."""
+    before = kept.recipe.computed
+    if opening.model is None and before.model != BUNDLED:
+        raise ValueError(f"It was made with the model {before.model!r}: say where that is with --model.")
+    if before.loras and opening.lora is None:
+        raise ValueError(f"It was made with the LoRA {', '.join(before.loras)}: say where that is with --lora.")
+    options = ModelOptions(
+        model=opening.model or before.model,
+        device=opening.device if opening.device != "auto" else _device(before.device),
+        dtype=Dtype(before.dtype) if opening.dtype is Dtype.AUTO else opening.dtype,
+        weights=None if before.weights is None else Weights(before.weights),
+    )
+    return options, tuple(opening.lora or ())
+
+
+def _device(before: str) -> str:
+    """That of the recipe, if there is one here."""
+    from versatile_diffusion.devices import choose_device
+
+    try:
+        return str(choose_device(before))
+    except ValueError:
+        return "auto"
+
+
+def _show(finding: dict[str, Any], output: Path | None) -> None:
+    if "text" in finding:
+        results.print(Text(finding["text"]))
+    if output is not None:
+        results.print(Text(str(output)))
+    say(finding["verdict"], "bold green" if finding["same"] else "bold")
+    if finding["same"] is False:
+        for reason in finding["because"] or ["Another processor or number of threads may round otherwise."]:
+            note(reason)

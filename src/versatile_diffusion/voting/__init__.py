@@ -1,0 +1,1 @@
+"""The comparison of the paper's user study: pairs of pictures, blind votes, and their shares."""

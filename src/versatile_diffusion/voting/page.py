@@ -1,0 +1,154 @@
+"""The page that shows pairs and takes votes. What reaches the browser does not tell which side is which."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import uvicorn
+from fastapi import Cookie, Depends, FastAPI, HTTPException, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from versatile_diffusion.recipes import png
+from versatile_diffusion.voting.study import Shown, Study
+
+HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+_COOKIE = "voter"
+_YEAR = 365 * 24 * 3600
+_VOTER = re.compile(r"[\w.-]{1,64}")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class VoteIn(BaseModel):
+    """A vote, on the pair of that ticket."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pair: Annotated[str, Field(max_length=64)]
+    choice: Literal["left", "same", "right"]
+
+
+class PairOut(BaseModel):
+    """A pair to vote on; pictures by their tickets."""
+
+    ticket: str
+    prompt: str | None
+    given: str | None
+    left: str
+    right: str
+
+
+class State(BaseModel):
+    """Where a voter stands; without a pair all is done."""
+
+    done: int
+    total: int
+    pair: PairOut | None
+
+
+def voter_of(voter: Annotated[str | None, Cookie()] = None) -> str:
+    """Who asks. Raises HTTPException if that is not known."""
+    if voter is None or not _VOTER.fullmatch(voter):
+        raise HTTPException(401, "Open the page first: it says who you are.")
+    return voter
+
+
+Voter = Annotated[str, Depends(voter_of)]
+
+
+def build(study: Study) -> FastAPI:
+    """The page, and what it asks for."""
+    app = FastAPI(title="Which picture is better?", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+    app.get("/", response_class=HTMLResponse)(_page)
+    app.get("/page.{kind}")(_asset)
+
+    @app.get("/state")
+    def state(voter: Voter, response: Response) -> State:
+        response.headers.update(_HEADERS)
+        return _state(study, voter)
+
+    @app.post("/vote")
+    def vote(voter: Voter, cast: VoteIn) -> State:
+        shown = next((s for s in study.order(voter) if study.ticket(voter, s.pair, "pair") == cast.pair), None)
+        if shown is None:
+            raise HTTPException(404, "There is no such pair.")
+        study.vote(voter, shown, shown.choice(cast.choice))
+        return _state(study, voter)
+
+    @app.post("/undo")
+    def undo(voter: Voter) -> State:
+        study.undo(voter)
+        return _state(study, voter)
+
+    @app.get("/pictures/{ticket}")
+    def picture(voter: Voter, ticket: str) -> Response:
+        for pair in study.pairs:
+            for what in ("a", "b", "given"):
+                if study.ticket(voter, pair, what) == ticket and (name := getattr(pair, what)) is not None:
+                    return Response(_pixels(study.folder / name), media_type="image/png", headers=_HEADERS)
+        raise HTTPException(404, "There is no such picture.")
+
+    return app
+
+
+def serve(study: Study, port: int) -> None:
+    """Serves the page on this machine until it is interrupted."""
+    uvicorn.run(build(study), host="127.0.0.1", port=port, log_level="warning", server_header=False)
+
+
+# ---- details ----
+
+
+def _page(voter: str | None = None, known: Annotated[str | None, Cookie(alias=_COOKIE)] = None) -> Response:
+    """The page. `/?voter=NAME` says who votes; without it a browser is one voter."""
+    if voter is not None and not _VOTER.fullmatch(voter):
+        raise HTTPException(422, "A voter's name has up to 64 letters, digits, dots, hyphens and underscores.")
+    if voter is not None:
+        response: Response = RedirectResponse("/", 303)
+    else:
+        response = HTMLResponse(_text("page.html"), headers=_HEADERS)
+    name = voter or (known if known and _VOTER.fullmatch(known) else secrets.token_hex(8))
+    response.set_cookie(_COOKIE, name, max_age=_YEAR, httponly=True, samesite="strict")
+    return response
+
+
+def _asset(kind: Literal["css", "js"]) -> Response:
+    media = "text/css" if kind == "css" else "text/javascript"
+    return Response(_text(f"page.{kind}"), media_type=media, headers=_HEADERS)
+
+
+def _text(name: str) -> str:
+    return files("versatile_diffusion.voting").joinpath(name).read_text("utf-8")
+
+
+def _state(study: Study, voter: str) -> State:
+    order, voted = study.order(voter), {vote["pair"] for vote in study.votes(voter)}
+    left_over = [shown for shown in order if shown.pair.key not in voted]
+    pair = _out(study, voter, left_over[0]) if left_over else None
+    return State(done=len(order) - len(left_over), total=len(order), pair=pair)
+
+
+def _out(study: Study, voter: str, shown: Shown) -> PairOut:
+    pair, sides = shown.pair, ("a", "b") if shown.a_left else ("b", "a")
+    left, right = (study.ticket(voter, pair, side) for side in sides)
+    given = None if pair.given is None else study.ticket(voter, pair, "given")
+    ticket = study.ticket(voter, pair, "pair")
+    return PairOut(ticket=ticket, prompt=pair.prompt, given=given, left=left, right=right)
+
+
+def _pixels(file: Path) -> bytes:
+    """The picture without its recipe."""
+    with Image.open(file) as picture:
+        return png(picture.convert("RGB"))

@@ -1,0 +1,162 @@
+"""A study: pairs of pictures in a folder, and votes in SQLite."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from threading import RLock
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+Choice = Literal["a", "same", "b"]
+CHOICES: tuple[Choice, ...] = ("a", "same", "b")
+DATABASE = "study.db"
+_PATIENCE = 30  # seconds for another process's change
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of one prompt and one seed.
+
+    Attributes:
+        line: of the prompt in its list.
+        seed: of both.
+        prompt: in words; None if it is a picture alone.
+        given: a file, if the prompt is a picture or has one.
+        a, b: files.
+    """
+
+    line: int
+    seed: int
+    prompt: str | None
+    given: str | None
+    a: str
+    b: str
+
+    @property
+    def key(self) -> str:
+        """What tells it from others."""
+        return f"{self.line}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair as a voter sees it: `a_left` says what is on which side."""
+
+    pair: Pair
+    a_left: bool
+
+    def choice(self, side: str) -> Choice:
+        """What "left", "same" or "right" stands for."""
+        return "same" if side == "same" else "a" if (side == "left") == self.a_left else "b"
+
+
+class Study:
+    """Pairs and votes. Threads and processes may share it; a vote is on disk when it is cast.
+
+    Args:
+        folder: made if it is not there, unless it must exist.
+        must_exist: whether to open only what is there.
+
+    Raises:
+        ValueError: if there is no study where one must exist.
+    """
+
+    def __init__(self, folder: Path, must_exist: bool = True) -> None:
+        self.folder = folder
+        file = folder / DATABASE
+        if must_exist and not file.is_file():
+            raise ValueError(f"There is no study in {folder}: make one with vd vote make A B --prompts FILE.")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = RLock()
+        connection = sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+        self._db = Database(connection)
+        self._db.enable_wal()
+        self._create()
+
+    def _create(self) -> None:
+        """The tables, as far as they are not there."""
+        sides: dict[str, Any] = {"id": str, "name": str}
+        pairs: dict[str, Any] = {"key": str, "line": int, "seed": int, "prompt": str, "given": str, "a": str, "b": str}
+        votes: dict[str, Any] = {"voter": str, "pair": str, "choice": str, "a_left": int, "at": float}
+        create = {"if_not_exists": True}
+        self._table("sides").create(sides, pk="id", **create)
+        self._table("pairs").create(pairs, pk="key", **create)
+        self._table("votes").create(votes, pk=("voter", "pair"), foreign_keys=[("pair", "pairs", "key")], **create)
+        self._table("secrets").create({"id": str, "value": str}, pk="id", **create)
+        self._table("secrets").insert({"id": "key", "value": secrets.token_hex(32)}, ignore=True)
+        self._secret = bytes.fromhex(self._table("secrets").get("key")["value"])
+
+    def plan(self, names: tuple[str, str], pairs: Sequence[Pair]) -> None:
+        """Adds what is to be voted on. What is planned already stays as it is."""
+        with self._lock:
+            self._table("sides").insert_all(
+                [{"id": side, "name": name} for side, name in zip("ab", names, strict=True)], replace=True
+            )
+            self._table("pairs").insert_all([{"key": pair.key, **vars(pair)} for pair in pairs], ignore=True)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the sides."""
+        found = {row["id"]: row["name"] for row in self._table("sides").rows}
+        return found["a"], found["b"]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Those of which both pictures are there."""
+        with self._lock:
+            rows = list(self._table("pairs").rows_where(order_by="line, seed"))
+        pairs = [Pair(**{name: value for name, value in row.items() if name != "key"}) for row in rows]
+        return [pair for pair in pairs if (self.folder / pair.a).exists() and (self.folder / pair.b).exists()]
+
+    def votes(self, voter: str | None = None) -> list[dict[str, Any]]:
+        """Votes of one or all, the oldest first."""
+        where, values = ("voter = ?", [voter]) if voter is not None else (None, None)
+        with self._lock:
+            return list(self._table("votes").rows_where(where, values, order_by="at, rowid"))
+
+    def order(self, voter: str) -> list[Shown]:
+        """The pairs as they are shown to a voter: in an order and on sides of their own, A on the left in half."""
+        return arranged(self.pairs, f"{voter} {self._secret.hex()}")
+
+    def vote(self, voter: str, shown: Shown, choice: Choice) -> bool:
+        """Stores a vote. False, and nothing changed, if there was one of that voter on that pair."""
+        row = (voter, shown.pair.key, choice, int(shown.a_left), time.time())
+        with self._lock:
+            return self._db.execute("insert or ignore into votes values (?, ?, ?, ?, ?)", row).rowcount == 1
+
+    def undo(self, voter: str) -> bool:
+        """Takes the last vote back. False if there was none."""
+        with self._lock:
+            cast = self.votes(voter)
+            if cast:
+                self._table("votes").delete((voter, cast[-1]["pair"]))
+        return bool(cast)
+
+    def ticket(self, voter: str, pair: Pair, what: str) -> str:
+        """A name of a picture or pair that tells nothing about it, the same whenever that voter is asked."""
+        return blake2b(f"{voter}\0{pair.key}\0{what}".encode(), key=self._secret, digest_size=16).hexdigest()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._db.close()
+
+    def _table(self, name: str) -> Any:
+        return self._db[name]
+
+
+def arranged(pairs: Sequence[Pair], key: str) -> list[Shown]:
+    """Pairs in a random order that depends on the key, A on the left in half of them, give or take one."""
+    draw = random.Random(key)
+    order = draw.sample(list(pairs), len(pairs))
+    spare = draw.random() < 0.5
+    left = [i % 2 == spare for i in range(len(order))]
+    draw.shuffle(left)
+    return [Shown(pair, a_left) for pair, a_left in zip(order, left, strict=True)]

@@ -1,0 +1,38 @@
+"""The blocks of docs/recipes.md marked <!-- test --> run as they stand, one after the other."""
+
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from versatile_diffusion.recipes.kept import CHUNK, MOST_EMBEDDED
+
+PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
+BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "picture.png").write_bytes((files("versatile_diffusion") / "assets" / "example.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    told = ""
+    for language, code in BLOCKS:
+        if language == "python":
+            exec(compile(code, str(PAGE), "exec"), names)
+            continue
+        for line in code.strip().splitlines():
+            command = f"{sys.executable} -m versatile_diffusion.cli {line.removeprefix('vd ')}"
+            told = subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stderr
+    assert "The same picture, pixel for pixel." in told
+    assert (np.asarray(names["again"]) == np.asarray(names["before"])).all()
+    assert [language for language, _ in BLOCKS] == ["bash", "python"]
+
+
+def test_the_page_gives_the_limit_of_the_code() -> None:
+    assert f"{MOST_EMBEDDED // 2**20} MiB together" in PAGE.read_text()
+    assert f"one called `{CHUNK}`" in PAGE.read_text()
