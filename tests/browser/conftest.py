@@ -1,12 +1,16 @@
-"""A real browser, headless."""
+"""A real browser, headless, and a real studio for it."""
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Request, sync_playwright
+
+from tests.browser.visiting import PATIENCE, Studio, Visit
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -24,3 +28,33 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    studio = Studio(tmp_path_factory.mktemp("studio") / "history", port)
+    studio.start()
+    yield studio
+    studio.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A window; a test may ask for options of it. Nothing in it may ask another host."""
+    options: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}} | getattr(request, "param", {})
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    visit = Visit(page, studio)
+
+    def note(asked: Request) -> None:
+        visit.asked.append(asked.url)
+
+    page.on("request", note)
+    visit.open()
+    yield visit
+    page.close()
+    own = (f"{studio.address}/", "data:", f"blob:{studio.address}/")
+    assert [url for url in visit.asked if not url.startswith(own)] == []

@@ -53,7 +53,9 @@ class HistoryTab:
     def _shown(self, task: str) -> list[Any]:
         try:
             entries = self._history.entries()
-            words = f"{self._history.count} results, {_size(self._history.size)} of {_size(self._history.limit)}."
+            count = self._history.count
+            words = f"{count} {'result' if count == 1 else 'results'}, {_size(self._history.size)}"
+            words += f" of {_size(self._history.limit)}."
         except OSError as error:
             return [status.failed(str(error)), gr.Row(), gr.Row(visible=False), *self.shelf.shown([])]
         about = status.said(words) if entries else status.idle(_EMPTY)

@@ -27,7 +27,7 @@ HEADER = """
 </header>
 """
 _SHOW_TAB = """() => setTimeout(() => {
-  const tab = document.querySelector(".vd-tabs [role=tab][aria-selected=true]");
+  const tab = document.querySelector(".vd-tabs .tab-container:not(.visually-hidden) [role=tab][aria-selected=true]");
   tab?.scrollIntoView({inline: "center", block: "nearest"});
 })"""
 """Where the tabs are wider than the screen."""

@@ -85,7 +85,7 @@ class TaskTab:
             how["num_outputs"] = gr.Slider(1, 8, start["num_outputs"], step=1, label="Outputs")
             how["preset"] = gr.Radio([("Fast", "fast"), ("Quality", "quality")], value=start["preset"], label="Preset")
         with gr.Row(equal_height=True, elem_classes="vd-seed"):
-            how["seed"] = gr.Number(RANDOM, label="Seed (−1: a new one each time)", precision=0, minimum=RANDOM)
+            how["seed"] = gr.Number(RANDOM, label="Seed (−1: random)", precision=0, minimum=RANDOM)
             self.dice = gr.Button("Roll the dice", icon=DICE, size="sm", min_width=120)
         with gr.Accordion("Advanced options", open=False):
             how["steps"] = gr.Slider(1, 100, start["steps"], step=1, label="Steps")
