@@ -117,7 +117,7 @@ def test_attention_has_its_gradients_in_float32(monkeypatch: pytest.MonkeyPatch)
         attended = kernel.attention(*(tensor.bfloat16() for tensor in ours))
     assert attended.dtype == torch.bfloat16
     attended.float().square().sum().backward()
-    functional.scaled_dot_product_attention(*theirs).square().sum().backward()
+    functional.scaled_dot_product_attention(theirs[0], theirs[1], theirs[2]).square().sum().backward()
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine.grad, other.grad, atol=0.1, rtol=0.05)
 
