@@ -50,7 +50,7 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
     preset = settings.sizes
     peer = random_peer(preset, "image").to(device, dtype)
     ours = converted(peer, preset, "image", ["text", "image"])
-    pack(ours)  # as the commands do
+    pack(ours)
     side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
 
     def step(number: int, contexts: int = 1) -> Tensor:
