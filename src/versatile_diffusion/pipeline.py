@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from versatile_diffusion.acceleration import WithAcceleration
 from versatile_diffusion.adapters import WithLoras
-from versatile_diffusion.compilation import WithCompilation
 from versatile_diffusion.conditioning import Batch, Conditioner, read_items, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
@@ -47,7 +47,7 @@ class Modalities(nn.ModuleDict):
         return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
-class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithCompilation, WithOffloading):
+class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAcceleration, WithOffloading):
     """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
 
     Args:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from versatile_diffusion.kernels import attention as kernel
+from versatile_diffusion.kernels import convolution
 from versatile_diffusion.kernels import linear as module
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
 
@@ -91,10 +92,12 @@ def test_gradients_pass_through_laid_out_layers() -> None:
 
 @pytest.mark.parametrize("queries, keys", [(300, 300), (7, 33), (513, 40)])
 @pytest.mark.parametrize("spread", [1, 6])
+@torch.no_grad()
 def test_attention_is_as_near_as_numbers_of_its_kind_can_be(
     queries: int, keys: int, spread: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "_pays", lambda *_: True)
+    monkeypatch.setattr(kernel, "_lacks_tiles", lambda *_: True)
+    monkeypatch.setattr(kernel, "MANY", 1)
     q, k, v = (torch.randn(2, n, 3, 20).transpose(1, 2) for n in (queries, keys, keys))
     q = q * spread
     exact = functional.scaled_dot_product_attention(q, k, v)
@@ -104,7 +107,57 @@ def test_attention_is_as_near_as_numbers_of_its_kind_can_be(
     assert (near.float() - exact).norm() < 2 * (theirs.float() - exact).norm()
 
 
+def test_attention_has_its_gradients_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "_lacks_tiles", lambda *_: True)
+    ours, theirs = ([torch.linspace(-i, i, 80).view(1, 2, 5, 8) for i in (1, 2, 3)] for _ in range(2))
+    for tensors in (ours, theirs):
+        for tensor in tensors:
+            tensor.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        attended = kernel.attention(*(tensor.bfloat16() for tensor in ours))
+    assert attended.dtype == torch.bfloat16
+    attended.float().square().sum().backward()
+    functional.scaled_dot_product_attention(theirs[0], theirs[1], theirs[2]).square().sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=0.1, rtol=0.05)
+
+
 def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "MANY", 1)
     q, k, v = torch.randn(3, 2, 3, 5, 8)
     assert torch.equal(kernel.attention(q, k, v), functional.scaled_dot_product_attention(q, k, v))
+
+
+def convolutions(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    strided, pointwise = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.Conv2d(8, 4, 1)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), strided, torch.nn.SiLU(), pointwise).to(dtype)
+
+
+@torch.no_grad()
+def test_packed_convolutions_give_what_they_gave_and_are_saved_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, "FEW", 100)
+    theirs, ours = convolutions(), convolutions()
+    convolution.pack(ours)
+    for side in (8, 12, 8, 6):  # few pixels, many, and few again, of the same and of another size
+        x = torch.randn(2, 3, side, side)
+        torch.testing.assert_close(ours(x), theirs(x))
+    saved = ours.state_dict()
+    assert saved.keys() == theirs.state_dict().keys()
+    assert all(torch.equal(saved[key], tensor) for key, tensor in theirs.state_dict().items())
+
+
+def test_packed_convolutions_stay_where_they_are() -> None:
+    model = convolutions()
+    convolution.pack(model)
+    model.to("cpu", torch.float32)
+    with pytest.raises(RuntimeError, match=r"packed for torch.float32 on the CPU: open it anew for torch.bfloat16"):
+        model.to(torch.bfloat16)
+
+
+def test_convolutions_with_loras_or_unusual_padding_are_not_packed() -> None:
+    model = torch.nn.ModuleDict(
+        {"base_layer": torch.nn.Conv2d(2, 2, 3), "same": torch.nn.Conv2d(2, 2, 3, padding="same")}
+    )
+    convolution.pack(model)
+    assert all(type(layer) is torch.nn.Conv2d for layer in model.values())

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "named_flows.py": ["context", "editing", "outputs", "reconstruction"],
     "editing.py": ["conditioning", "context", "modalities.focus", "outputs", "rewriting"],
     "rewriting.py": [],
-    "compilation.py": ["diffuser"],
+    "acceleration.py": ["diffuser", "kernels"],
     "kernels/": ["kernels"],
     "reconstruction.py": ["context", "outputs", "start"],
     "embeddings.py": [],

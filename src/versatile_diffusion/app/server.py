@@ -11,9 +11,9 @@ import uvicorn
 
 from versatile_diffusion.app.history import History
 from versatile_diffusion.serving.access import is_loopback
-from versatile_diffusion.serving.engine import Engine, EngineLimits
+from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.isolation import ProcessWorker
-from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
 from versatile_diffusion.serving.workers import Source
 

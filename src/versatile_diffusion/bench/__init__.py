@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
     from versatile_diffusion.presets import Preset
 
-NAMES = ("startup", "generation", "optimus", "diffuser", "sizes", "memory", "loading")
+NAMES = ("startup", "generation", "optimus", "diffuser", "training", "sizes", "memory", "loading", "picture")
 """Benchmarks, which are modules here, in the order in which they run."""
+
+IF_NAMED = ("picture",)
+"""Those that run only if they are named, because they take an hour."""
 
 
 def run(
@@ -29,18 +32,20 @@ def run(
     cache: Path | None = None,
     preset: Preset | None = None,
     show: Callable[[Result], None] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Measures.
 
     Args:
-        names: of benchmarks; all of them if there are none.
+        names: of benchmarks; if there are none, all of them but `IF_NAMED`.
         rounds: how often each work is timed; medians are reported.
         json_path: a file to write the report to.
         model: what `generation` runs.
-        steps: of its sampler.
-        cache: a folder that keeps the large random model of `loading` for the next time.
+        steps: of the sampler of `generation` and `picture`.
+        cache: a folder that keeps the large random models of `loading` and `picture` for the next time.
         preset: sizes of the large model; the official ones by default.
         show: called with each result as soon as it is there.
+        progress: called with what is being done, by the benchmarks that take long.
 
     Raises:
         ValueError: if there is no such benchmark, or there are no rounds.
@@ -51,9 +56,11 @@ def run(
         raise ValueError(f"There is no benchmark {', '.join(unknown)}: take {', '.join(NAMES)}.")
     if rounds < 1:
         raise ValueError(f"There must be one round at least, got {rounds}.")
-    settings = Settings(rounds, model, steps, cache, preset)
+    settings = Settings(rounds, model, steps, cache, preset, progress)
     report = Report(Machine.here(), settings, {})
-    for name in [name for name in NAMES if name in (names or NAMES)]:
+    for name in NAMES:
+        if name not in names and (names or name in IF_NAMED):
+            continue
         report.results[name] = import_module(f"{__name__}.{name}").measure(settings)
         if show is not None:
             show(report.results[name])

@@ -19,6 +19,7 @@ from versatile_diffusion.checkpoints.keys import to_ours
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.kernels.convolution import pack
 from versatile_diffusion.presets import Preset, build
 
 _TOKENS, _TEXT_STEPS = 77, 5
@@ -49,6 +50,7 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
     preset = settings.sizes
     peer = random_peer(preset, "image").to(device, dtype)
     ours = converted(peer, preset, "image", ["text", "image"])
+    pack(ours)
     side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
 
     def step(number: int, contexts: int = 1) -> Tensor:

@@ -1,9 +1,11 @@
-"""Loading one flow of a large saved model: the highest memory of a fresh process, against what it is to hold."""
+"""Loading one flow of a large saved model: the highest memory of a fresh process, against what it is to hold.
+
+Also how long that takes, against diffusers' `from_pretrained` of its pipeline of that flow, both from its own folder.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +16,11 @@ from pathlib import Path
 import torch
 
 from versatile_diffusion.bench import loader
+from versatile_diffusion.bench.painter import Job
+from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Result, Settings
-from versatile_diffusion.bench.sizes import empty, stored_bytes
+from versatile_diffusion.bench.sizes import empty, require_room, stored_bytes
+from versatile_diffusion.bench.timing import alternate
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint
 from versatile_diffusion.checkpoints.folder import is_ours, write
 from versatile_diffusion.checkpoints.sources import read_source
@@ -38,6 +43,9 @@ def measure(settings: Settings) -> Result:
         for name in ("fp16", "fp32"):
             found = [_load(folder, name) for _ in range(settings.rounds)]
             figures += _figures(f"as {name}", _needed(folder, DTYPES[name]), found)
+    with peer_folder(settings.cache, settings.sizes) as folder:
+        for name in ("fp16", "fp32"):
+            figures += _beside_diffusers(folder, name, settings.rounds)
     how = {"flow": _FLOW, "stored as": str(_STORED)}
     return Result("Loading one flow of a saved folder", figures, how)
 
@@ -49,11 +57,7 @@ def write_random(preset: Preset, folder: Path) -> None:
         OSError: if there is no room for it.
     """
     components = empty(preset)
-    size, free = stored_bytes(components, _STORED), shutil.disk_usage(folder.parent).free
-    if size > 0.9 * free:
-        raise OSError(
-            f"{folder.parent} has {free / 1e9:.1f} GB left, {size / 1e9:.1f} are needed: pass another --cache."
-        )
+    require_room(folder.parent, stored_bytes(components, _STORED))
     modules = {DIFFUSER: components.diffuser, **components.modalities}
     tensors = {
         name: {key: _random(tensor) for key, tensor in module.state_dict().items()} for name, module in modules.items()
@@ -99,6 +103,17 @@ def _load(folder: Path, dtype: str) -> dict[str, float]:
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout)
+
+
+def _beside_diffusers(folder: Path, dtype: str, rounds: int) -> Iterator[Figure]:
+    works = {
+        who: lambda _, who=who: done(Job(who, str(folder), dtype, pixels=0, steps=0))["opening"]
+        for who in ("ours", "diffusers")
+    }
+    times = {who: [run.output for run in runs] for who, runs in alternate(works, rounds).items()}
+    yield from (Figure(f"diffusers' folder as {dtype}: {who}", "s", took) for who, took in times.items())
+    faster = [theirs / mine for mine, theirs in zip(*times.values(), strict=True)]
+    yield Figure(f"diffusers' folder as {dtype}: diffusers / ours", "×", faster)
 
 
 def _figures(how: str, needed: int, found: list[dict[str, float]]) -> list[Figure]:

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ class Settings:
     steps: int = 25
     cache: Path | None = None
     preset: Preset | None = None
+    progress: Callable[[str], None] = lambda text: None
 
     @property
     def sizes(self) -> Preset:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import torch
 from accelerate import init_empty_weights
 
@@ -34,3 +37,10 @@ def stored_bytes(components: Components, dtype: torch.dtype = _DTYPE) -> int:
         for module in (components.diffuser, *components.modalities.values())
         for tensor in module.state_dict().values()
     )
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raises OSError unless so many bytes can be written there."""
+    free = shutil.disk_usage(folder).free
+    if size > 0.9 * free:
+        raise OSError(f"{folder} has {free / 1e9:.1f} GB left, {size / 1e9:.1f} are needed: pass another --cache.")

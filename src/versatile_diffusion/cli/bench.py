@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from versatile_diffusion.bench import NAMES, run
+from versatile_diffusion.bench import IF_NAMED, NAMES, run
 from versatile_diffusion.cli.console import messages, results, say
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.options import Model, Overwrite, Steps
@@ -16,14 +16,18 @@ from versatile_diffusion.cli.options import Model, Overwrite, Steps
 def bench(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME…]", help=f"{', '.join(NAMES)}; all if left out.", show_default=False),
+        typer.Argument(
+            metavar="[NAME…]",
+            help=f"{', '.join(NAMES)}; if left out, all but {', '.join(IF_NAMED)}.",
+            show_default=False,
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each work is timed.")] = 5,
     model: Model = "postcards",
     steps: Steps = 25,
     cache: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="A folder that keeps the 7 GB of random weights that loading needs."),
+        typer.Option(file_okay=False, help="A folder that keeps the random weights of loading and picture, 7 GB each."),
     ] = None,
     as_json: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
@@ -35,9 +39,10 @@ def bench(
     \b
     vd bench --rounds 5 --json out.json
     vd bench generation optimus
+    vd bench picture --steps 50 --rounds 1 --cache models
     """
     require_writable([as_json] if as_json else [], overwrite)
-    with messages.status("Measuring …"):
+    with messages.status("Measuring …") as status:
         report = run(
             names or (),
             rounds,
@@ -46,5 +51,6 @@ def bench(
             steps=steps,
             cache=cache,
             show=lambda result: results.print(result.table()),
+            progress=status.update,
         )
     say(str(report.machine))

@@ -25,7 +25,11 @@ def attention(
     queries: Float[Tensor, "b h s d"], keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
 ) -> Float[Tensor, "b h s d"]:
     """The same as `torch.nn.functional.scaled_dot_product_attention`."""
-    if not _pays(queries, keys):
+    if torch.compiler.is_compiling() or not _lacks_tiles(queries):  # what a CPU can do is not to be traced
+        return scaled_dot_product_attention(queries, keys, values)
+    if torch.is_grad_enabled():
+        return _in_float32(queries, keys, values)
+    if min(queries.shape[-2], keys.shape[-2]) < MANY:
         return scaled_dot_product_attention(queries, keys, values)
     attended, scaled = torch.empty_like(queries), queries * queries.shape[-1] ** -0.5
     for head in product(*map(range, queries.shape[:2])):
@@ -50,13 +54,18 @@ def _attend(
         o.copy_(linear(weights, values)[:, :dim])
 
 
-def _pays(queries: Tensor, keys: Tensor) -> bool:
+def _in_float32(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """For training: the gradient of PyTorch's attention in bfloat16 takes eight times as long there."""
+    with torch.autocast("cpu", enabled=False):
+        attended = scaled_dot_product_attention(queries.float(), keys.float(), values.float())
+    return attended.to(queries.dtype)
+
+
+def _lacks_tiles(tensor: Tensor) -> bool:
+    """Whether it is of bfloat16 on a CPU that computes with such numbers, but not in tiles."""
     return (
-        queries.dtype == torch.bfloat16
-        and queries.device.type == "cpu"
-        and min(queries.shape[-2], keys.shape[-2]) >= MANY
+        tensor.dtype == torch.bfloat16
+        and tensor.device.type == "cpu"
         and torch.cpu._is_avx512_bf16_supported()
         and not torch.cpu._is_amx_tile_supported()
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
     )

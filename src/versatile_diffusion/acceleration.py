@@ -1,0 +1,38 @@
+"""What makes a pipeline quicker but asks for something in return: a slow start, or a model that stays where it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch._dynamo
+
+from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.kernels import convolution
+
+_SHAPES = 64
+"""Blocks of one kind differ in channels and positions; more kinds than PyTorch's 8 would be left uncompiled."""
+
+
+class WithAcceleration:
+    """What a pipeline does to be quicker."""
+
+    diffuser: Diffuser
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the diffuser block by block, when each shape is first met, which takes a minute or more.
+
+        PyTorch keeps what it compiled in a folder for the next process (TORCHINDUCTOR_CACHE_DIR).
+
+        Args:
+            options: of `torch.compile`, such as mode="max-autotune".
+        """
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+        self.diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)
+
+    def pack(self) -> None:
+        """Lays the weights of the diffuser's convolutions out for the CPU, once instead of at every step.
+
+        Outputs stay the same but for rounding. The model can still be saved, but no more trained, or brought to another
+        device or dtype. Does nothing where the diffuser is not on the CPU.
+        """
+        convolution.pack(self.diffuser)

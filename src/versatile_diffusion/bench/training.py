@@ -1,0 +1,122 @@
+"""A training step of the bundled model's diffuser, all four flows, against the plain loop that anyone would write."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from accelerate.state import AcceleratorState
+from jaxtyping import Float, Int64
+from torch import Generator, Tensor
+
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.devices import computes_bf16
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.training.recipe import Recipe
+from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
+
+_AT_LEAST = 1.5
+_SAMPLES = 1000
+_TOLERANCE = 0.05
+"""Of the losses, which both steps reach from the same weights and draws; of a sum over hundreds of samples."""
+
+
+class RandomLatents:
+    """Latents and tokens of no meaning, in a model's sizes."""
+
+    def __init__(self, pipe: VersatileDiffusionPipeline) -> None:
+        self.latents = {name: pipe.modality(name).latent_shape() for name in pipe.modalities}
+        self.tokens = {name: pipe.modality(name).unconditional(name).shape[1:] for name in pipe.modalities}
+
+    def __len__(self) -> int:
+        return _SAMPLES
+
+    def pairs(
+        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
+    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """See `LatentData.pairs`."""
+        latents = torch.randn(len(index), *self.latents[flow.output], generator=generator)
+        return latents, torch.randn(len(index), *self.tokens[flow.context], generator=generator)
+
+    def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
+        """See `LatentData.unconditional`."""
+        return torch.zeros(1, *self.tokens[flow.context])
+
+
+class PlainLoop:
+    """float32, one tensor after the other."""
+
+    def __init__(self, task: DiffuserTask, config: TrainingConfig) -> None:
+        self.task, self.config, self.step = task, config, 0
+        self.average = copy.deepcopy(task.model)
+        self.optimizer = torch.optim.AdamW(
+            task.model.parameters(), config.learning_rate, weight_decay=config.weight_decay, foreach=False
+        )
+
+    def update(self) -> dict[str, float]:
+        """One step."""
+        self.optimizer.zero_grad()
+        losses: dict[str, Tensor] = {}
+        for compute in self.task.passes(draw(self.task, self.config, self.step)):
+            losses |= compute()
+        sum(losses.values(), torch.zeros(())).backward()
+        torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm, foreach=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.step()
+        self.step += 1
+        decay = average_decay(self.config, self.step)
+        with torch.no_grad():
+            for mean, weight in zip(self.average.parameters(), self.task.model.parameters(), strict=True):
+                mean.lerp_(weight, 1 - decay)
+        return {name: loss.item() for name, loss in losses.items()}
+
+
+def measure(settings: Settings) -> Result:
+    """Times updates in the recipe's batches.
+
+    Raises:
+        RuntimeError: if the two do not reach the same losses.
+    """
+    precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
+    recipe = Recipe()
+    pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
+    AcceleratorState._reset_state(reset_partial_state=True)  # another benchmark, or test, may have chosen otherwise
+    with TemporaryDirectory() as folder:
+        ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
+        plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
+        works = {"a step": lambda number: ours.update(), "a step of the plain loop": lambda number: plain.update()}
+        for work in works.values():
+            work(0)
+        found = alternate(works, settings.rounds)
+        AcceleratorState._reset_state(reset_partial_state=True)
+    for mine, theirs in zip(*found.values(), strict=True):
+        _require_near(mine.output, theirs.output)
+    figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
+    figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
+    how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
+    return Result("A training step of four flows", figures, how)
+
+
+def _task(pipe: VersatileDiffusionPipeline, recipe: Recipe) -> DiffuserTask:
+    return DiffuserTask(
+        copy.deepcopy(pipe.diffuser).requires_grad_(True),
+        [Flow.parse(name) for name in ("image-variation", "text-to-image", "image-to-text", "text-variation")],
+        RandomLatents(pipe),
+        copy.deepcopy(pipe.scheduler),
+        min_snr=recipe.min_snr,
+        multiples={"text": recipe.text_multiple},
+    )
+
+
+def _require_near(ours: dict[str, float], plain: dict[str, float]) -> None:
+    for name, loss in plain.items():
+        if not math.isclose(ours[name], loss, rel_tol=_TOLERANCE):
+            raise RuntimeError(f"{name}: the losses are {ours[name]:.4f} and, in the plain loop, {loss:.4f}.")
