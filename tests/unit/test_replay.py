@@ -21,9 +21,8 @@ from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.recipes.comparing import compared
 from versatile_diffusion.recipes.inputs import named, restored, stored
 from versatile_diffusion.recipes.kept import Kept, NoRecipe, parsed, read
-from versatile_diffusion.recipes.recipe import CHUNK
 from versatile_diffusion.recipes.making import replayed
-from versatile_diffusion.recipes.recipe import Batch, Computed, ContextRecipe, Input, Recipe
+from versatile_diffusion.recipes.recipe import CHUNK, Batch, Computed, ContextRecipe, Input, Recipe
 from versatile_diffusion.serving.computing import compute
 from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
 from versatile_diffusion.serving.schemas import outputs

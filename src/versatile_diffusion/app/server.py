@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
 from versatile_diffusion.app.history import History
 from versatile_diffusion.serving.access import is_loopback
+from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.isolation import ProcessWorker
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
-from versatile_diffusion.serving.workers import Source
+from versatile_diffusion.serving.workers import Worker
+
+_PATIENCE = 1  # seconds that open connections have when the studio is stopped
 
 
 def serve(
-    sources: Sequence[Source],
+    worker: Worker,
     history: History,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    device: str = "auto",
-    dtype: str = "auto",
     engine_limits: EngineLimits = EngineLimits(),
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves the studio until it is interrupted.
 
     Args:
-        sources: models, the default first.
+        worker: what computes; closed at the end.
         history: where results are kept.
         host: address to listen at, of this machine alone.
         port: to listen at.
-        device, dtype: see `devices`.
         engine_limits: of the queue, batches and jobs.
         on_ready: called when the models are open, just before it listens.
 
@@ -47,18 +46,18 @@ def serve(
     if not is_loopback(host):
         raise ValueError(
             f"The studio asks nobody for a password, and at {host} others could reach it: listen at 127.0.0.1, and let "
-            "them in with `ssh -L 7860:localhost:7860` or through a proxy that asks."
+            f"them in with `ssh -L {port}:localhost:{port}`, or through a proxy that asks."
         )
     with tempfile.TemporaryDirectory(prefix="versatile-diffusion-") as scratch:
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch, "HF_HUB_OFFLINE": "1"}
-        metrics = Metrics()
-        worker = ProcessWorker(sources, device, dtype)
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch}
         from versatile_diffusion.app.keeping import Keeper
-        from versatile_diffusion.app.studio import build, mount
-        from versatile_diffusion.serving.app import build_app
+        from versatile_diffusion.app.studio import build, mount  # gradio, which reads the environment
 
-        keeper = Keeper(history, History(Path(scratch, "unkept")))
+        metrics = Metrics()
         app = build_app(Engine(worker, engine_limits, metrics), metrics=metrics, limits=Limits())
+        keeper = Keeper(history, History(Path(scratch, "unkept")))
         mount(app, build(app.state.desk, keeper), keeper)
         on_ready()
-        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        uvicorn.run(
+            app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,13 @@ def app(
     vd app --model postcards --model large=my-folder --port 9000
     vd app --history results --history-limit 500MB
     """
-    with messages.status("Opening the studio …"):
+    from versatile_diffusion.serving.isolation import ProcessWorker
+    from versatile_diffusion.serving.workers import Source
+
+    limit = read_size(history_limit)
+    sources = [Source.parse(text) for text in model or ["postcards"]]
+    # Its process opens the models while this one imports the studio.
+    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the studio …"):
         try:
             from versatile_diffusion.app.history import History, default_folder
             from versatile_diffusion.app.server import serve
@@ -47,15 +54,11 @@ def app(
             raise ImportError(
                 f"{error}. Install what the studio needs: pip install 'versatile-diffusion[app]'"
             ) from error
-        from versatile_diffusion.serving.workers import Source
-
         serve(
-            [Source.parse(text) for text in model or ["postcards"]],
-            History(history or default_folder(), read_size(history_limit)),
+            worker,
+            History(history or default_folder(), limit),
             host=host,
             port=port,
-            device=device,
-            dtype=dtype,
             on_ready=lambda: say(f"The studio is at http://{host}:{port} (Ctrl-C ends it)."),
         )
 
