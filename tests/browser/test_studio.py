@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.browser.visiting import Studio, Visit
-from versatile_diffusion.app.tasks import TASKS
+from versatile_diffusion.app.tasks import TASKS, Task
 from versatile_diffusion.recipes.kept import read
 
 PHONE = {"viewport": {"width": 390, "height": 844}}
@@ -27,8 +27,8 @@ def pixels(file: str) -> np.ndarray:
     return np.array(Image.open(Path(file).with_suffix(".png")))
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task.examples], ids=lambda task: task.key)
-def test_an_example_of_each_task_fills_its_tab_and_gives_a_result(visit: Visit, task) -> None:
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
+def test_an_example_of_each_task_fills_its_tab_and_gives_a_result(visit: Visit, task: Task) -> None:
     visit.choose(task.title)
     example = task.examples[-1]
     visit.click(example.title)
@@ -61,7 +61,6 @@ def test_embeddings_are_reconstructed(visit: Visit, tmp_path: Path) -> None:
     assert "choose one from 0 to 1" in visit.said("predicted.safetensors holds 2 scans")
     visit.panel.get_by_label("Scan", exact=True).fill("1")
     visit.generate()
-    visit.shoot("reconstruct")
 
 
 def test_what_is_wrong_is_explained(visit: Visit) -> None:

@@ -118,3 +118,15 @@ def test_nothing_imports_the_command_line_or_the_app() -> None:
 def test_what_serves_all_modalities_names_none(pattern: str, module: str) -> None:
     strings = {node.value for node in ast.walk(tree(module)) if isinstance(node, ast.Constant)}
     assert not strings & {"image", "text"}
+
+
+def test_gradio_is_for_the_studio_alone() -> None:
+    users = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        if name.partition(".")[0] == "gradio"
+    }
+    assert users and all(module.startswith("app/") for module in users)

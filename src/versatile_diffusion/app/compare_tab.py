@@ -38,7 +38,7 @@ class CompareTab:
     def collect(self, shelf: Shelf) -> None:
         """Wires the button of a shelf."""
         inputs = [self.entries, shelf.entries, shelf.chosen]
-        shelf.compare.click(self._added, inputs, self.entries, show_progress="hidden", queue=False)
+        shelf.compare.click(self._added, inputs, self.entries, show_progress="hidden")
 
     def _added(self, known: list[Entry], entries: list[Entry], chosen: str | None) -> list[Entry]:
         entry = find(entries, chosen)

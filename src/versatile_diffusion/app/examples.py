@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from versatile_diffusion.app.controls import Painting, Values
+from versatile_diffusion.app.controls import NamedFile, Painting, Values
 from versatile_diffusion.datasets.postcards import Scene, render
 from versatile_diffusion.recipes import png
 
@@ -26,12 +27,19 @@ class Half:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A file of this folder."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Example:
     """What to fill in.
 
     Attributes:
         title: of its button.
-        drawn: by the names of controls; a `Scene` or a `Half` stands for its picture.
+        drawn: by the names of controls; a `Scene` or a `Half` stands for its picture, a `Sample` for its file.
     """
 
     title: str
@@ -55,6 +63,8 @@ def _picture(value: Any) -> Any:
             return postcard(value)
         case Half():
             return Painting(postcard(value.scene), _half(value.hidden))
+        case Sample(name):
+            return NamedFile(name, Path(__file__).with_name(name).read_bytes())
         case _:
             return value
 

@@ -18,7 +18,7 @@ _PREVIEWS = 6
 def defaults(guidance_scale: float, preset: str = "fast") -> dict[str, Any]:
     """What is filled in at first."""
     plain = {"num_outputs": 1, "seed": RANDOM, "guidance_scale": guidance_scale, "eta": 0.0, "negative": ""}
-    return {"preset": preset, **sampling(preset), **plain, "temperature": None}
+    return {"preset": preset, **sampling(preset), **plain}
 
 
 def sampling(preset: str) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def sampling(preset: str) -> dict[str, Any]:
     return {"steps": chosen["num_inference_steps"], "scheduler": chosen["scheduler"] or OWN}
 
 
-def asked(task: Task, values: Values, model: str | None) -> dict[str, Any]:
+def asked(task: Task, values: Values) -> dict[str, Any]:
     """What to ask of the engine, as fields of `GenerateIn`.
 
     Raises:
@@ -36,7 +36,7 @@ def asked(task: Task, values: Values, model: str | None) -> dict[str, Any]:
     steps = int(values["steps"])
     fields = {
         "to": task.to,
-        "model": model,
+        "model": values["model"],
         "num_outputs": int(values["num_outputs"]),
         "seed": None if values["seed"] in (None, RANDOM) else int(values["seed"]),
         "num_inference_steps": steps,
@@ -44,7 +44,7 @@ def asked(task: Task, values: Values, model: str | None) -> dict[str, Any]:
         "scheduler": None if values["scheduler"] == OWN else values["scheduler"],
         "eta": values["eta"],
         "preview_every": max(1, steps // _PREVIEWS) if task.to == "image" else 0,
-        "temperature": values["temperature"] if task.to == "text" else None,
+        "temperature": values.get("temperature"),
     }
     if (values["negative"] or "").strip():
         fields["negative"] = [{"modality": "text", "data": values["negative"].strip()}]

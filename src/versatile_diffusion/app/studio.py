@@ -69,7 +69,7 @@ def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper
 
     outputs = [frame, model, *(each for tab in tabs for each in (tab.again, *tab.inputs.values()))]
     shelf = history.shelf
-    shelf.more["Replay"].click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden", queue=False)
+    shelf.more["Replay"].click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden")
 
 
 def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from versatile_diffusion.app.tasks import Task
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.engine import QueueFull
-from versatile_diffusion.serving.jobs import Status
+from versatile_diffusion.serving.jobs import Job, Status
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
@@ -96,10 +96,13 @@ class TaskTab:
                 0, 1, start["eta"], step=0.05, label="Eta", info="Noise that DDIM draws anew in each step."
             )
             how["negative"] = gr.Textbox(label="Negative text", info="What to keep away from.", lines=1)
-            how["temperature"] = gr.Slider(
-                0, 2, None, step=0.05, label="Temperature", info="Of the words; 0 takes the likeliest.",
-                visible=self.task.to == "text",
-            )  # fmt: skip
+            if self.task.to == "text":
+                how["temperature"] = gr.Number(
+                    None,
+                    label="Temperature",
+                    info="Of the words; 0 takes the likeliest, empty is the model's own.",
+                    minimum=0,
+                )
         return how
 
     # ---- wiring ----
@@ -156,11 +159,11 @@ class TaskTab:
             self.run_button: gr.Button(interactive=True),
             self.cancel_button: gr.Button(visible=False),
         }
-        job, inputs = None, {}
+        job: Job | None = None
+        inputs: dict[str, bytes] = {}
         try:
-            values = {"model": model, **self._read(given)}
-            fields = await to_thread.run_sync(asked, self.task, values, model)
-            request = GenerateIn.model_validate(fields)
+            values = await to_thread.run_sync(self._read, model, given)
+            request = GenerateIn.model_validate(asked(self.task, values))
 
             def read(uploads: Uploads, default: str) -> Request:
                 nonlocal inputs
@@ -169,23 +172,25 @@ class TaskTab:
                 return asked_for
 
             job = await self._desk.submit(read, {}, "")
-            busy = {self.run_button: gr.Button(interactive=False), self.cancel_button: gr.Button(visible=True)}
-            yield {self.job: job.id, self.status: status.going_on(self._desk.shown(job)), **busy}
-            shown = self._desk.shown(job)
+            yield {
+                self.job: job.id,
+                self.run_button: gr.Button(interactive=False),
+                self.cancel_button: gr.Button(visible=True),
+            }
             async for shown in self._desk.changes(job):
                 if shown.status in (Status.QUEUED, Status.RUNNING):
                     yield {self.status: status.going_on(shown)}
-        except (ValueError, HTTPException, QueueFull) as error:
+                else:
+                    yield {**idle, **await to_thread.run_sync(self._ended, shown, values, inputs)}
+        except (ValueError, OSError, HTTPException, QueueFull) as error:
             yield {**idle, self.status: status.failed(_in_words(error))}
-            return
         finally:
             if job is not None and not job.state.is_final:  # the page was closed
                 self._desk.engine.cancel(job)
-        yield {**idle, **await to_thread.run_sync(self._ended, shown, values, inputs)}
 
-    def _read(self, given: Any) -> dict[str, Any]:
+    def _read(self, model: str, given: Sequence[Any]) -> dict[str, Any]:
         named = dict(zip(self.inputs, given, strict=True))
-        return {**self.form.read(named), **{name: named[name] for name in self.how}}
+        return {"model": model, **self.form.read(named), **{name: named[name] for name in self.how}}
 
     def _ended(self, job: JobOut, values: Mapping[str, Any], inputs: Mapping[str, bytes]) -> dict[Any, Any]:
         if job.error is not None:

@@ -19,7 +19,7 @@ from versatile_diffusion.app.controls import (
     Values,
     Words,
 )
-from versatile_diffusion.app.examples import Example, Half, scene
+from versatile_diffusion.app.examples import Example, Half, Sample, scene
 
 PICTURES = 4
 """Of a mixture."""
@@ -152,6 +152,9 @@ TENT = scene("tent", "blue", "mountains", time="night")
 HOUSE = scene("house", "purple", "meadow", style="watercolor")
 TREE = scene("tree", "green", "meadow", weather="snow", style="pixel art")
 
+SAMPLE = Sample("postcards.safetensors")
+"""Embeddings of `LIGHTHOUSE` and `TENT` by the bundled model, as `vd embed` writes them."""
+
 PROMPT = Words("prompt", "Text", placeholder="a watercolor of a red lighthouse by the sea")
 PICTURE = Picture("picture", "Picture")
 
@@ -264,7 +267,7 @@ TASKS = (
     Task(
         "reconstruct",
         "Reconstruct",
-        "Pictures of CLIP embeddings, such as those predicted from scans of a brain. `vd embed` writes such files.",
+        "Pictures of CLIP embeddings, such as those predicted from scans of a brain; `vd embed` writes those of pictures.",
         "image",
         [
             Embeddings(
@@ -274,6 +277,9 @@ TASKS = (
             Share("share", "Share of the image", "Where the file holds a text as well."),
         ],
         reconstruct,
-        [],
+        [
+            Example("A lighthouse's", {"file": SAMPLE, "scan": 0}),
+            Example("A tent's", {"file": SAMPLE, "scan": 1}),
+        ],
     ),
 )
