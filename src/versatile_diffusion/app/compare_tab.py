@@ -23,9 +23,18 @@ class CompareTab:
             gr.Markdown("Results side by side; the last two pictures also one over the other.", elem_classes="vd-hint")
             self.about = gr.HTML(status.idle(_EMPTY), padding=False)
             self.pictures = gr.Gallery(
-                label="Pictures", visible=False, height="auto", object_fit="contain", interactive=False, buttons=[]
+                label="Pictures",
+                visible=False,
+                height="auto",
+                object_fit="contain",
+                interactive=False,
+                allow_preview=False,
+                buttons=[],
+                elem_classes="vd-compare",
             )
-            self.slider = gr.ImageSlider(label="The last two pictures", visible=False, height=420, buttons=[])
+            self.slider = gr.ImageSlider(
+                label="The last two pictures", visible=False, height=400, buttons=[], elem_classes="vd-slider"
+            )
             self.texts = gr.Dataframe(
                 headers=["Made from", "Text"], visible=False, interactive=False, wrap=True, label="Texts"
             )
@@ -55,8 +64,8 @@ class CompareTab:
         texts = [[caption(entry), entry.text] for entry in there if entry.text is not None]
         last = [file for file, _ in pictures[-2:]]
         return [
-            status.said(f"{len(there)} results.") if there else status.idle(_EMPTY),
-            gr.Gallery(value=pictures, visible=bool(pictures), columns=min(4, max(2, len(pictures)))),
+            status.said(f"{len(there)} to compare.") if there else status.idle(_EMPTY),
+            gr.Gallery(value=pictures, visible=bool(pictures)),
             gr.ImageSlider(value=(last[0], last[1]) if len(last) == 2 else None, visible=len(last) == 2),
             gr.Dataframe(value=texts, visible=bool(texts)),
             gr.Button(visible=bool(there)),

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -77,7 +77,7 @@ class Entry:
     file: Path
     recipe: Path
     text: str | None
-    form: Mapping[str, Any]
+    form: Mapping[str, Any] = field(hash=False)
 
 
 class History:

@@ -123,4 +123,4 @@ def find(entries: Sequence[Entry], identifier: str | None) -> Entry | None:
 
 def caption(entry: Entry) -> str:
     """A result in a line."""
-    return f"{entry.title} · seed {entry.seed}"
+    return f"Seed {entry.seed} · {entry.title}"

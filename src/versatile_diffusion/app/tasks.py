@@ -267,7 +267,7 @@ TASKS = (
     Task(
         "reconstruct",
         "Reconstruct",
-        "Pictures of CLIP embeddings, such as those predicted from scans of a brain; `vd embed` writes those of pictures.",
+        "Pictures of CLIP embeddings, such as those predicted from scans of a brain; `vd embed` writes some.",
         "image",
         [
             Embeddings(
