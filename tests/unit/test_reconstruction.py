@@ -52,7 +52,7 @@ def test_the_batch_size_changes_no_result(pipe: Pipe, monkeypatch: pytest.Monkey
     forward = pipe.diffuser.forward
 
     def recorded(latents: Tensor, *arguments: Any) -> Tensor:
-        sizes.append(len(latents) // 2)  # with and without the condition
+        sizes.append(len(latents))
         return forward(latents, *arguments)
 
     monkeypatch.setattr(pipe.diffuser, "forward", recorded)

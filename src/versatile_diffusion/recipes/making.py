@@ -66,7 +66,7 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
         batch: what it is made together with.
         computed: what makes it.
     """
-    row = _Row(item, batch.row)
+    row = _Row(item, batch.row, batch.items)
     decoding = {
         name: row.data("image", value) if name == "colors_of" else value
         for name, value in arguments.items()
@@ -91,8 +91,8 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
 class _Row:
     """One item of arguments that may be batches. It gathers the inputs that it meets."""
 
-    def __init__(self, item: int, row: int) -> None:
-        self.item, self.row = item, row
+    def __init__(self, item: int, row: int, items: int) -> None:
+        self.item, self.row, self.items = item, row, items
         self.inputs: dict[str, Tensor] = {}
 
     def context(self, context: Context) -> ContextRecipe:
@@ -104,6 +104,7 @@ class _Row:
             embedding=self.tensor(context.embedding),
             weight=context.weight,
             mask=None if mask is None else self._named(mask_value(read_mask(mask))),
+            shared=context.data is not None and self.items > 1 and _is_single(context.data),
             focus=context.focus,
             unconditional=cast(Any, context.unconditional if named_one else self.tensor(context.unconditional)),
         )
@@ -187,7 +188,7 @@ class _Batched:
         named_one = isinstance(context.unconditional, str)
         return Context(
             context.modality,
-            self._data(context.data),
+            self._data(context.data, context.shared),
             embedding=self._tensor(context.embedding),
             weight=context.weight,
             mask=None if context.mask is None else usable(self._value(context.mask)),
@@ -198,11 +199,11 @@ class _Batched:
     def _value(self, name: Input) -> Tensor:
         return self.kept.inputs[name.sha256]
 
-    def _data(self, data: Any) -> Any:
+    def _data(self, data: Any, shared: bool = False) -> Any:
         if data is None:
             return None
         item = usable(self._value(data)) if isinstance(data, Input) else data
-        return item if self.items == 1 else [item] * self.items
+        return item if self.items == 1 or shared else [item] * self.items
 
     def _start(self, start: str | Input | None) -> Any:
         latents = isinstance(start, Input) and self._value(start).ndim != 3 and self._value(start).dtype != torch.uint8
@@ -217,6 +218,12 @@ class _Batched:
 
 def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
     return [contexts] if isinstance(contexts, Context) else contexts
+
+
+def _is_single(data: Any) -> bool:
+    """Whether data are one item: a text, a picture, or a list or tensor of one."""
+    batched = isinstance(data, list | tuple) or (isinstance(data, Tensor | np.ndarray) and data.ndim == 4)
+    return not batched or len(data) == 1
 
 
 def _nth(items: Sequence[Any], item: int) -> Any:

@@ -40,13 +40,18 @@ class Input(Strict):
 
 
 class ContextRecipe(Strict):
-    """One condition: see `Context`."""
+    """One condition: see `Context`.
+
+    Attributes:
+        shared: whether all items of the batch had the same data, which was then encoded once.
+    """
 
     modality: Modality
     data: Text | Input | None = None
     embedding: Input | None = None
     weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     mask: Input | None = None
+    shared: bool = False
     focus: Annotated[float, Field(ge=0, le=1)] = 0.5
     unconditional: Literal["default", "zeros"] | Input = "default"
 
