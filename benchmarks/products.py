@@ -1,15 +1,19 @@
 """Times what the diffuser is made of on this CPU: products of a few rows, and a step of a stream, operator by operator.
 
 python benchmarks/products.py products
+python benchmarks/products.py attention
+python benchmarks/products.py convolutions --dtype fp32
 python benchmarks/products.py profile image --channels-last
 python benchmarks/products.py profile text
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -17,12 +21,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import conv2d, linear, scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
+from versatile_diffusion.bench.timing import alternate, seconds
 from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.kernels import attention as attention_kernel
+from versatile_diffusion.kernels.convolution import pack
 from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.presets import build, vd_four_flow
 
@@ -53,6 +60,40 @@ def products(outputs: int = 5120, inputs: int = 5120, rounds: int = 9) -> None:
                 found[name].append(1e3 * (time.perf_counter() - begun))
         table.add_row(str(count), *(f"{statistics.median(took):.1f}" for took in found.values()))
     Console().print(table)
+
+
+@app.command()
+@torch.inference_mode()
+def attention(rounds: int = 5) -> None:
+    """Medians in ms of self-attention in bfloat16, two pictures of 512², at the first two levels."""
+    table = Table("queries × width of 8 heads", "PyTorch", "ours", title="ms, bfloat16")
+    for count, width in ((4096, 40), (1024, 80)):
+        q, k, v = (torch.randn(2, count, 8, width, dtype=torch.bfloat16).transpose(1, 2) for _ in range(3))
+        ways = {"PyTorch": scaled_dot_product_attention, "ours": attention_kernel.attention}
+        table.add_row(f"{count} × {width}", *_medians({n: partial(way, q, k, v) for n, way in ways.items()}, rounds))
+    Console().print(table)
+
+
+@app.command()
+@torch.inference_mode()
+def convolutions(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 7) -> None:
+    """Medians in ms of 3×3 convolutions of the diffuser, for two pictures."""
+    numbers = choose_dtype(dtype, torch.device("cpu"))
+    table = Table("channels, side", "PyTorch", "packed", title=f"ms, {numbers}")
+    for inner, outer, side in ((320, 320, 64), (640, 640, 32), (1280, 1280, 16), (1280, 1280, 8), (2560, 1280, 8)):
+        plain = nn.Sequential(nn.Conv2d(inner, outer, 3, padding=1)).to(numbers)
+        packed, x = copy.deepcopy(plain), torch.randn(2, inner, side, side, dtype=numbers)
+        pack(packed)
+        medians = _medians({"PyTorch": partial(plain, x), "packed": partial(packed, x)}, rounds)
+        table.add_row(f"{inner} → {outer}, {side}", *medians)
+    Console().print(table)
+
+
+def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:
+    for work in works.values():
+        work()
+    found = alternate({name: lambda _, work=work: work() for name, work in works.items()}, rounds)
+    return [f"{1e3 * statistics.median(seconds(runs)):.1f}" for runs in found.values()]
 
 
 @app.command("profile")

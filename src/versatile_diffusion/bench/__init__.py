@@ -31,6 +31,7 @@ def run(
     steps: int = 25,
     cache: Path | None = None,
     preset: Preset | None = None,
+    dtype: str = "auto",
     show: Callable[[Result], None] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
@@ -44,6 +45,7 @@ def run(
         steps: of the sampler of `generation` and `picture`.
         cache: a folder that keeps the large random models of `loading` and `picture` for the next time.
         preset: sizes of the large model; the official ones by default.
+        dtype: in which `generation`, `diffuser` and `picture` compute; see `devices.choose_dtype`.
         show: called with each result as soon as it is there.
         progress: called with what is being done, by the benchmarks that take long.
 
@@ -56,7 +58,7 @@ def run(
         raise ValueError(f"There is no benchmark {', '.join(unknown)}: take {', '.join(NAMES)}.")
     if rounds < 1:
         raise ValueError(f"There must be one round at least, got {rounds}.")
-    settings = Settings(rounds, model, steps, cache, preset, progress)
+    settings = Settings(rounds, model, steps, cache, preset, dtype, progress)
     report = Report(Machine.here(), settings, {})
     for name in NAMES:
         if name not in names and (names or name in IF_NAMED):

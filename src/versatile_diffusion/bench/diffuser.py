@@ -32,13 +32,13 @@ Work = Callable[[int], Tensor]
 
 
 def measure(settings: Settings) -> Result:
-    """Times steps on the device and in the numbers that `vd` would take.
+    """Times steps on the device that `vd` would take.
 
     Raises:
         RuntimeError: if ours and a peer do not predict the same noise.
     """
     device = choose_device()
-    dtype = choose_dtype("auto", device)
+    dtype = choose_dtype(settings.dtype, device)
     how = {"device": str(device), "dtype": str(dtype), "pixels": _pixels(settings.sizes), "tokens": _TOKENS}
     with torch.inference_mode():
         figures = [*_image(settings, device, dtype), *_text(settings, device, dtype)]

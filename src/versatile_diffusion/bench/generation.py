@@ -20,9 +20,9 @@ _FAST_AT_LEAST = 5.0
 
 
 def measure(settings: Settings) -> Result:
-    """Times the model of the settings, on the device and in the numbers that `vd` would take."""
+    """Times the model of the settings, on the device that `vd` would take."""
     device = choose_device()
-    dtype = choose_dtype("auto", device)
+    dtype = choose_dtype(settings.dtype, device)
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=dtype).to(device)
     pipe.set_progress_bar_config(disable=True)
 

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from transformers import (
 from versatile_diffusion.bench import painter
 from versatile_diffusion.bench.diffuser import random_peer
 from versatile_diffusion.bench.painter import Job
-from versatile_diffusion.bench.sizes import empty, require_room, stored_bytes
+from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.checkpoints.diffusers_folder import recognises
 from versatile_diffusion.checkpoints.folder import replacing
@@ -34,24 +34,19 @@ from versatile_diffusion.datasets.postcards import Postcards
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import Preset
 
-_STORED = torch.float16  # as the official folder has it; diffusers maps what it need not cast
+_STORED = torch.float16  # diffusers maps what it need not cast, so that its figures depend on this
 _WORDS = 50
 
 
-@contextmanager
-def peer_folder(cache: Path | None, preset: Preset) -> Iterator[Path]:
+def peer_folder(cache: Path | None, preset: Preset) -> AbstractContextManager[Path]:
     """The saved model: one that is kept in the cache, or else one that is removed at the end."""
-    if cache is None:
-        with tempfile.TemporaryDirectory() as temporary, peer_folder(Path(temporary), preset) as folder:
-            yield folder
-        return
-    folder = cache / "random-model-of-diffusers"
-    cache.mkdir(parents=True, exist_ok=True)
-    if not recognises(folder):
-        require_room(cache, stored_bytes(empty(preset), _STORED))
+
+    def make(folder: Path) -> None:
+        require_room(folder.parent, stored_bytes(empty(preset), _STORED))
         with replacing(folder, recognises) as target:
             random_pipeline(preset).save_pretrained(target)
-    yield folder
+
+    return kept_folder(cache, "random-model-of-diffusers", recognises, make)
 
 
 def random_pipeline(preset: Preset) -> Any:

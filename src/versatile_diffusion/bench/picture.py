@@ -30,12 +30,12 @@ Found = dict[str, list[Timed[dict[str, float]]]]
 
 
 def measure(settings: Settings) -> Result:
-    """Makes pictures on the CPU, in the numbers that `vd` would take there.
+    """Makes pictures on the CPU.
 
     Raises:
         RuntimeError: if the pictures of a few steps are not the same.
     """
-    dtype = choose_dtype("auto", torch.device("cpu"))
+    dtype = choose_dtype(settings.dtype, torch.device("cpu"))
     name = next(name for name, known in DTYPES.items() if known is dtype)
     pixels = int(settings.sizes.image.autoencoder["sample_size"])
     with peer_folder(settings.cache, settings.sizes) as folder:

@@ -29,6 +29,7 @@ class Settings:
     steps: int = 25
     cache: Path | None = None
     preset: Preset | None = None
+    dtype: str = "auto"
     progress: Callable[[str], None] = lambda text: None
 
     @property

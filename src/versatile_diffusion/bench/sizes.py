@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,6 +40,22 @@ def stored_bytes(components: Components, dtype: torch.dtype = _DTYPE) -> int:
         for module in (components.diffuser, *components.modalities.values())
         for tensor in module.state_dict().values()
     )
+
+
+@contextmanager
+def kept_folder(
+    cache: Path | None, name: str, is_there: Callable[[Path], bool], make: Callable[[Path], None]
+) -> Iterator[Path]:
+    """A folder that is made once and kept in the cache, or one that is made anew and removed at the end."""
+    if cache is None:
+        with tempfile.TemporaryDirectory() as temporary, kept_folder(Path(temporary), name, is_there, make) as folder:
+            yield folder
+        return
+    folder = cache / name
+    cache.mkdir(parents=True, exist_ok=True)
+    if not is_there(folder):
+        make(folder)
+    yield folder
 
 
 def require_room(folder: Path, size: int) -> None:

@@ -10,7 +10,7 @@ import typer
 from versatile_diffusion.bench import IF_NAMED, NAMES, run
 from versatile_diffusion.cli.console import messages, results, say
 from versatile_diffusion.cli.files import require_writable
-from versatile_diffusion.cli.options import Model, Overwrite, Steps
+from versatile_diffusion.cli.options import Dtype, Model, Overwrite, Steps
 
 
 def bench(
@@ -25,6 +25,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each work is timed.")] = 5,
     model: Model = "postcards",
     steps: Steps = 25,
+    dtype: Annotated[Dtype, typer.Option(help="Of generation, diffuser and picture.")] = Dtype.AUTO,
     cache: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="A folder that keeps the random weights of loading and picture, 7 GB each."),
@@ -50,6 +51,7 @@ def bench(
             model=model,
             steps=steps,
             cache=cache,
+            dtype=dtype,
             show=lambda result: results.print(result.table()),
             progress=status.update,
         )

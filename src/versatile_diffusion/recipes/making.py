@@ -79,6 +79,7 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
         seed=seed,
         guidance_scale=arguments["guidance_scale"],
         start=row.start(arguments["to"], arguments.get("start")),
+        start_shared=row.shares(arguments.get("start")),
         latents=row.tensor(arguments.get("latents"), batch.row),
         decoding=cast(Any, decoding),
         batch=batch,
@@ -104,10 +105,14 @@ class _Row:
             embedding=self.tensor(context.embedding),
             weight=context.weight,
             mask=None if mask is None else self._named(mask_value(read_mask(mask))),
-            shared=context.data is not None and self.items > 1 and _is_single(context.data),
+            shared=self.shares(context.data),
             focus=context.focus,
             unconditional=cast(Any, context.unconditional if named_one else self.tensor(context.unconditional)),
         )
+
+    def shares(self, data: Any) -> bool:
+        """Whether several items have the same data, which are encoded once."""
+        return data is not None and self.items > 1 and _is_single(data)
 
     def data(self, modality: str, data: Any) -> str | Input:
         """One of the texts or pictures, or the only one."""
@@ -207,7 +212,7 @@ class _Batched:
 
     def _start(self, start: str | Input | None) -> Any:
         latents = isinstance(start, Input) and self._value(start).ndim != 3 and self._value(start).dtype != torch.uint8
-        return self._tensor(start, 1) if latents else self._data(start)
+        return self._tensor(start, 1) if latents else self._data(start, self.kept.recipe.start_shared)
 
     def _tensor(self, name: Any, times: int = 1) -> Any:
         if name is None:

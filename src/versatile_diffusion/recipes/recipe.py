@@ -106,7 +106,11 @@ class Computed(Strict):
 
 
 class Recipe(Strict):
-    """All that is needed to make one output again: the arguments of `generate`, with inputs by their checksums."""
+    """All that is needed to make one output again: the arguments of `generate`, with inputs by their checksums.
+
+    Attributes:
+        start_shared: as `ContextRecipe.shared`.
+    """
 
     format: Literal[1] = 1
     to: Modality
@@ -117,6 +121,7 @@ class Recipe(Strict):
     guidance_scale: Number
     guidance_interval: tuple[Number, Number] | None = None
     start: Text | Input | None = None
+    start_shared: bool = False
     strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     latents: Input | None = None
     height: Count | None = None
