@@ -72,7 +72,7 @@ class Form:
 def component(control: Control) -> Component:
     """How a control looks."""
     named: dict[str, Any] = {"label": control.label, "elem_id": None}
-    info = {"info": control.info or None}
+    info: dict[str, Any] = {"info": control.info or None}
     match control:
         case Words():
             return gr.Textbox(**named, **info, placeholder=control.placeholder, lines=1, max_lines=6)
@@ -149,7 +149,7 @@ def _painting(given: Mapping[str, Any]) -> Painting | None:
     hidden = Image.new("L", background.size)
     for layer in given["layers"] or ():
         hidden = ImageChops.lighter(hidden, layer.convert("RGBA").getchannel("A").resize(background.size))
-    mask = None if hidden.getbbox() is None else png(hidden.point(lambda level: 0 if level > 127 else 255))
+    mask = None if hidden.getbbox() is None else png(hidden.point([255] * 128 + [0] * 128))
     flat = background.convert("RGB") if background.convert("RGBA").getextrema()[3][0] == 255 else background
     return Painting(png(flat), mask)
 

@@ -124,11 +124,11 @@ class History:
                     if not self.input(key).exists():
                         written.append(self.input(key))
                         write_whole(self.input(key), value)
-                    self._db["inputs"].insert({"name": key, "bytes": len(value)}, ignore=True)
-                    self._db["uses"].insert({"result": name, "input": key})
+                    self._db.table("inputs").insert({"name": key, "bytes": len(value)}, ignore=True)
+                    self._db.table("uses").insert({"result": name, "input": key})
                 write_whole(entry.file, content)
                 write_whole(entry.recipe, recipe)
-                self._db["results"].insert(row)
+                self._db.table("results").insert(row)
                 self._shrink()
         except BaseException:
             _remove(written)
@@ -150,7 +150,7 @@ class History:
     def find(self, identifier: str) -> Entry | None:
         """The result of that id, if it is still there."""
         with self._lock:
-            rows = list(self._db["results"].rows_where("id = ?", [identifier]))
+            rows = list(self._db.table("results").rows_where("id = ?", [identifier]))
         return self._entry(rows[0]) if rows else None
 
     def delete(self, identifier: str) -> None:
@@ -161,7 +161,7 @@ class History:
     def clear(self) -> None:
         """Lets go of everything."""
         with self._changing():
-            self._forget([row["id"] for row in self._db["results"].rows])
+            self._forget([row["id"] for row in self._db.table("results").rows])
 
     def input(self, name: str) -> Path:
         """The file of an input."""
@@ -177,7 +177,7 @@ class History:
     def count(self) -> int:
         """Results that are kept."""
         with self._lock:
-            return self._db["results"].count
+            return self._db.table("results").count
 
     def close(self) -> None:
         """Lets go of the table."""
@@ -213,15 +213,15 @@ class History:
             "form": str,
             "bytes": int,
         }
-        self._db["results"].create(columns, pk="id", if_not_exists=True)
-        self._db["inputs"].create({"name": str, "bytes": int}, pk="name", if_not_exists=True)
-        self._db["uses"].create({"result": str, "input": str}, pk=("result", "input"), if_not_exists=True)
+        self._db.table("results").create(columns, pk="id", if_not_exists=True)
+        self._db.table("inputs").create({"name": str, "bytes": int}, pk="name", if_not_exists=True)
+        self._db.table("uses").create({"result": str, "input": str}, pk=("result", "input"), if_not_exists=True)
 
     def _tidy(self) -> None:
         """Lets go of rows without files, and of files without rows, as a process that was killed leaves them."""
-        entries = [self._entry(row) for row in self._db["results"].rows]
+        entries = [self._entry(row) for row in self._db.table("results").rows]
         self._forget([entry.id for entry in entries if not _is_whole(entry)])
-        known = {self.input(row["name"]) for row in self._db["inputs"].rows}
+        known = {self.input(row["name"]) for row in self._db.table("inputs").rows}
         known |= {file for entry in entries for file in (entry.file, entry.recipe)}
         found = (file for folder in (self.folder / RESULTS, self.input("")) for file in folder.iterdir())
         _remove(file for file in found if _OURS.fullmatch(file.name) and file not in known)
@@ -233,13 +233,13 @@ class History:
 
     def _forget(self, identifiers: Iterable[str]) -> None:
         for identifier in identifiers:
-            for row in list(self._db["results"].rows_where("id = ?", [identifier])):
+            for row in list(self._db.table("results").rows_where("id = ?", [identifier])):
                 entry = self._entry(row)
                 _remove([entry.file, entry.recipe])
-            self._db["results"].delete_where("id = ?", [identifier])
-            self._db["uses"].delete_where("result = ?", [identifier])
-        unused = list(self._db["inputs"].rows_where("name not in (select input from uses)"))
-        self._db["inputs"].delete_where("name not in (select input from uses)")
+            self._db.table("results").delete_where("id = ?", [identifier])
+            self._db.table("uses").delete_where("result = ?", [identifier])
+        unused = list(self._db.table("inputs").rows_where("name not in (select input from uses)"))
+        self._db.table("inputs").delete_where("name not in (select input from uses)")
         _remove(self.input(row["name"]) for row in unused)
 
     def _entry(self, row: Mapping[str, Any]) -> Entry:

@@ -54,7 +54,9 @@ class Keeper:
         """
         form, more = referred(values)
         content = output.text or "" if output.image is None else base64.b64decode(output.image)
-        new = New(task.key, title(task, values), output.seed, content, _recipe(output, content), form, inputs | more)
+        new = New(
+            task.key, title(task, values), output.seed, content, _recipe(output, content), form, {**inputs, **more}
+        )
         try:
             return self.history.add(new), None
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from gradio.components import Component
 
 from versatile_diffusion.app.compare_tab import CompareTab
+from versatile_diffusion.app.controls import Control
 from versatile_diffusion.app.history import Entry
 from versatile_diffusion.app.history_tab import HistoryTab
 from versatile_diffusion.app.keeping import Keeper
@@ -77,22 +78,22 @@ def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None
     for tab in tabs:
         if tab.task.key not in shelf.use:
             continue
-        targets = {
-            modality: tab.form.components[control.name]
-            for modality in shelf.modalities
-            if (control := tab.task.takes(modality))
-        }
+        controls = {modality: control for modality in shelf.modalities if (control := tab.task.takes(modality))}
 
-        def put(entries: list[Entry], chosen: str, tab: TaskTab = tab, targets: dict[str, Any] = targets) -> Any:
+        targets = [tab.form.components[control.name] for control in controls.values()]
+
+        def put(
+            entries: list[Entry], chosen: str, tab: TaskTab = tab, controls: Mapping[str, Control] = controls
+        ) -> Any:
             entry = find(entries, chosen)
             if entry is None:
                 raise gr.Error("This result is gone: choose another.", print_exception=False)
-            control = tab.task.takes("image" if entry.text is None else "text")
+            control = controls["image" if entry.text is None else "text"]
             content = entry.file.read_bytes() if entry.text is None else entry.text
             return {**dict(tab.form.fill_one(control, content)), frame: gr.Tabs(selected=tab.task.key)}
 
         shelf.use[tab.task.key].click(
-            put, [shelf.entries, shelf.chosen], [*targets.values(), frame], show_progress="hidden", queue=False
+            put, [shelf.entries, shelf.chosen], [*targets, frame], show_progress="hidden", queue=False
         )
 
 

@@ -83,7 +83,8 @@ class TaskTab:
         start, how = self._defaults, {}
         with gr.Row():
             how["num_outputs"] = gr.Slider(1, 8, start["num_outputs"], step=1, label="Outputs")
-            how["preset"] = gr.Radio([("Fast", "fast"), ("Quality", "quality")], value=start["preset"], label="Preset")
+            self.preset = gr.Radio([("Fast", "fast"), ("Quality", "quality")], value=start["preset"], label="Preset")
+            how["preset"] = self.preset
         with gr.Row(equal_height=True, elem_classes="vd-seed"):
             how["seed"] = gr.Number(RANDOM, label="Seed (−1: random)", precision=0, minimum=RANDOM)
             self.dice = gr.Button("Roll the dice", icon=DICE, size="sm", min_width=120)
@@ -115,9 +116,9 @@ class TaskTab:
     def _wire(self, model: Component) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         self.dice.click(lambda: random.randrange(2**31), None, self.how["seed"], **quiet)
-        self.how["preset"].input(
+        self.preset.input(
             lambda preset: list(sampling(preset).values()),
-            self.how["preset"],
+            self.preset,
             [self.how["steps"], self.how["scheduler"]],
             **quiet,
         )
@@ -138,7 +139,7 @@ class TaskTab:
             show_progress="hidden",
             trigger_mode="once",
             concurrency_limit=None,
-            api_name=False,
+            api_visibility="private",
         )
 
     def fill(self, values: Mapping[str, Any]) -> dict[Component, Any]:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
+from gradio import themes
 
 CSS = Path(__file__).with_name("studio.css")
-_INK = gr.themes.Color(
+_INK = themes.Color(
     c50="#f2f5ff", c100="#e3e9fe", c200="#c9d4fd", c300="#a5b6fa", c400="#7f92f4", c500="#5a6de8", c600="#4150d2",
     c700="#333fb0", c800="#2c368d", c900="#283171", c950="#181c42", name="ink",
 )  # fmt: skip
-_STONE = gr.themes.Color(
+_STONE = themes.Color(
     c50="#faf9f7", c100="#f3f1ed", c200="#e6e2db", c300="#d2ccc2", c400="#a49c90", c500="#6f685e", c600="#57514a",
     c700="#433e39", c800="#282624", c900="#1c1b1a", c950="#131211", name="stone",
 )  # fmt: skip
 
 
-def theme() -> gr.themes.Base:
+def theme() -> themes.Base:
     """The theme."""
-    return gr.themes.Base(
+    return themes.Base(
         primary_hue=_INK,
         secondary_hue=_INK,
         neutral_hue=_STONE,
-        radius_size=gr.themes.sizes.radius_md,
+        radius_size=themes.sizes.radius_md,
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif"],
         font_mono=["ui-monospace", "SF Mono", "Cascadia Mono", "Liberation Mono", "monospace"],
     ).set(
