@@ -2,8 +2,8 @@
 
 python benchmarks/products.py products
 python benchmarks/products.py attention
-python benchmarks/products.py convolutions --dtype fp32
-python benchmarks/products.py profile image --channels-last
+python benchmarks/products.py packing --dtype fp32
+python benchmarks/products.py profile image --pack
 python benchmarks/products.py profile text
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Annotated
 
@@ -29,8 +29,9 @@ from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
-from versatile_diffusion.kernels.convolution import pack
+from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
+from versatile_diffusion.kernels.packing import pack
 from versatile_diffusion.presets import build, vd_four_flow
 
 ROWS = (1, 2, 8, 32, 64, 128, 308)
@@ -76,17 +77,32 @@ def attention(rounds: int = 5) -> None:
 
 @app.command()
 @torch.inference_mode()
-def convolutions(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 7) -> None:
-    """Medians in ms of 3×3 convolutions of the diffuser, for two pictures."""
+def packing(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 7) -> None:
+    """Medians in ms of layers of the diffuser as they are, and with their weights laid out for oneDNN."""
     numbers = choose_dtype(dtype, torch.device("cpu"))
-    table = Table("channels, side", "PyTorch", "packed", title=f"ms, {numbers}")
-    for inner, outer, side in ((320, 320, 64), (640, 640, 32), (1280, 1280, 16), (1280, 1280, 8), (2560, 1280, 8)):
-        plain = nn.Sequential(nn.Conv2d(inner, outer, 3, padding=1)).to(numbers)
-        packed, x = copy.deepcopy(plain), torch.randn(2, inner, side, side, dtype=numbers)
-        pack(packed)
-        medians = _medians({"PyTorch": partial(plain, x), "packed": partial(packed, x)}, rounds)
-        table.add_row(f"{inner} → {outer}, {side}", *medians)
+    table = Table("layer, input", "as it is", "packed", title=f"ms, {numbers}")
+    for name, layer, shape in _layers():
+        kinds = {
+            name: nn.ModuleList(copy.deepcopy(layer) for _ in range(COPIES)).to(numbers) for name in ("", "packed")
+        }
+        pack(kinds["packed"])
+        x = torch.randn(shape, dtype=numbers)
+        x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+        works = {kind: partial(_all, layers, x) for kind, layers in kinds.items()}
+        table.add_row(name, *(f"{float(median) / COPIES:.2f}" for median in _medians(works, rounds)))
     Console().print(table)
+
+
+def _layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
+    for inner, outer, side in ((320, 320, 64), (640, 640, 32), (1280, 1280, 16), (1280, 1280, 8)):
+        name = f"3×3 convolution {inner} → {outer}, {side}²"
+        yield name, nn.Conv2d(inner, outer, 3, padding=1), (2, inner, side, side)
+    for inner, outer, rows in ((320, 2560, 8192), (1280, 10240, 512), (5120, 5120, 2), (5120, 5120, 8)):
+        yield f"linear {inner} → {outer}, {rows} rows", Linear(inner, outer), (rows, inner)
+
+
+def _all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    return [layer(x) for layer in layers][-1]
 
 
 def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:
@@ -100,7 +116,7 @@ def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:
 @torch.inference_mode()
 def profiled(
     output: Annotated[str, typer.Argument(help="image or text.")],
-    channels_last: Annotated[bool, typer.Option(help="Lay convolutions out that way.")] = False,
+    packed: Annotated[bool, typer.Option("--pack", help="Lay weights out first, as the commands do.")] = False,
     dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
 ) -> None:
     """Where the time of a guided step goes, at the official sizes with random weights and one context of 77 tokens."""
@@ -110,11 +126,8 @@ def profiled(
     shape = components.modalities[output].latent_shape()
     latents = torch.randn(2, *shape, dtype=numbers)
     tokens = [ContextTokens("text", torch.randn(2, 77, 768, dtype=numbers))]
-    if channels_last:
-        for module in diffuser.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
-        latents = latents.to(memory_format=torch.channels_last)
+    if packed:
+        pack(diffuser)
 
     def step() -> None:
         diffuser(latents, torch.tensor([981, 981]), output, tokens)

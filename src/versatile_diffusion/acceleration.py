@@ -1,4 +1,4 @@
-"""What makes a pipeline quicker but asks for something in return: a slow start, or a model that stays where it is."""
+"""What makes a pipeline quicker but asks for something in return: a slow start, or a model that is not trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch._dynamo
 
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.kernels import convolution
+from versatile_diffusion.kernels import packing
 
 _SHAPES = 64
 """Blocks of one kind differ in channels and positions; more kinds than PyTorch's 8 would be left uncompiled."""
@@ -30,9 +30,9 @@ class WithAcceleration:
         self.diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)
 
     def pack(self) -> None:
-        """Lays the weights of the diffuser's convolutions out for the CPU, once instead of at every step.
+        """Lays the weights of the diffuser out for the CPU, once instead of at every step.
 
-        Outputs stay the same but for rounding. The model can still be saved, but no more trained, or brought to another
-        device or dtype. Does nothing where the diffuser is not on the CPU.
+        Outputs stay the same. The model can still be saved, but no more be trained, or given LoRAs; brought to another
+        device or dtype, it is as quick as before. Does nothing where the diffuser is not on the CPU.
         """
-        convolution.pack(self.diffuser)
+        packing.pack(self.diffuser)

@@ -13,9 +13,9 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from versatile_diffusion.kernels import attention as kernel
-from versatile_diffusion.kernels import convolution
 from versatile_diffusion.kernels import linear as module
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
+from versatile_diffusion.kernels.packing import PackedLayer, pack
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -128,36 +128,69 @@ def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(kernel.attention(q, k, v), functional.scaled_dot_product_attention(q, k, v))
 
 
-def convolutions(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
-    torch.manual_seed(0)
-    strided, pointwise = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.Conv2d(8, 4, 1)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), strided, torch.nn.SiLU(), pointwise).to(dtype)
-
-
 @torch.no_grad()
-def test_packed_convolutions_give_what_they_gave_and_are_saved_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convolution, "FEW", 100)
-    theirs, ours = convolutions(), convolutions()
-    convolution.pack(ours)
-    for side in (8, 12, 8, 6):  # few pixels, many, and few again, of the same and of another size
-        x = torch.randn(2, 3, side, side)
+def test_attention_finds_what_stands_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "_lacks_tiles", lambda *_: True)
+    monkeypatch.setattr(kernel, "MANY", 1)
+    q, k, v = (torch.randn(1, 1, 40, 16, dtype=torch.bfloat16) for _ in range(3))
+    q[..., 0], k[..., 5, 0] = 40.0, 40.0  # no sample of every 16th key has it
+    torch.testing.assert_close(kernel.attention(q, k, v), v[..., 5:6, :].expand_as(v))
+
+
+def layers(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    strided, pointwise = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1), torch.nn.Conv2d(8, 4, 1, bias=False)
+    grouped = torch.nn.Conv2d(4, 8, 3, groups=2, padding=(1, 2), dilation=2)
+    convolutions = (torch.nn.Conv2d(3, 8, 3, padding=1), strided, torch.nn.SiLU(), pointwise, grouped)
+    pool = (torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    return (
+        torch.nn.Sequential(*convolutions, *pool, Linear(32, 24), torch.nn.Linear(24, 5, bias=False)).to(dtype).eval()
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_packed_layers_give_what_they_gave_and_are_saved_as_before(dtype: torch.dtype) -> None:
+    theirs, ours = layers(dtype), layers(dtype)
+    pack(ours)
+    assert sum(isinstance(layer, PackedLayer) for layer in ours) == (6 if packs(dtype) else 0)
+    for side in (8, 12, 32):
+        x = torch.randn(2, 3, side, side, dtype=dtype)
         torch.testing.assert_close(ours(x), theirs(x))
     saved = ours.state_dict()
     assert saved.keys() == theirs.state_dict().keys()
     assert all(torch.equal(saved[key], tensor) for key, tensor in theirs.state_dict().items())
 
 
-def test_packed_convolutions_stay_where_they_are() -> None:
-    model = convolutions()
-    convolution.pack(model)
-    model.to("cpu", torch.float32)
-    with pytest.raises(RuntimeError, match=r"packed for torch.float32 on the CPU: open it anew for torch.bfloat16"):
-        model.to(torch.bfloat16)
+def packs(dtype: torch.dtype) -> bool:
+    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def test_convolutions_with_loras_or_unusual_padding_are_not_packed() -> None:
-    model = torch.nn.ModuleDict(
-        {"base_layer": torch.nn.Conv2d(2, 2, 3), "same": torch.nn.Conv2d(2, 2, 3, padding="same")}
-    )
-    convolution.pack(model)
-    assert all(type(layer) is torch.nn.Conv2d for layer in model.values())
+@torch.no_grad()
+def test_packed_layers_can_be_brought_elsewhere() -> None:
+    ours, x = layers(), torch.randn(2, 3, 8, 8)
+    pack(ours)
+    ours.to("cpu", torch.float32)
+    assert all(layer.is_packed for layer in ours if isinstance(layer, PackedLayer))
+    ours.to(torch.float64)
+    assert not any(layer.is_packed for layer in ours if isinstance(layer, PackedLayer))
+    torch.testing.assert_close(ours(x.double()), layers().double()(x.double()))
+
+
+def test_gradients_pass_through_packed_layers_which_are_not_trained_themselves() -> None:
+    ours, theirs = layers(), layers()
+    pack(ours)
+    mine, other = (torch.ones(2, 3, 8, 8, requires_grad=True) for _ in range(2))
+    ours(mine).square().sum().backward()
+    theirs(other).square().sum().backward()
+    torch.testing.assert_close(mine.grad, other.grad)
+    assert not any(parameter.requires_grad for parameter in ours.parameters())
+    with pytest.raises(RuntimeError, match="packed, and cannot be trained: open it anew"):
+        ours.train()
+
+
+def test_layers_with_loras_or_unusual_padding_or_numbers_are_not_packed() -> None:
+    same, half = torch.nn.Conv2d(2, 2, 3, padding="same"), torch.nn.Linear(2, 2).half()
+    model = torch.nn.ModuleDict({"base_layer": torch.nn.Conv2d(2, 2, 3), "same": same, "float16": half})
+    pack(model)
+    assert not any(isinstance(layer, PackedLayer) for layer in model.values())

@@ -19,7 +19,7 @@ from versatile_diffusion.checkpoints.keys import to_ours
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.kernels.convolution import pack
+from versatile_diffusion.kernels.packing import pack
 from versatile_diffusion.presets import Preset, build
 
 _TOKENS, _TEXT_STEPS = 77, 5
@@ -74,6 +74,7 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
     preset = settings.sizes
     peer = random_peer(preset, "text").to(device, dtype)
     ours = converted(peer, preset, "text", ["text"])
+    pack(ours)
     dim, latent = preset.text.context_encoder["projection_dim"], preset.text.latent_dim
 
     for batch in (1, 4):

@@ -69,6 +69,7 @@ class Ours:
     def open(self, job: Job) -> None:
         """Reads what the flow needs."""
         self.pipe = self.pipeline.from_pretrained(job.folder, torch_dtype=DTYPES[job.dtype], flows=["text-to-image"])
+        self.pipe.pack()
 
     def paint(self, job: Job, report: Report) -> Any:
         """A picture (1 h w 3)."""
@@ -77,7 +78,6 @@ class Ours:
             report(step + 1)
             return {}
 
-        self.pipe.pack()
         return self.pipe.text_to_image(
             _PROMPT,
             num_inference_steps=job.steps,

@@ -1,0 +1,130 @@
+"""Layers whose weights oneDNN has laid out once, instead of at every call.
+
+oneDNN computes from weights in blocks. Where few rows or pixels meet a large weight, laying it out takes as long as
+the product itself (`benchmarks/products.py packing`). What comes out is the same.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def pack(model: nn.Module) -> None:
+    """Replaces convolutions and linear layers on the CPU by packed ones, one at a time: nothing is held twice.
+
+    Layers with LoRAs stay: PEFT needs their weights.
+    """
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            packed = None if name == "base_layer" else _packed(layer)
+            if packed is not None:
+                setattr(parent, name, packed)
+
+
+def _packed(layer: nn.Module) -> PackedLayer | None:
+    if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
+        return PackedLinear(layer)
+    if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+        return PackedConv2d(layer) if _is_packable(layer.weight) else None
+    return None
+
+
+def _is_packable(weight: Tensor) -> bool:
+    usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if not usable or weight.device.type != "cpu" or type(weight) not in (Tensor, nn.Parameter):  # quantised ones
+        return False
+    return weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+class PackedLayer(nn.Module):
+    """A layer that computes, and is saved, as before, but cannot be trained. Brought elsewhere, it is unpacked.
+
+    Args:
+        layer: what it stands for.
+    """
+
+    weight: Tensor
+    bias: nn.Parameter | None
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.bias = layer.bias
+        self.weight = self.pack(layer.weight.detach())
+        self.requires_grad_(False)
+
+    @abstractmethod
+    def pack(self, weight: Tensor) -> Tensor:
+        """Lays out a weight."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it has not been brought elsewhere."""
+        return self.weight.is_mkldnn
+
+    def dense(self) -> Tensor:
+        """The weight as it was."""
+        return self.weight.to_dense() if self.is_packed else self.weight
+
+    def train(self, mode: bool = True) -> PackedLayer:
+        """See nn.Module. Raises RuntimeError: what is packed is no parameter."""
+        if mode:
+            raise RuntimeError("The model is packed, and cannot be trained: open it anew.")
+        return super().train(mode)
+
+    def _is_usable(self, x: Tensor) -> bool:
+        return self.is_packed and not (torch.is_grad_enabled() and x.requires_grad)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = self.dense()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLayer:
+        here = torch.empty(0, dtype=self.weight.dtype, device=self.weight.device)
+        there = fn(here)
+        if (there.device, there.dtype) != (here.device, here.dtype):
+            self.weight = fn(self.dense())
+        return super()._apply(fn, recurse)
+
+
+class PackedLinear(PackedLayer):
+    """See `PackedLayer`."""
+
+    def pack(self, weight: Float[Tensor, "o i"]) -> Tensor:
+        """Lays out a weight."""
+        return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+
+    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
+        """See nn.Linear."""
+        if self._is_usable(x):
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return functional.linear(x, self.dense(), self.bias)
+
+
+class PackedConv2d(PackedLayer):
+    """See `PackedLayer`."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        self._how = (layer.padding, layer.stride, layer.dilation, layer.groups)
+        super().__init__(layer)
+
+    def pack(self, weight: Float[Tensor, "o i h w"]) -> Tensor:
+        """Lays out a weight."""
+        likely = (2, weight.shape[1] * self._how[-1], 16, 16)  # without it, pointwise ones are laid out for the worst
+        return torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self._how, likely)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """See nn.Conv2d."""
+        padding, stride, dilation, groups = self._how
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self._is_usable(x):
+            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._how, "none", [], "")
+        return functional.conv2d(x, self.dense(), self.bias, stride, padding, dilation, groups)
