@@ -1,4 +1,4 @@
-"""What makes a pipeline quicker but asks for something in return: a slow start, or a model that is not trained."""
+"""What makes a pipeline quicker but asks for something in return: a slow start, or a model that waits to be trained."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ class WithAcceleration:
         Args:
             options: of `torch.compile`, such as mode="max-autotune".
         """
+        self.unpack()
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
         self.diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)
 
     def pack(self) -> None:
         """Lays the weights of the diffuser out for the CPU, once instead of at every step.
 
-        Outputs stay the same. The model can still be saved, but no more be trained, or given LoRAs; brought to another
-        device or dtype, it is as quick as before. Does nothing where the diffuser is not on the CPU.
+        Outputs stay the same, and the model can be saved. Brought to another device or dtype it is as quick as before;
+        LoRAs, `quantize` and `compile` unpack it. Does nothing where the diffuser is not on the CPU.
         """
         packing.pack(self.diffuser)
+
+    def unpack(self) -> None:
+        """Brings back what `pack` replaced, for example to train it."""
+        packing.unpack(self.diffuser)

@@ -21,6 +21,7 @@ from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 from versatile_diffusion.checkpoints.folder import read_json, replacing
 from versatile_diffusion.checkpoints.tensors import Tensors, open_tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.kernels.packing import unpack
 from versatile_diffusion.quantization import is_quantized
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_lora(
         raise ValueError(f"The rank of a LoRA must be 1 or more, got {rank}.")
     if layers not in _PATTERNS:
         raise ValueError(f"layers must be one of {', '.join(_PATTERNS)}, got {layers!r}.")
+    unpack(diffuser)
     pattern = _PATTERNS[layers].replace("{modality}", r"\w+" if modality is None else re.escape(modality))
     targets = [path for path, _ in _layers(diffuser) if re.fullmatch(pattern, path)]
     if not targets:
@@ -121,6 +123,7 @@ def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, s
     index, tensors = read_json(folder / CONFIG), open_tensors(folder / WEIGHTS)
     if index.get("format") != FORMAT or "rank" not in index:
         raise CheckpointError(f"{folder} is no LoRA of format {FORMAT}. Pass a folder that `save_lora` wrote.")
+    unpack(diffuser)
     groups = {_group(path) for path, _ in _layers(diffuser)}
     tensors = {key: tensor for key, tensor in tensors.items() if _group(key) in groups}
     _require_fit(diffuser, tensors, index, folder)

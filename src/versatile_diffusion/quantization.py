@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.kernels.packing import unpack
 
 WEIGHTS = ("int8",)
 
@@ -77,6 +78,7 @@ class WithQuantization:
             raise ValueError("The diffuser holds LoRAs: call `bake_loras` or `unload_loras` before `quantize`.")
         if any(parameter.is_meta for parameter in self.diffuser.parameters()):
             raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
+        unpack(self.diffuser)
         quantize(self.diffuser)
         for modality in self.modalities.values():
             encoder = getattr(modality, "context_encoder", None)

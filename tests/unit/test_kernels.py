@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from versatile_diffusion.kernels import attention as kernel
 from versatile_diffusion.kernels import linear as module
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
-from versatile_diffusion.kernels.packing import PackedLayer, pack
+from versatile_diffusion.kernels.packing import PackedLayer, pack, unpack
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -177,16 +177,27 @@ def test_packed_layers_can_be_brought_elsewhere() -> None:
     torch.testing.assert_close(ours(x.double()), layers().double()(x.double()))
 
 
-def test_gradients_pass_through_packed_layers_which_are_not_trained_themselves() -> None:
+def test_gradients_pass_through_packed_layers() -> None:
     ours, theirs = layers(), layers()
     pack(ours)
     mine, other = (torch.ones(2, 3, 8, 8, requires_grad=True) for _ in range(2))
     ours(mine).square().sum().backward()
     theirs(other).square().sum().backward()
     torch.testing.assert_close(mine.grad, other.grad)
-    assert not any(parameter.requires_grad for parameter in ours.parameters())
-    with pytest.raises(RuntimeError, match="packed, and cannot be trained: open it anew"):
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_packed_layers_are_unpacked_to_be_trained(dtype: torch.dtype) -> None:
+    ours, theirs = layers(), layers()
+    ours[3].requires_grad_(False)
+    pack(ours)
+    with pytest.raises(RuntimeError, match="packed: call `unpack` before it is trained"):
         ours.train()
+    unpack(ours.to(dtype))
+    for mine, other in zip(ours.train(), theirs.to(dtype), strict=True):
+        assert type(mine) is type(other) and mine.training
+        for (name, a), (same, b) in zip(mine.named_parameters(), other.named_parameters(), strict=True):
+            assert name == same and torch.equal(a, b) and a.requires_grad == (mine is not ours[3])
 
 
 def test_layers_with_loras_or_unusual_padding_or_numbers_are_not_packed() -> None:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
-from versatile_diffusion.cli.making import load_loras, open_pipeline, recipes_of, scale_of
+from versatile_diffusion.cli.making import open_pipeline, recipes_of, scale_of
 from versatile_diffusion.cli.mix import To
 from versatile_diffusion.cli.options import GuidanceScale, Loras, ModelOptions, Scheduler, Steps
 from versatile_diffusion.files import write_whole
@@ -183,7 +183,6 @@ def _opened(recipe: Recipe, batches: Sequence[Sequence[Wanted]], state: PartialS
     if state.num_processes > 1 and recipe.device in ("auto", "cuda"):
         recipe = replace(recipe, device=str(state.device))
     contexts = sorted({context for batch in batches for context in batch[0].prompt.contexts})
-    pipe = open_pipeline(recipe, [f"{context}-to-{recipe.to}" for context in contexts])
-    load_loras(pipe, recipe.lora)
+    pipe = open_pipeline(recipe, [f"{context}-to-{recipe.to}" for context in contexts], loras=recipe.lora)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -69,8 +69,7 @@ class Job:
         sampling = settings.sampling
 
         flows = self.flows or [f"{context}-to-{self.to}" for context in dict.fromkeys(self.contexts)]
-        pipe = open_pipeline(settings, flows, self.command)
-        load_loras(pipe, settings.lora)
+        pipe = open_pipeline(settings, flows, self.command, settings.lora)
         scale = scale_of(pipe, self.to, settings.guidance_scale)
         started = time.perf_counter()
         with warnings_as_notes():
@@ -142,8 +141,17 @@ class Job:
             results.print(Text(text))
 
 
-def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str = "") -> VersatileDiffusionPipeline:
-    """The model on its device, with what the flows need, and with a progress bar of that title."""
+def open_pipeline(
+    options: ModelOptions, flows: Sequence[str] | None, title: str = "", loras: Sequence[str] | None = None
+) -> VersatileDiffusionPipeline:
+    """The model, ready to generate: on its device, with what the flows need, and with a progress bar of that title.
+
+    Args:
+        options: which model, and how to hold it.
+        flows: that it is opened for; by default all.
+        title: of the progress bar.
+        loras: to give it, each "folder" or "folder:scale".
+    """
     with messages.status(Text(f"Opening {options.model} …")):
         import torch
         from diffusers.utils import logging as diffusers_logging
@@ -161,6 +169,9 @@ def open_pipeline(options: ModelOptions, flows: Sequence[str] | None, title: str
         if options.weights is not None:
             pipe.quantize(options.weights)
         pipe.to(device)
+        for folder, scale in map(weighted, loras or []):
+            pipe.load_lora(folder, scale=scale)
+        pipe.pack()
     pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
     return pipe
 
@@ -176,12 +187,6 @@ def recipes_of(
 
     computed = computed_by(pipe, options.model, loras or (), options.weights)
     return [recipe_of(origin, computed) for origin in origins]
-
-
-def load_loras(pipe: VersatileDiffusionPipeline, loras: Sequence[str] | None) -> None:
-    """Gives the model LoRAs, each "folder" or "folder:scale"."""
-    for folder, scale in map(weighted, loras or []):
-        pipe.load_lora(folder, scale=scale)
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:

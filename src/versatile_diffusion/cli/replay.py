@@ -13,7 +13,7 @@ from rich.text import Text
 
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import read_tensor, require_writable
-from versatile_diffusion.cli.making import load_loras, open_pipeline
+from versatile_diffusion.cli.making import open_pipeline
 from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrite, Weights
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def _replayed(
     kept.require_inputs()
     options, loras = _opening(kept, opening)
     if (key := (options, loras)) not in opened:
-        opened[key] = open_pipeline(options, None, "replay")
-        load_loras(opened[key], loras)
+        opened[key] = open_pipeline(options, None, "replay", loras)
     pipe = opened[key]
     with warnings_as_notes():
         item = replayed(pipe, kept)

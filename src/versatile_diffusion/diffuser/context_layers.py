@@ -6,6 +6,7 @@ tokens and a gated feed-forward layer. It does not know which modality is being 
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -91,8 +92,8 @@ class ContextBlock(nn.Module):
 
 
 def repeated(x: Float[Tensor, "b *c"], batch: int) -> Float[Tensor, "kb *c"]:
-    """The whole batch as often as it takes to make one of that size."""
-    return x if len(x) == batch else x.repeat(batch // len(x), *(1 for _ in x.shape[1:]))
+    """The whole batch as often as it takes to make one of that size. Channels stay where they lie in memory."""
+    return x if len(x) == batch else torch.cat([x] * (batch // len(x)))
 
 
 class ContextLayers(nn.ModuleList):

@@ -28,6 +28,14 @@ def pack(model: nn.Module) -> None:
                 setattr(parent, name, packed)
 
 
+def unpack(model: nn.Module) -> None:
+    """Brings back what `pack` replaced."""
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, PackedLayer):
+                setattr(parent, name, layer.unpacked())
+
+
 def _packed(layer: nn.Module) -> PackedLayer | None:
     if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
         return PackedLinear(layer)
@@ -46,7 +54,7 @@ def _is_packable(weight: Tensor) -> bool:
 
 
 class PackedLayer(nn.Module):
-    """A layer that computes, and is saved, as before, but cannot be trained. Brought elsewhere, it is unpacked.
+    """A layer that computes, and is saved, as before, but has no weight to train. Brought elsewhere, it is unpacked.
 
     Args:
         layer: what it stands for.
@@ -59,7 +67,10 @@ class PackedLayer(nn.Module):
         super().__init__()
         self.bias = layer.bias
         self.weight = self.pack(layer.weight.detach())
-        self.requires_grad_(False)
+        self.training = False
+        self._was_trained = layer.weight.requires_grad
+        self._original = (layer,)  # in a tuple, so as not to be a part of this one
+        layer.register_parameter("weight", None)
 
     @abstractmethod
     def pack(self, weight: Tensor) -> Tensor:
@@ -74,14 +85,20 @@ class PackedLayer(nn.Module):
         """The weight as it was."""
         return self.weight.to_dense() if self.is_packed else self.weight
 
+    def unpacked(self) -> nn.Module:
+        """What it stands for. This one is of no use any more."""
+        (layer,) = self._original
+        layer.weight, layer.bias = nn.Parameter(self.dense(), self._was_trained), self.bias
+        return layer.train(self.training)
+
     def train(self, mode: bool = True) -> PackedLayer:
-        """See nn.Module. Raises RuntimeError: what is packed is no parameter."""
+        """See nn.Module. Raises RuntimeError: its weight is no parameter."""
         if mode:
-            raise RuntimeError("The model is packed, and cannot be trained: open it anew.")
+            raise RuntimeError("The model is packed: call `unpack` before it is trained.")
         return super().train(mode)
 
-    def _is_usable(self, x: Tensor) -> bool:
-        return self.is_packed and not (torch.is_grad_enabled() and x.requires_grad)
+    def _is_usable(self) -> bool:
+        return self.is_packed and not torch.is_grad_enabled()
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.dense()
@@ -104,7 +121,7 @@ class PackedLinear(PackedLayer):
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
         """See nn.Linear."""
-        if self._is_usable(x):
+        if self._is_usable():
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return functional.linear(x, self.dense(), self.bias)
 
@@ -125,6 +142,6 @@ class PackedConv2d(PackedLayer):
         """See nn.Conv2d."""
         padding, stride, dilation, groups = self._how
         x = x.contiguous(memory_format=torch.channels_last)
-        if self._is_usable(x):
+        if self._is_usable():
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._how, "none", [], "")
         return functional.conv2d(x, self.dense(), self.bias, stride, padding, dilation, groups)

@@ -135,6 +135,7 @@ def open_models(
     pipes: dict[str, VersatileDiffusionPipeline] = {}
     for source in sources:
         pipe = VersatileDiffusionPipeline.from_pretrained(source.path, torch_dtype=choose_dtype(dtype, where)).to(where)
+        pipe.pack()
         pipe.set_progress_bar_config(disable=True)
         pipes[source.name] = pipe
     return pipes

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.training import checkpoint
+from versatile_diffusion.training.concurrency import at_once
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.journal import Journal
 from versatile_diffusion.training.processes import processes
-from versatile_diffusion.training.task import Batch, Task, TrainingConfig
+from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
 
 SMOOTHING = 50
 """Updates that a reported loss is the mean of."""
@@ -122,20 +123,30 @@ class Trainer:
         """
         accelerator = self.accelerator
         batch = draw(self.task, self.config, self.step, accelerator.process_index, accelerator.num_processes)
+        passes = list(self.task.passes({name: tensor.to(accelerator.device) for name, tensor in batch.items()}))
         values: dict[str, float] = {}
-        for compute in self.task.passes({name: tensor.to(accelerator.device) for name, tensor in batch.items()}):
-            with accelerator.autocast():
-                losses = compute()
-            accelerator.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
-            values.update({name: loss.item() for name, loss in losses.items()})
+        for losses, gradients in at_once(self._differentiate, passes, accelerator.device):
+            values.update(losses)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise FloatingPointError(f"Step {self.step}: {', '.join(bad)} is no longer a finite number.")
         gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         for name, gradient in gradients.items():
-            gradient.mul_(self.task.gradient_scale(name))
+            if (scale := self.task.gradient_scale(name)) != 1:
+                gradient.mul_(scale)
         if accelerator.num_processes > 1:
             self._share(list(gradients.values()))
         return values
+
+    def _differentiate(self, compute: Pass) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
+        """Losses of a pass, and the gradient of their sum for each parameter that it uses."""
+        with self.accelerator.autocast():
+            losses = compute()
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        return {name: loss.item() for name, loss in losses.items()}, gradients
 
     def _share(self, gradients: list[Tensor]) -> None:
         """Averages gradients over all processes, in one message."""
