@@ -3,6 +3,7 @@
 python benchmarks/products.py products
 python benchmarks/products.py attention
 python benchmarks/products.py packing --dtype fp32
+python benchmarks/products.py rows
 python benchmarks/products.py profile image --pack
 python benchmarks/products.py profile text
 """
@@ -27,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from versatile_diffusion.bench.timing import alternate, seconds
 from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.diffuser.context_layers import GatedFeedForward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
 from versatile_diffusion.kernels.linear import Linear
@@ -90,6 +92,21 @@ def packing(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "a
         x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
         works = {kind: partial(_all, layers, x) for kind, layers in kinds.items()}
         table.add_row(name, *(f"{float(median) / COPIES:.2f}" for median in _medians(works, rounds)))
+    Console().print(table)
+
+
+@app.command()
+@torch.inference_mode()
+def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 7) -> None:
+    """Medians in ms of packed feed-forward layers of two pictures, whole and by some rows at a time."""
+    numbers = choose_dtype(dtype, torch.device("cpu"))
+    table = Table("channels, rows", "whole", "by rows", title=f"ms, {numbers}")
+    for channels, count in ((320, 8192), (640, 2048), (1280, 512)):
+        layer, x = GatedFeedForward(channels).to(numbers).eval(), torch.randn(1, count, channels, dtype=numbers)
+        pack(layer)
+        table.add_row(
+            f"{channels}, {count}", *_medians({"": partial(layer._gated, x), "rows": partial(layer, x)}, rounds)
+        )
     Console().print(table)
 
 

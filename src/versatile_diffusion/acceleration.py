@@ -27,8 +27,7 @@ class WithAcceleration:
             options: of `torch.compile`, such as mode="max-autotune".
         """
         self.unpack()
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-        self.diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)
+        compile_blocks(self.diffuser, **options)
 
     def pack(self) -> None:
         """Lays the weights of the diffuser out for the CPU, once instead of at every step.
@@ -41,3 +40,9 @@ class WithAcceleration:
     def unpack(self) -> None:
         """Brings back what `pack` replaced, for example to train it."""
         packing.unpack(self.diffuser)
+
+
+def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
+    """Compiles every block; blocks of one kind and shape share what is compiled."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+    diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)

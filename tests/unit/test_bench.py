@@ -29,7 +29,7 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("bench")
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "out.json"
-    names = [name for name in NAMES if name not in IN_PROCESSES]
+    names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
     return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 
 
@@ -59,6 +59,15 @@ def test_targets_are_judged(report: tuple[Report, Path]) -> None:
     assert {"vd --help", "1 picture", "4 texts of one picture", "official loop / ours"} <= set(limited)
     assert Figure("", "s", [1, 2, 9], at_most=2).reached is True
     assert Figure("", "s", [1, 2, 9], at_least=2.5).reached is False
+
+
+@pytest.mark.slow
+def test_compiled_networks_are_compared() -> None:
+    command = [sys.executable, "-m", "tests.unit.compiled_bench"]  # checks of shapes cannot be traced
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    first = {name: figure["median"] for name, figure in found["figures"].items() if name.startswith("first step")}
+    assert len(first) == 3 and min(first.values()) > 0
+    assert found["figures"]["diffusers, compiled / ours, packed"]["at_least"] == 1
 
 
 @LINUX

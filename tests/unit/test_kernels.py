@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from versatile_diffusion.kernels import attention as kernel
 from versatile_diffusion.kernels import linear as module
+from versatile_diffusion.kernels import rows
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
 from versatile_diffusion.kernels.packing import PackedLayer, pack, unpack
 
@@ -126,6 +127,24 @@ def test_attention_elsewhere_is_that_of_pytorch(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernel, "MANY", 1)
     q, k, v = torch.randn(3, 2, 3, 5, 8)
     assert torch.equal(kernel.attention(q, k, v), functional.scaled_dot_product_attention(q, k, v))
+
+
+@given(batch=st.lists(st.integers(0, 9), min_size=1, max_size=3), cached=st.integers(1, 900), width=st.integers(1, 5))
+def test_a_function_of_rows_gives_the_same_by_some_rows_at_a_time(batch: list[int], cached: int, width: int) -> None:
+    seen: list[int] = []
+
+    def function(x: Tensor) -> Tensor:
+        seen.append(x.shape[:-1].numel())
+        return x.cumsum(-1)
+
+    x = torch.randn(*batch, 3)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(rows, "CACHED", cached)
+        patch.setattr(rows, "_FEWEST", 2)
+        assert torch.equal(rows.by_rows(function, x, width), x.cumsum(-1))
+    assert sum(seen) == x.shape[:-1].numel()
+    assert max(seen) <= max(2, cached // (4 * width))
+    assert torch.equal(rows.by_rows(function, x, width), x.cumsum(-1)) and seen[-1] == sum(seen[:-1])
 
 
 @torch.no_grad()

@@ -15,11 +15,22 @@ if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
     from versatile_diffusion.presets import Preset
 
-NAMES = ("startup", "generation", "optimus", "diffuser", "training", "sizes", "memory", "loading", "picture")
+NAMES = (
+    "startup",
+    "generation",
+    "optimus",
+    "diffuser",
+    "training",
+    "sizes",
+    "memory",
+    "loading",
+    "picture",
+    "compiled",
+)
 """Benchmarks, which are modules here, in the order in which they run."""
 
-IF_NAMED = ("picture",)
-"""Those that run only if they are named, because they take an hour."""
+IF_NAMED = ("picture", "compiled")
+"""Those that run only if they are named, because they take so long."""
 
 
 def run(
@@ -45,7 +56,7 @@ def run(
         steps: of the sampler of `generation` and `picture`.
         cache: a folder that keeps the large random models of `loading` and `picture` for the next time.
         preset: sizes of the large model; the official ones by default.
-        dtype: in which `generation`, `diffuser` and `picture` compute; see `devices.choose_dtype`.
+        dtype: in which `generation`, `diffuser`, `picture` and `compiled` compute; see `devices.choose_dtype`.
         show: called with each result as soon as it is there.
         progress: called with what is being done, by the benchmarks that take long.
 

@@ -51,16 +51,14 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
     peer = random_peer(preset, "image").to(device, dtype)
     ours = converted(peer, preset, "image", ["text", "image"])
     pack(ours)
-    side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
 
     def step(number: int, contexts: int = 1) -> Tensor:
-        latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
-        mixed = [ContextTokens(name, tokens) for name in ("text", "image")[:contexts]]
-        return ours(latents, _timesteps(number, 1, device), "image", mixed)
+        latents, timesteps, tokens = image_inputs(preset, number, device, dtype)
+        return ours(latents, timesteps, "image", [ContextTokens(name, tokens) for name in ("text", "image")[:contexts]])
 
     def theirs(number: int) -> Tensor:
-        latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
-        return peer(latents.repeat(2, 1, 1, 1), _timesteps(number, 2, device), tokens).sample
+        latents, timesteps, tokens = image_inputs(preset, number, device, dtype)
+        return peer(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), tokens).sample
 
     yield from _compared("image", step, theirs, settings.rounds, _IMAGE_AT_LEAST.get(dtype))
     works: dict[str, Work] = {"one": step, "two": lambda number: step(number, 2)}
@@ -102,7 +100,7 @@ def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | 
         work(rounds)
     found = alternate(works, rounds)
     for mine, theirs in zip(*found.values(), strict=True):
-        _require_near(name, mine.output, theirs.output)
+        require_near(name, mine.output, theirs.output)
     yield from (Figure(key, "s", seconds(runs)) for key, runs in found.items())
     yield Figure(f"{name}: diffusers / ours", "×", ratios(*found.values()), at_least=at_least)
 
@@ -164,7 +162,17 @@ def _pixels(preset: Preset) -> int:
     return int(preset.image.autoencoder["sample_size"])
 
 
-def _require_near(name: str, ours: Tensor, peer: Tensor) -> None:
+def image_inputs(
+    preset: Preset, number: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A latent of a picture, its timestep, and tokens to denoise it with and without a context: new for each number."""
+    side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
+    latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
+    return latents, _timesteps(number, 1, device), tokens
+
+
+def require_near(name: str, ours: Tensor, peer: Tensor) -> None:
+    """Raises RuntimeError if two outputs differ by more than rounding."""
     error = float((ours.float() - peer.float()).norm() / peer.float().norm())
     if not error < _TOLERANCE[ours.dtype]:
         raise RuntimeError(f"{name}: ours and diffusers' differ by {error:.1e} of the output.")

@@ -25,7 +25,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each work is timed.")] = 5,
     model: Model = "postcards",
     steps: Steps = 25,
-    dtype: Annotated[Dtype, typer.Option(help="Of generation, diffuser and picture.")] = Dtype.AUTO,
+    dtype: Annotated[Dtype, typer.Option(help="Of generation, diffuser, picture and compiled.")] = Dtype.AUTO,
     cache: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="A folder that keeps the random weights of loading and picture, 7 GB each."),

@@ -14,6 +14,7 @@ from torch.nn.functional import gelu
 from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.kernels.attention import attention
 from versatile_diffusion.kernels.linear import Linear
+from versatile_diffusion.kernels.rows import by_rows
 
 GROUPS = 32
 
@@ -53,6 +54,9 @@ class GatedFeedForward(nn.Module):
         self.project_out = Linear(4 * channels, channels)
 
     def forward(self, x: Float[Tensor, "b s c"]) -> Float[Tensor, "b s c"]:
+        return by_rows(self._gated, x, width=8 * x.shape[-1])
+
+    def _gated(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         hidden, gate = self.project_in(x).chunk(2, dim=-1)
         return self.project_out(hidden * gelu(gate))
 

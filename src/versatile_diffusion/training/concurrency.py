@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import torch
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def at_once(compute: Callable[[T], R], items: Sequence[T], device: torch.device) -> Iterator[R]:

@@ -1,0 +1,70 @@
+"""A guided step of a picture by the large diffuser, compiled: what it costs at the start, and gives after it.
+
+Both are compiled with their weights frozen, which lets PyTorch lay them out for the CPU: diffusers' network as a whole,
+ours block by block, as `pipe.compile()` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from versatile_diffusion.acceleration import compile_blocks
+from versatile_diffusion.bench.diffuser import Work, converted, image_inputs, random_peer, require_near
+from versatile_diffusion.bench.report import Figure, Result, Settings
+from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
+from versatile_diffusion.devices import choose_device, choose_dtype
+from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.kernels.packing import pack
+
+_OURS, _COMPILED, _PEER = "ours, packed", "ours, compiled", "diffusers, compiled"
+_HOW: dict[str, Any] = {"options": {"freezing": True}}
+"""Of `torch.compile`."""
+
+
+def measure(settings: Settings) -> Result:
+    """Compiles, and times steps on the device that `vd` would take.
+
+    Raises:
+        RuntimeError: if they do not predict the same noise.
+    """
+    device = choose_device()
+    dtype = choose_dtype(settings.dtype, device)
+    preset = settings.sizes
+    peer = random_peer(preset, "image").to(device, dtype)
+    packed, compiled = (converted(peer, preset, "image", ["text"]) for _ in range(2))
+    pack(packed)
+    compile_blocks(compiled, **_HOW)
+    frozen = torch.compile(peer, **_HOW)
+
+    def ours(model: Callable[..., Tensor]) -> Work:
+        def step(number: int) -> Tensor:
+            latents, timesteps, tokens = image_inputs(preset, number, device, dtype)
+            return model(latents, timesteps, "image", [ContextTokens("text", tokens)])
+
+        return step
+
+    def theirs(number: int) -> Tensor:
+        latents, timesteps, tokens = image_inputs(preset, number, device, dtype)
+        return frozen(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), tokens).sample
+
+    works = {_OURS: ours(packed), _COMPILED: ours(compiled), _PEER: theirs}
+    starts: dict[str, float] = {}
+    with torch.no_grad():  # what is frozen must not have been seen in inference mode
+        for name, work in works.items():
+            settings.progress(f"The first step: {name}")
+            starts[name] = timed(work, settings.rounds).seconds
+        found = alternate(works, settings.rounds)
+    for mine, other, theirs_ in zip(*found.values(), strict=True):
+        require_near(_OURS, mine.output, theirs_.output)
+        require_near(_COMPILED, other.output, theirs_.output)
+    figures = [Figure(f"first step: {name}", "s", [start]) for name, start in starts.items()]
+    figures += [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
+    figures += [
+        Figure(f"{_PEER} / {name}", "×", ratios(found[name], found[_PEER]), at_least=at_least)
+        for name, at_least in ((_OURS, 1.0), (_COMPILED, None))
+    ]
+    return Result("A compiled step of a picture", figures, {"device": str(device), "dtype": str(dtype)})
