@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
@@ -182,7 +182,7 @@ class Engine:
         for job, result in zip(work, results, strict=True):
             if isinstance(result, Made):
                 self._finish(job, Status.SUCCEEDED, made=result)
-            else:
+            elif result is not None:  # else the job is final already
                 self._finish(job, Status.FAILED, failure=result)
 
     def _finish(self, job: Job, status: Status, **outcome: Any) -> bool:
@@ -210,16 +210,16 @@ class _Batch:
     engine: Engine
     jobs: Sequence[Job]
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
         for number, job in enumerate(self.jobs):
             shown = {"preview": previews[number]} if number in previews else {}
             job.advance(step=step, steps=steps, **shown)
         return self.wanted()
 
-    def wanted(self) -> bool:
+    def wanted(self) -> Collection[int]:
         now, limit = time.monotonic(), self.engine.limits.timeout
         late = Failure(Reason.TIMEOUT, f"The computation took longer than {limit:g} s: ask for fewer steps or outputs.")
         for job in self.jobs:
             if job.state.started is not None and now - job.state.started > limit:
                 self.engine._finish(job, Status.FAILED, failure=late)
-        return not all(job.state.is_final for job in self.jobs)
+        return [number for number, job in enumerate(self.jobs) if not job.state.is_final]
