@@ -269,6 +269,20 @@ def test_finished_jobs_are_forgotten(open_engine: Open) -> None:
     assert hasty.find(finished(hasty.submit(ask())).id) is None
 
 
+def test_finished_jobs_hold_so_many_bytes(open_engine: Open, picture: Image.Image) -> None:
+    gate = Gate()
+    gate.go.set()
+    engine = open_engine(gate, keep_bytes=2 * 8 * 8 * 3)  # two of its pictures
+    jobs = [finished(engine.submit(ask(seeds=seeds))) for seeds in ((0,), (1, 2), (3,), (4,))]
+    assert [engine.find(job.id) is not None for job in jobs] == [False, False, True, True]
+    large = finished(engine.submit(ask(seeds=range(3))))
+    assert [engine.find(job.id) is not None for job in [*jobs, large]] == [False] * 4 + [True]
+    seen = finished(engine.submit(ask(Context("image", picture))))
+    assert seen.size > 8 * 8 * 3  # its recipe holds the picture
+    engine.close()
+    assert list(engine._jobs) == [seen.id]  # though nobody has asked since
+
+
 def test_closing_fails_what_is_not_finished(open_engine: Open) -> None:
     gate = Gate()
     engine = open_engine(gate)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from threading import Condition, Thread
 from typing import Any
 
@@ -189,15 +190,19 @@ class Engine:
         finished = job.finish(status, **outcome)
         if finished:
             self._observer.finished(job)
+            with self._changed:
+                self._forget()
         return finished
 
     def _forget(self) -> None:
-        """Forgets finished jobs: the old ones, and the oldest where there are too many."""
-        final = sorted((job.state.finished, key) for key, job in self._jobs.items() if job.state.finished is not None)
-        old = time.monotonic() - self.limits.keep_seconds
-        for i, (finished, key) in enumerate(final):
-            if finished < old or i < len(final) - self.limits.keep_jobs:
-                del self._jobs[key]
+        """Forgets finished jobs: the old ones, and the oldest where they are too many or too large."""
+        limits, held = self.limits, 0
+        old = time.monotonic() - limits.keep_seconds
+        final = [(job.state.finished, job) for job in self._jobs.values() if job.state.finished is not None]
+        for newer, (finished, job) in enumerate(sorted(final, key=itemgetter(0), reverse=True)):
+            held += job.size
+            if finished < old or newer >= limits.keep_jobs or (newer and held > limits.keep_bytes):
+                del self._jobs[job.id]
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._seconds_per_job * len(self._waiting) / 2))

@@ -82,6 +82,11 @@ class Job:
         """Its state now."""
         return self._state
 
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps when it is final: what it gave, and its inputs as far as they are in recipes."""
+        return sum(map(len, self.replayable.embedded.values())) + (self._state.made.size if self._state.made else 0)
+
     def advance(self, **changes: Any) -> bool:
         """Changes the state and tells the listeners. False, and nothing changed, if the job was final already."""
         with self._lock:

@@ -177,6 +177,11 @@ class Made:
     batch: Batch = field(default_factory=Batch)
     written: str | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that the items take."""
+        return sum(map(_bytes, self.items))
+
 
 @dataclass(frozen=True)
 class Replayable:
@@ -240,6 +245,11 @@ class BatchFailed(RuntimeError):
     def __init__(self, failure: Failure, details: str = "") -> None:
         super().__init__(details or failure.message)
         self.failure = failure
+
+
+def _bytes(item: Any) -> int:
+    """What a picture or a text takes in memory."""
+    return len(item) if isinstance(item, str) else item.width * item.height * len(item.getbands())
 
 
 def _is_picture(context: Context) -> bool:
