@@ -14,7 +14,7 @@ from PIL import Image
 from tests.unit.serving import Gate
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.computing import compute
-from versatile_diffusion.serving.engine import Engine, QueueFull
+from versatile_diffusion.serving.engine import Busy, Closed, Engine
 from versatile_diffusion.serving.jobs import Job, Status
 from versatile_diffusion.serving.limits import EngineLimits
 from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
@@ -250,7 +250,7 @@ def test_the_queue_is_bounded(open_engine: Open) -> None:
     engine.submit(ask())
     assert gate.running.wait(30)
     waiting = [engine.submit(ask(), owner="me") for _ in range(2)]
-    with pytest.raises(QueueFull) as full:
+    with pytest.raises(Busy) as full:
         engine.submit(ask())
     assert full.value.retry_after >= 1 and engine.unfinished("me") == 2
     gate.go.set()
@@ -291,3 +291,5 @@ def test_closing_fails_what_is_not_finished(open_engine: Open) -> None:
     gate.go.set()
     engine.close()
     assert all(job.state.is_final for job in jobs) and not engine.is_alive
+    with pytest.raises(Closed, match="being stopped"):
+        engine.submit(ask())

@@ -20,16 +20,24 @@ from versatile_diffusion.serving.workers import ModelInfo, Worker
 log = logging.getLogger(__name__)
 
 
-class QueueFull(Exception):
-    """No job can be taken now.
+class NotTaken(Exception):
+    """A job cannot be taken; the message is for the user."""
+
+
+class Busy(NotTaken):
+    """A job cannot be taken now.
 
     Attributes:
         retry_after: seconds after which there may be room.
     """
 
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} jobs are waiting already: try again in {retry_after} s.")
+    def __init__(self, why: str, retry_after: int) -> None:
+        super().__init__(f"{why}: try again in {retry_after} s.")
         self.retry_after = retry_after
+
+
+class Closed(NotTaken):
+    """No job can be taken any more."""
 
 
 class Observer:
@@ -77,19 +85,29 @@ class Engine:
         """Whether jobs are being computed."""
         return self._thread.is_alive()
 
-    def submit(self, request: Request, owner: str = "") -> Job:
+    def submit(self, request: Request, owner: str = "", most: int | None = None) -> Job:
         """Puts a job into the queue.
+
+        Args:
+            request: what to make.
+            owner: who asks.
+            most: unfinished jobs that the owner may have, with this one.
 
         Raises:
             KeyError: if there is no such model.
-            QueueFull: if too many are waiting.
+            Busy: if too many are waiting, or unfinished.
+            Closed: if nothing is computed any more.
         """
         if request.model not in self.models:
             raise KeyError(request.model)
         job = Job(request, owner)
         with self._changed:
-            if len(self._waiting) >= self.limits.queue or self._closed:
-                raise QueueFull(len(self._waiting), self._retry_after())
+            if self._closed or not self.is_alive:
+                raise Closed("The server is being stopped, and takes no more jobs.")
+            if most is not None and self.unfinished(owner) >= most:
+                raise Busy(f"This key has {most} unfinished jobs", 1)
+            if len(self._waiting) >= self.limits.queue:
+                raise Busy(f"{len(self._waiting)} jobs are waiting already", self._retry_after())
             self._waiting.append(job)
             self._jobs[job.id] = job
             self._forget()
