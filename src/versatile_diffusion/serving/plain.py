@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def read(body: Any, model: str, limits: Limits = Limits()) -> Request:
 
 
 def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error.
+    """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error, and the process's number.
 
     Those of one kind are computed together. Where that fails, they are computed one by one.
     """
@@ -47,7 +48,7 @@ def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> li
     found: dict[int, Made | Failure] = {}
     for numbers in kinds.values():
         found |= zip(numbers, _computed(pipe, [requests[number] for number in numbers]), strict=True)
-    return [_answer(request, found[number]) for number, request in enumerate(requests)]
+    return [_answer(request, found[number]) | {"worker": os.getpid()} for number, request in enumerate(requests)]
 
 
 def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[Made | Failure]:
