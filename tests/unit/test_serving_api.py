@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from socket import create_connection
 from threading import Barrier
 from typing import Any
 from zlib import crc32
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prometheus_client import generate_latest
 from safetensors.torch import save
 
 from tests.unit.serving import Gate, encoded, listening
@@ -330,6 +332,18 @@ def test_a_server_that_is_being_stopped_says_so(gate: Gate) -> None:
         engine.close()
         assert "being stopped" in refused(client.post("/v1/generate", json=ASKED), 503)
         assert client.get("/healthz").status_code == 503
+
+
+def test_a_request_that_breaks_off_is_no_error_of_the_server(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+    with listening(build_app(engine_of(gate), metrics=metrics)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with create_connection((host, int(port))) as connection:
+            head = f"POST /v1/generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 99\r\n\r\n{{".encode())
+        while b"/v1/generate" not in (counted := generate_latest(metrics.registry)):
+            pass
+    assert b'status="499"' in counted and not caplog.records
 
 
 def test_large_bodies_are_not_read(gate: Gate) -> None:

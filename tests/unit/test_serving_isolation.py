@@ -44,7 +44,7 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
         worker.run([replace(ASKED, guidance_interval=(1, 0))], Watch())
     assert wrong.value.failure.reason is Reason.INVALID
 
-    def kill() -> bool:
+    def kill() -> set[int]:
         os.kill(worker._process.pid or 0, signal.SIGKILL)
         return {0}
 

@@ -137,8 +137,8 @@ class Engine:
                 self._waiting.remove(job)
         return self._finish(job, Status.CANCELLED)
 
-    def close(self) -> None:
-        """Fails what is not finished, and lets go of the models."""
+    def stop(self) -> None:
+        """Takes no more jobs, and fails those that are not finished."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -146,6 +146,10 @@ class Engine:
             self._changed.notify_all()
         for job in unfinished:
             self._finish(job, Status.FAILED, failure=Failure(Reason.CLOSED, "The server was stopped."))
+
+    def close(self) -> None:
+        """Stops, and lets go of the models."""
+        self.stop()
         self._thread.join()
         self._worker.close()
 

@@ -75,7 +75,7 @@ class Job:
         self.created = time.time()
         self._state = State()
         self._lock = Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     @property
     def state(self) -> State:
@@ -106,7 +106,7 @@ class Job:
         return finished
 
     @contextmanager
-    def heard(self, listener: Callable[[], None]) -> Iterator[None]:
+    def heard(self, listener: Callable[[], object]) -> Iterator[None]:
         """Calls the listener after each change, in the thread that made it. It must return at once."""
         with self._lock:
             self._listeners.append(listener)

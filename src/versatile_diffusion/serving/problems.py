@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from versatile_diffusion.serving.engine import Busy, Closed
 from versatile_diffusion.serving.requests import Failure, Reason
@@ -70,6 +71,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Closed)
     async def closed(request: Request, error: Closed) -> JSONResponse:
         return problem(503, str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return problem(499, "The request did not come to its end.")  # nobody reads it, but it is counted
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
