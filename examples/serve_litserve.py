@@ -20,13 +20,13 @@ from versatile_diffusion.serving.workers import Source, open_models
 class Generate(litserve.LitAPI):
     """`POST /predict` with the body of `POST /v1/generate`."""
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str, dtype: str, **options: Any) -> None:
         super().__init__(**options)
-        self.source = Source.parse(model)
+        self.source, self.dtype = Source.parse(model), dtype
 
     def setup(self, device: str) -> None:
         """Opens the model, once in each worker."""
-        self.pipe = open_models([self.source], device)[self.source.name]
+        self.pipe = open_models([self.source], device, self.dtype)[self.source.name]
 
     def decode_request(self, request: dict[str, Any], **_: Any) -> Request:
         """The request, or an answer 422."""
@@ -49,10 +49,15 @@ class Generate(litserve.LitAPI):
 
 
 def main(
-    model: str = "postcards", workers: int = 2, port: int = 8000, batch: int = 8, accelerator: str = "auto"
+    model: str = "postcards",
+    workers: int = 2,
+    port: int = 8000,
+    batch: int = 8,
+    accelerator: str = "auto",
+    dtype: str = "auto",
 ) -> None:
     """Serves a model on this machine."""
-    api = Generate(model, max_batch_size=batch, batch_timeout=0.05)
+    api = Generate(model, dtype, max_batch_size=batch, batch_timeout=0.05)
     server = litserve.LitServer(api, accelerator=accelerator, workers_per_device=workers, timeout=120)
     server.run(host="127.0.0.1", port=port, generate_client_file=False)
 

@@ -1,15 +1,19 @@
 """The bundled model behind Ray Serve, which spreads requests over replicas and gathers them into batches.
 
     pip install 'versatile-diffusion[serve]' 'ray[serve]'
-    serve run examples.serve_ray:app
+    python examples/serve_ray.py --workers 2
     curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' \\
         -d '{"to": "image", "contexts": [{"modality": "text", "data": "a red lighthouse by the sea"}]}'
+
+On a cluster: serve run examples.serve_ray:app
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import ray
+import typer
 from ray import serve
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse
@@ -23,9 +27,9 @@ from versatile_diffusion.serving.workers import Source, open_models
 class Generate:
     """`POST /` with the body of `POST /v1/generate`. For GPUs, add num_gpus to ray_actor_options."""
 
-    def __init__(self, model: str = "postcards") -> None:
+    def __init__(self, model: str = "postcards", dtype: str = "auto") -> None:
         self.source = Source.parse(model)
-        self.pipe = open_models([self.source])[self.source.name]
+        self.pipe = open_models([self.source], dtype=dtype)[self.source.name]
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.05)
     async def computed(self, requests: list[Request]) -> list[dict[str, Any]]:
@@ -42,3 +46,14 @@ class Generate:
 
 
 app = Generate.bind()
+
+
+def main(model: str = "postcards", workers: int = 2, port: int = 8000, dtype: str = "auto") -> None:
+    """Serves a model on this machine."""
+    ray.init(num_cpus=workers, include_dashboard=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(Generate.options(num_replicas=workers).bind(model, dtype), blocking=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -170,6 +170,11 @@ class Batch:
         return [replace(c, tokens=self.rows(c.tokens.to(device, dtype))) for c in contexts]
 
 
+def of_rows(contexts: Iterable[ContextTokens], rows: Sequence[int]) -> list[ContextTokens]:
+    """The same contexts, with these rows alone."""
+    return [c if len(rows) == len(c.tokens) else replace(c, tokens=c.tokens[rows]) for c in contexts]
+
+
 def _weights(contexts: Iterable[Context]) -> dict[str, float]:
     """What the contexts of each modality weigh together."""
     weights: dict[str, float] = {}

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from versatile_diffusion.acceleration import WithAcceleration
 from versatile_diffusion.adapters import WithLoras
-from versatile_diffusion.conditioning import Batch, Conditioner, read_items, used_contexts
+from versatile_diffusion.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
@@ -23,14 +23,14 @@ from versatile_diffusion.named_flows import NamedFlows
 from versatile_diffusion.offloading import WithOffloading
 from versatile_diffusion.outputs import Origin, Outputs, check_options, check_output_type
 from versatile_diffusion.quantization import WithQuantization
-from versatile_diffusion.sampling import Schedule, StepCallback, sample
+from versatile_diffusion.sampling import Denoiser, Rows, Schedule, StepCallback, sample
 from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.start import encode_start, noise, one_each
 
 if TYPE_CHECKING:
     from versatile_diffusion.checkpoints import Components
 
-CallbackOnStepEnd = Callable[["VersatileDiffusionPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
+CallbackOnStepEnd = Callable[["VersatileDiffusionPipeline", int, Tensor, dict[str, Tensor]], dict[str, Any] | None]
 
 
 class Modalities(nn.ModuleDict):
@@ -173,7 +173,8 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
             generator: one for all outputs, or one for each. An output depends on its generator alone, not on its batch.
             output_type: "pil", "pt", "np" or "latent".
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each step; may return a
-                dictionary with other latents. Setting `pipeline._interrupt = True` in it stops the sampling.
+                dictionary with other "latents", and with "rows", the numbers of the outputs that go on: the others are
+                computed no further, and come out unfinished. Setting `pipeline._interrupt = True` in it stops all.
             decoding: options of the modality's `decode`, such as temperature for texts.
 
         Raises:
@@ -197,11 +198,16 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
 
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
         self._put_modalities_away()
-        denoise = guided_denoiser(self.diffuser, to, conditional, unconditional, guidance)
+
+        def denoiser(rows: Sequence[int]) -> Denoiser:
+            with_context, without = (of_rows(each, rows) for each in (conditional, unconditional))
+            return guided_denoiser(self.diffuser, to, with_context, without, guidance)
+
+        rows = Rows(len(batch), denoiser)
         schedule = Schedule.plan(scheduler, num_inference_steps, strength, device)
-        with self._steps(len(schedule.timesteps), callback_on_step_end) as on_step:
+        with self._steps(len(schedule.timesteps), rows, callback_on_step_end) as on_step:
             result = sample(
-                denoise,
+                rows,
                 first,
                 schedule,
                 start=None if begin is None or strength == 1 else batch.rows(begin.to(device, torch.float32)),
@@ -238,10 +244,16 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
 
     @torch.no_grad()
     def decode(
-        self, modality: str, latent: Float[Tensor, "b *latent"], output_type: str = "pil", **options: Any
+        self,
+        modality: str,
+        latent: Float[Tensor, "b *latent"],
+        output_type: str = "pil",
+        *,
+        generator: Generator | Sequence[Generator] | None = None,
+        **options: Any,
     ) -> Any:
-        """Data of latents. The options are those of the modality's `decode`."""
-        return self._decode(modality, latent, output_type, None, options)
+        """Data of latents, drawn from one generator or one for each. The options are the modality's of `decode`."""
+        return self._decode(modality, latent, output_type, one_each(generator, len(latent)), options)
 
     # ---- details ----
 
@@ -287,14 +299,15 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
         return modality.present(modality.decode(latents, generators, **options), output_type)
 
     @contextmanager
-    def _steps(self, total: int, callback: CallbackOnStepEnd | None) -> Iterator[StepCallback]:
-        """Shows the progress and calls the user's function after each step."""
+    def _steps(self, total: int, rows: Rows, callback: CallbackOnStepEnd | None) -> Iterator[StepCallback]:
+        """Shows the progress, calls the user's function after each step, and does what it asks for."""
         self._interrupt = False
         with self.progress_bar(total=total) as bar:  # pyright: ignore[reportAttributeAccessIssue]
 
             def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
                 bar.update()
-                changed = callback(self, step, timestep, {"latents": latents}) if callback is not None else None
-                return (changed or {}).get("latents", latents), not self._interrupt
+                changed = (callback(self, step, timestep, {"latents": latents}) if callback is not None else None) or {}
+                rows.keep(changed.get("rows", rows.going))
+                return changed.get("latents", latents), bool(rows.going) and not self._interrupt
 
             yield on_step

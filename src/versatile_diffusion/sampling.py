@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,39 @@ StepCallback = Callable[[int, Tensor, Tensor], tuple[Tensor, bool]]
 """(step, timestep, latents) -> the latents to go on with, and whether to go on."""
 
 _LMS_ORDER = 4
+
+
+class Rows:
+    """A denoiser of a batch, from which rows may be let go.
+
+    These keep their place in the latents, since schedulers remember something of every row, but cost nothing.
+
+    Args:
+        count: rows of the batch.
+        denoiser: a denoiser of the rows of these numbers alone.
+
+    Attributes:
+        going: numbers of the rows that go on.
+    """
+
+    def __init__(self, count: int, denoiser: Callable[[Sequence[int]], Denoiser]) -> None:
+        self._denoiser = denoiser
+        self.going = list(range(count))
+        self._denoise = denoiser(self.going)
+
+    def keep(self, rows: Collection[int]) -> None:
+        """Lets go of all but these rows. None comes back."""
+        going = [row for row in self.going if row in rows]
+        if going != self.going:
+            self.going, self._denoise = going, self._denoiser(going)
+
+    def __call__(self, latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
+        """The noise in the rows that go on; zeros for the others."""
+        if len(self.going) == len(latents):
+            return self._denoise(latents, timestep)
+        predicted = torch.zeros_like(latents)
+        predicted[self.going] = self._denoise(latents[self.going], timestep)
+        return predicted
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ import re
 import runpy
 import shlex
 import sys
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -66,9 +67,16 @@ def test_the_actor_of_the_ray_example_makes_what_the_command_makes() -> None:
     _compare_with_the_command()
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+@pytest.fixture
+def small_ray() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("small_ray")
 def test_the_ray_example_makes_what_the_command_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", "--steps", "2", "--seed", "4"])
+    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", "--steps", "2", "--seed", "4", "--actors", "2"])
     runpy.run_path(RAY, run_name="__main__")
     _compare_with_the_command()
 

@@ -53,4 +53,4 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"| {limits.body // 2**20} MiB |",
     ):
         assert line in TEXT
-    assert (engine.keep_jobs, engine.keep_seconds) == (256, 600)
+    assert (engine.keep_jobs, engine.keep_bytes, engine.keep_seconds) == (256, 256 * 2**20, 600)

@@ -23,7 +23,7 @@ class Gate:
         self.batches: list[list[int]] = []
         self.running, self.go = Event(), Event()
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure]:
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
         self.batches.append([request.seeds[0] for request in requests])
         self.running.set()
         while not self.go.wait(0.01):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,24 @@ def test_a_killed_computation_does_not_end_the_server(pipe: VersatileDiffusionPi
                 assert "SIGKILL" in list(events.iter_lines())[-2]
             assert client.get("/healthz").json()["status"] == "ok"
             assert client.post("/v1/generate", json=asked | {"wait": True}).json()["status"] == "succeeded"
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+            tell_those_who_wait(process, client, asked | {"num_inference_steps": 250})
+        assert "Exception in ASGI application" not in process.communicate(timeout=60)[1]
     finally:
         process.kill()
+
+
+def tell_those_who_wait(process: subprocess.Popen[str], client: httpx.Client, asked: dict[str, Any]) -> None:
+    """Stops a server that has one job running, and one that waits."""
+    job = client.post("/v1/generate", json=asked).json()
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events, ThreadPoolExecutor() as threads:
+        lines = events.iter_lines()
+        next(line for line in lines if '"step":1' in line)
+        waiting = threads.submit(client.post, "/v1/generate", json=asked | {"to": "text", "wait": True})
+        while not client.get("/healthz").json()["waiting"]:
+            assert not waiting.done()
+        process.send_signal(signal.SIGINT)
+        assert any("The server was stopped" in line for line in lines)
+        assert waiting.result().status_code == 503 and "was stopped" in waiting.result().text
 
 
 def free_port() -> int:

@@ -191,6 +191,19 @@ def test_a_callback_may_change_latents_and_stop(pipe: Pipe) -> None:
     assert pipe._interrupt is False
 
 
+@pytest.mark.parametrize("to", ["image", "text"])
+def test_a_callback_may_let_outputs_go(pipe: Pipe, to: str) -> None:
+    def some(bound: Pipe, step: int, *_: Any) -> dict[str, Any] | None:
+        return {1: {"rows": [0, 2, 3]}, 2: {"rows": [1, 2, 3]}}.get(step)
+
+    made = [
+        latents(pipe, TEXT, to, num_outputs=4, generator=seeded(1, 2, 3, 4), eta=0.5, num_inference_steps=5, **options)
+        for options in ({}, {"callback_on_step_end": some})
+    ]
+    same = [torch.allclose(one, other, atol=1e-4) for one, other in zip(*made, strict=True)]
+    assert same == [False, False, True, True]  # what has left does not come back
+
+
 def test_a_callback_that_returns_nothing_changes_nothing(pipe: Pipe) -> None:
     assert torch.equal(latents(pipe, TEXT, callback_on_step_end=lambda *_: None), latents(pipe, TEXT))
 

@@ -109,15 +109,31 @@ def test_what_the_server_made_in_a_batch_is_made_again(pipe: VersatileDiffusionP
     edits = [
         Request("tiny", "image", (Context("image", picture),), (8, 9), num_inference_steps=2, edit=Edit(add="tent"))
     ]
-    computed = [*compute(pipe, asked, lambda *_: True), *compute(pipe, edits, lambda *_: True)]
+    computed = [*compute(pipe, asked, lambda *_: {0, 1}), *compute(pipe, edits, lambda *_: {0})]
     for request, made in zip([*asked, *edits], computed, strict=True):
         assert isinstance(made, Made)
         for output in outputs(request.recipe, Replayable.of(request), request.seeds, made):
             image = Image.open(io.BytesIO(base64.b64decode(output.image or "")))
             kept = parsed(image.info[CHUNK])
             assert (np.asarray(replayed(pipe, kept)) == np.asarray(image)).all()
-            (alone,) = compute(pipe, [Request.of(kept, "tiny")], lambda *_: True)
+            (alone,) = compute(pipe, [Request.of(kept, "tiny")], lambda *_: {0})
             assert isinstance(alone, Made) and (compared(image, alone.items[0])["difference"] <= 1)
+
+
+def test_what_was_left_of_a_batch_is_made_again(pipe: VersatileDiffusionPipeline) -> None:
+    contexts = [(Context("text", caption),) for caption in CAPTIONS]
+    asked = [
+        Request("tiny", "image", one, (i, i + 9), num_inference_steps=4, eta=0.5) for i, one in enumerate(contexts)
+    ]
+    results = compute(pipe, asked, lambda step, *_: {1: {0, 2, 3}, 2: {0, 2, 3}, 3: {2, 3}, 4: {2}}[step])
+    assert [result is None for result in results] == [True, True, False, True]
+    made = results[2]
+    assert isinstance(made, Made)
+    for output in outputs(asked[2].recipe, Replayable.of(asked[2]), asked[2].seeds, made):
+        image = Image.open(io.BytesIO(base64.b64decode(output.image or "")))
+        kept = parsed(image.info[CHUNK])
+        assert [len(remainder.rows) for remainder in kept.recipe.batch.remainders] == [6, 4, 2]
+        assert (np.asarray(replayed(pipe, kept)) == np.asarray(image)).all()
 
 
 # ---- inputs ----
@@ -190,7 +206,7 @@ def kept_recipes(draw: st.DrawFn) -> Kept:
             start=st.none() | names,
             scheduler=st.sampled_from([None, "unipc", "ddim"]),
             decoding=st.dictionaries(st.sampled_from(["temperature", "top_k"]), st.integers(1, 9) | st.floats(0, 2)),
-            batch=st.builds(Batch, items=st.integers(1, 9), row=st.integers(0, 8)),
+            batch=st.builds(Batch, items=st.integers(9, 12), row=st.integers(0, 8)),
             computed=st.builds(Computed, model=st.text(max_size=9), dtype=st.sampled_from(["bf16", "fp32"])),
         )
     )
@@ -235,6 +251,8 @@ HOSTILE = {
     "a path as a picture": (written(contexts=[{"modality": "image", "data": "/etc/passwd"}]), "pictures are inputs"),
     "infinite": (written(guidance_scale=1e999), "guidance_scale"),
     "many steps": (written(num_inference_steps=10**9), "num_inference_steps"),
+    "no row of its batch": (written(batch={"items": 2, "row": 2}), "batch"),
+    "a row that left": (written(batch={"items": 2, "remainders": [{"step": 1, "rows": [1]}]}), "batch"),
     "inputs that are none": (written(inputs=7), "cannot be used"),
     "huge": (written(seed=1) + " " * 10**7, "longer than"),
 }

@@ -3,7 +3,10 @@
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from socket import create_connection
+from threading import Barrier
 from typing import Any
 from zlib import crc32
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prometheus_client import generate_latest
 from safetensors.torch import save
 
 from tests.unit.serving import Gate, encoded, listening
@@ -21,6 +25,7 @@ from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
+from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.workers import LocalWorker
 
 TENT: dict[str, Any] = {"modality": "text", "data": "a red tent in the meadow"}
@@ -301,6 +306,44 @@ def test_a_key_has_so_many_jobs_at_most(gate: Gate) -> None:
     with listening(app) as address, httpx.Client(base_url=address, headers=headers) as client:
         assert client.post("/v1/generate", json=ASKED | {"wait": False}).status_code == 202
         assert "1 unfinished" in refused(client.post("/v1/generate", json=ASKED), 429)
+
+
+def test_requests_that_come_together_do_not_exceed_that(gate: Gate) -> None:
+    both_read = Barrier(2)
+
+    class Together(Limits):
+        def check(self, request: Request) -> None:
+            both_read.wait(30)
+
+    app = build_app(engine_of(gate), keys=Keys(["k" * 16]), limits=Together(concurrency=1))
+    headers = {"Authorization": f"Bearer {'k' * 16}"}
+    with (
+        listening(app) as address,
+        httpx.Client(base_url=address, headers=headers) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        answers = threads.map(lambda _: client.post("/v1/generate", json=ASKED | {"wait": False}), range(2))
+        assert sorted(answer.status_code for answer in answers) == [202, 429]
+
+
+def test_a_server_that_is_being_stopped_says_so(gate: Gate) -> None:
+    engine = engine_of(gate)
+    with listening(build_app(engine)) as address, httpx.Client(base_url=address) as client:
+        engine.close()
+        assert "being stopped" in refused(client.post("/v1/generate", json=ASKED), 503)
+        assert client.get("/healthz").status_code == 503
+
+
+def test_a_request_that_breaks_off_is_no_error_of_the_server(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+    with listening(build_app(engine_of(gate), metrics=metrics)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with create_connection((host, int(port))) as connection:
+            head = f"POST /v1/generate HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 99\r\n\r\n{{".encode())
+        while b"/v1/generate" not in (counted := generate_latest(metrics.registry)):
+            pass
+    assert b'status="499"' in counted and not caplog.records
 
 
 def test_large_bodies_are_not_read(gate: Gate) -> None:

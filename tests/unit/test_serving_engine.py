@@ -1,7 +1,8 @@
 """The engine: outputs that do not depend on their batch, cancelling, limits, and jobs that fail alone."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 from typing import Any
 
@@ -13,15 +14,27 @@ from PIL import Image
 from tests.unit.serving import Gate
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.computing import compute
-from versatile_diffusion.serving.engine import Engine, QueueFull
+from versatile_diffusion.serving.engine import Busy, Closed, Engine
 from versatile_diffusion.serving.jobs import Job, Status
 from versatile_diffusion.serving.limits import EngineLimits
 from versatile_diffusion.serving.requests import Failure, Made, Reason, Request
-from versatile_diffusion.serving.workers import LocalWorker
+from versatile_diffusion.serving.workers import LocalWorker, Watch
 
 TENT = Context("text", "a red tent in the meadow")
 SEA = Context("text", "a blue lighthouse by the sea")
 Open = Callable[..., Engine]
+
+
+class Held(LocalWorker):
+    """A worker that begins when it is let."""
+
+    def __init__(self, pipes: Mapping[str, VersatileDiffusionPipeline]) -> None:
+        super().__init__(pipes)
+        self.go = Event()
+
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+        assert self.go.wait(60)
+        return super().run(requests, watch)
 
 
 @pytest.fixture
@@ -49,8 +62,17 @@ def finished(job: Job) -> Job:
     return job
 
 
-def always(step: int, steps: int, previews: Mapping[int, Any]) -> bool:
-    return True
+def always(step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+    return range(8)
+
+
+@contextmanager
+def rows_of(pipe: VersatileDiffusionPipeline) -> Iterator[list[int]]:
+    """How many rows each call of the diffuser has."""
+    rows: list[int] = []
+    hook = pipe.diffuser.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    yield rows
+    hook.remove()
 
 
 # ---- computing ----
@@ -115,6 +137,23 @@ def test_data_that_cannot_be_read_fails_alone_and_notes_stay_with_their_request(
     assert isinstance(known, Made) and known.notes == ()
 
 
+@pytest.mark.parametrize("name", ["texts", "mixtures", "starts", "embeddings", "schedulers"])
+def test_what_stays_of_a_batch_is_as_if_nothing_had_left(
+    pipe: VersatileDiffusionPipeline, picture: Image.Image, name: str
+) -> None:
+    asked = pairs(picture)[name]
+    with rows_of(pipe) as seen:
+        _, made = compute(pipe, [replace(each, num_inference_steps=4) for each in asked], lambda *_: {1})
+    (alone,) = compute(pipe, [replace(asked[1], num_inference_steps=4)], always)
+    assert isinstance(alone, Made) and isinstance(made, Made)
+    assert seen[0] > seen[-1] == len(asked[1].seeds)
+    for one, other in zip(alone.items, made.items, strict=True):
+        if isinstance(one, str):
+            assert one == other
+        else:
+            assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
+
+
 # ---- the engine ----
 
 
@@ -146,35 +185,40 @@ def test_a_pipeline_computes_what_is_asked(
     assert text.state.made is not None and isinstance(text.state.made.items[0], str)
 
 
-def test_a_cancelled_job_stops_and_the_others_of_its_batch_go_on(open_engine: Open) -> None:
+def test_a_job_that_is_cancelled_while_it_waits_is_never_computed(open_engine: Open) -> None:
     gate = Gate()
     engine = open_engine(gate)
-    blocked = engine.submit(ask(to="text"))
+    first = engine.submit(ask(to="text"))
     assert gate.running.wait(30)
-    gate.running.clear()
-    kept, dropped, waiting = (engine.submit(ask(seeds=(i,))) for i in range(3))
-    assert engine.cancel(waiting) and engine.position(waiting) == 0
+    kept, waiting = (engine.submit(ask(seeds=(i,))) for i in range(2))
+    assert engine.cancel(waiting) and engine.position(waiting) == 0 and not engine.cancel(waiting)
     gate.go.set()
-    finished(blocked)
-    assert gate.running.wait(30)
-    engine.cancel(dropped)
-    assert finished(kept).state.status is Status.SUCCEEDED
-    assert {dropped.state.status, waiting.state.status} <= {Status.CANCELLED, Status.SUCCEEDED}
-    assert waiting.state.status is Status.CANCELLED and not engine.cancel(waiting)
-    assert gate.batches[1] == [0, 1]
+    assert {finished(job).state.status for job in (first, kept)} == {Status.SUCCEEDED}
+    assert waiting.state.status is Status.CANCELLED and gate.batches == [[0], [0]]
 
 
-def test_a_batch_that_nobody_wants_stops_at_its_next_step(open_engine: Open) -> None:
-    gate = Gate(steps=10**9)
-    engine = open_engine(gate)
-    job = engine.submit(ask())
-    assert gate.running.wait(30)
-    gate.go.set()
-    while not job.state.step:
-        time.sleep(0.001)
-    assert engine.cancel(job)
-    gate.steps = 1
-    assert finished(engine.submit(ask())).state.status is Status.SUCCEEDED
+def test_a_cancelled_job_leaves_its_batch_at_the_next_step(open_engine: Open, pipe: VersatileDiffusionPipeline) -> None:
+    worker = Held({"tiny": pipe})
+    engine = open_engine(worker)
+    engine.submit(ask(to="text", num_inference_steps=1))
+    kept, dropped = (engine.submit(ask(seeds=(i, i + 5), num_inference_steps=4)) for i in range(2))
+    with rows_of(pipe) as rows, kept.heard(lambda: kept.state.step == 2 and engine.cancel(dropped)):
+        worker.go.set()
+        finished(kept)
+    assert rows == [1, 4, 4, 2, 2] and kept.state.status is Status.SUCCEEDED
+    assert dropped.state.status is Status.CANCELLED and dropped.state.made is None
+
+
+def test_a_job_that_is_cancelled_alone_stops_at_its_next_step(
+    open_engine: Open, pipe: VersatileDiffusionPipeline
+) -> None:
+    engine = open_engine(LocalWorker({"tiny": pipe}))
+    with rows_of(pipe) as rows:
+        job = engine.submit(ask(num_inference_steps=9, preview_every=2))
+        with job.heard(lambda: job.state.step == 2 and engine.cancel(job)):
+            finished(job)
+        finished(engine.submit(ask(num_inference_steps=1)))  # after the thread has left the first
+    assert len(rows) == 3
 
 
 def test_a_job_that_takes_too_long_fails(open_engine: Open) -> None:
@@ -206,7 +250,7 @@ def test_the_queue_is_bounded(open_engine: Open) -> None:
     engine.submit(ask())
     assert gate.running.wait(30)
     waiting = [engine.submit(ask(), owner="me") for _ in range(2)]
-    with pytest.raises(QueueFull) as full:
+    with pytest.raises(Busy) as full:
         engine.submit(ask())
     assert full.value.retry_after >= 1 and engine.unfinished("me") == 2
     gate.go.set()
@@ -225,6 +269,20 @@ def test_finished_jobs_are_forgotten(open_engine: Open) -> None:
     assert hasty.find(finished(hasty.submit(ask())).id) is None
 
 
+def test_finished_jobs_hold_so_many_bytes(open_engine: Open, picture: Image.Image) -> None:
+    gate = Gate()
+    gate.go.set()
+    engine = open_engine(gate, keep_bytes=2 * 8 * 8 * 3)  # two of its pictures
+    jobs = [finished(engine.submit(ask(seeds=seeds))) for seeds in ((0,), (1, 2), (3,), (4,))]
+    assert [engine.find(job.id) is not None for job in jobs] == [False, False, True, True]
+    large = finished(engine.submit(ask(seeds=range(3))))
+    assert [engine.find(job.id) is not None for job in [*jobs, large]] == [False] * 4 + [True]
+    seen = finished(engine.submit(ask(Context("image", picture))))
+    assert seen.size > 8 * 8 * 3  # its recipe holds the picture
+    engine.close()
+    assert list(engine._jobs) == [seen.id]  # though nobody has asked since
+
+
 def test_closing_fails_what_is_not_finished(open_engine: Open) -> None:
     gate = Gate()
     engine = open_engine(gate)
@@ -233,3 +291,5 @@ def test_closing_fails_what_is_not_finished(open_engine: Open) -> None:
     gate.go.set()
     engine.close()
     assert all(job.state.is_final for job in jobs) and not engine.is_alive
+    with pytest.raises(Closed, match="being stopped"):
+        engine.submit(ask())

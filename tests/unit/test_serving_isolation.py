@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,19 @@ ASKED = Request("tiny", "image", (Context("text", "a red tent"),), (1,), num_inf
 class Watch:
     """Does something at the first step."""
 
-    def __init__(self, first: Any = lambda: True) -> None:
+    def __init__(self, first: Any = lambda: {0, 1}) -> None:
         self.first = first
+        self.left: Collection[int] = {0, 1}
         self.steps: list[tuple[int, int, bool]] = []
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
         self.steps.append((step, steps, bool(previews)))
-        return self.first() if step == 1 else True
+        if step == 1:
+            self.left = self.first()
+        return self.left
 
-    def wanted(self) -> bool:
-        return True
+    def wanted(self) -> Collection[int]:
+        return self.left
 
 
 def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDiffusionPipeline, tmp_path: Path) -> None:
@@ -41,9 +44,9 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
         worker.run([replace(ASKED, guidance_interval=(1, 0))], Watch())
     assert wrong.value.failure.reason is Reason.INVALID
 
-    def kill() -> bool:
+    def kill() -> set[int]:
         os.kill(worker._process.pid or 0, signal.SIGKILL)
-        return True
+        return {0}
 
     with pytest.raises(BatchFailed) as failed:
         worker.run([ASKED], Watch(kill))
@@ -53,8 +56,11 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
     assert isinstance(made, Made) and made.items[0].size == (32, 32)
     assert watch.steps == [(1, 3, False), (2, 3, True), (3, 3, False)]
     with pytest.raises(BatchFailed):
-        worker.run([ASKED], Watch(lambda: False))
+        worker.run([ASKED], Watch(lambda: set()))
     assert len(worker.run([ASKED, ASKED], Watch())) == 2
+    long = replace(ASKED, num_inference_steps=200, preview_every=0)
+    left, stayed = worker.run([long, replace(long, seeds=(2,))], Watch(lambda: {1}))
+    assert left is None and isinstance(stayed, Made) and stayed.batch.remainders[0].rows == (1,)
     worker.close()
 
 

@@ -23,7 +23,7 @@ from versatile_diffusion.app.shelf import Shelf
 from versatile_diffusion.app.tasks import Task
 from versatile_diffusion.sampling_presets import SchedulerName
 from versatile_diffusion.serving.desk import Desk
-from versatile_diffusion.serving.engine import QueueFull
+from versatile_diffusion.serving.engine import NotTaken
 from versatile_diffusion.serving.jobs import Job, Status
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.requests import Request
@@ -183,7 +183,7 @@ class TaskTab:
                     yield {self.status: status.going_on(shown)}
                 else:
                     yield {**idle, **await to_thread.run_sync(self._ended, shown, values, inputs)}
-        except (ValueError, OSError, HTTPException, QueueFull) as error:
+        except (ValueError, OSError, HTTPException, NotTaken) as error:
             yield {**idle, self.status: status.failed(_in_words(error))}
         finally:
             if job is not None and not job.state.is_final:  # the page was closed

@@ -22,6 +22,7 @@ class QueueOptions(EngineLimits):
     batch: Annotated[int, _queue(min=1, help="Outputs that are computed at once.")] = EngineLimits.batch
     timeout: Annotated[float, _queue(min=0.1, help="Seconds that a job may be computed for.")] = EngineLimits.timeout
     keep_jobs: Annotated[int, _queue(min=1, help="Finished jobs that are kept.")] = EngineLimits.keep_jobs
+    keep_bytes: Annotated[int, _queue(min=0, help="Bytes that these may hold.")] = EngineLimits.keep_bytes
     keep_seconds: Annotated[float, _queue(min=0, help="For how long.")] = EngineLimits.keep_seconds
 
 

@@ -52,7 +52,7 @@ def serve(
 
     sources = [Source.parse(text) for text in model or ["postcards"]]
     # Its process opens the models while this one imports the server.
-    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …"):
+    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …") as opening:
         try:
             from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
             from versatile_diffusion.serving.server import serve as run
@@ -61,6 +61,11 @@ def serve(
                 f"{error}. Install what serving needs: pip install 'versatile-diffusion[serve]'"
             ) from error
         names = ", ".join(source.name for source in sources)
+
+        def ready() -> None:
+            opening.stop()
+            say(f"Serving {names} at http://{host}:{port} (/docs tells how to ask).")
+
         run(
             worker,
             host=host,
@@ -69,5 +74,5 @@ def serve(
             engine_limits=engine_limits,
             limits=limits,
             origins=allow_origin or (),
-            on_ready=lambda: say(f"Serving {names} at http://{host}:{port} (/docs tells how to ask)."),
+            on_ready=ready,
         )

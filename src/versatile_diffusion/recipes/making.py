@@ -153,19 +153,31 @@ def arguments_of(kept: Kept) -> dict[str, Any]:
 
 
 def replayed(pipe: Any, kept: Kept) -> Any:
-    """Makes the output of a recipe again, in a batch of the same size, so that it rounds as it did.
+    """Makes the output of a recipe again, in a batch of the same size at each step, so that it rounds as it did.
 
     Raises:
         ValueError: if an input is missing, or the model cannot make it.
     """
     recipe, batch = kept.recipe, kept.recipe.batch
-    count = batch.items * batch.num_outputs
-    outputs = pipe.generate(
+    generators = [Generator().manual_seed(recipe.seed) for _ in range(batch.items * batch.num_outputs)]
+    arguments = _Batched(kept, batch.items).arguments()
+    rows = list(batch.remainders[-1].rows if batch.remainders else range(len(generators)))
+    latents = pipe.generate(
         num_outputs=batch.num_outputs,
-        generator=[Generator().manual_seed(recipe.seed) for _ in range(count)],
-        **_Batched(kept, batch.items).arguments(),
-    )
-    return outputs.items[batch.row]
+        generator=generators,
+        output_type="latent",
+        callback_on_step_end=_leaving(batch),
+        **arguments,
+    ).latents
+    decoding = {name: arguments[name] for name in recipe.decoding}
+    items = pipe.decode(recipe.to, latents[rows], generator=[generators[row] for row in rows], **decoding)
+    return items[rows.index(batch.row)]
+
+
+def _leaving(batch: Batch) -> Any:
+    """A callback of `generate` by which the same outputs go on as did then."""
+    going = {remainder.step: {"rows": remainder.rows} for remainder in batch.remainders}
+    return lambda pipe, step, timestep, tensors: going.get(step + 1)
 
 
 @dataclass(frozen=True)

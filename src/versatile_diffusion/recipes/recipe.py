@@ -69,6 +69,18 @@ class ContextRecipe(Strict):
                 yield value
 
 
+class Remainder(Strict):
+    """What went on of a batch after a step, where some of it was no longer wanted.
+
+    Attributes:
+        step: its number, from 1.
+        rows: numbers of the outputs that went on.
+    """
+
+    step: Count
+    rows: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=1024)]
+
+
 class Batch(Strict):
     """What an output was made together with. Batches of other sizes round otherwise; what is in them does not matter.
 
@@ -76,11 +88,21 @@ class Batch(Strict):
         items: of data.
         num_outputs: of each item.
         row: of this output.
+        remainders: where the batch became smaller.
     """
 
     items: Annotated[int, Field(ge=1, le=1024)] = 1
     num_outputs: Annotated[int, Field(ge=1, le=1024)] = 1
     row: Annotated[int, Field(ge=0, lt=1024 * 1024)] = 0
+    remainders: Annotated[tuple[Remainder, ...], Field(max_length=1024)] = ()
+
+    @model_validator(mode="after")
+    def _holds_the_output(self) -> Self:
+        count = self.items * self.num_outputs
+        for rows in (range(count), *(remainder.rows for remainder in self.remainders)):
+            if self.row not in rows or max(rows) >= count:
+                raise ValueError("the output is not of its batch")
+        return self
 
 
 class Computed(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -19,13 +19,14 @@ from versatile_diffusion.editing import Editor, Method, edited
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.recipes.making import computed_by
+from versatile_diffusion.recipes.recipe import Batch, Remainder
 from versatile_diffusion.sampling import count_steps
 from versatile_diffusion.schedulers import chosen_scheduler
 from versatile_diffusion.serving.requests import Failure, Made, Request
 from versatile_diffusion.start import encode_start
 
-OnStep = Callable[[int, int, Mapping[int, Any]], bool]
-"""(steps taken, steps in all, previews by the number of their request) -> whether to go on."""
+OnStep = Callable[[int, int, Mapping[int, Any]], Collection[int]]
+"""(steps taken, steps in all, previews by the number of their request) -> numbers of the requests that go on."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,9 @@ class Stopped(Exception):
 
 
 @torch.no_grad()
-def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_step: OnStep) -> list[Made | Failure]:
+def compute(
+    pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_step: OnStep
+) -> list[Made | Failure | None]:
     """Computes requests of one kind.
 
     Args:
@@ -44,10 +47,10 @@ def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_st
         on_step: called after each step.
 
     Returns:
-        What each request gave. One whose data cannot be read fails alone.
+        What each request gave: None if it did not go on. One whose data cannot be read fails alone.
 
     Raises:
-        Stopped: if `on_step` says so.
+        Stopped: if none goes on.
         Exception: whatever the pipeline raises for the batch.
     """
     results: dict[int, Made | Failure] = {}
@@ -71,7 +74,7 @@ def compute(pipe: VersatileDiffusionPipeline, requests: Sequence[Request], on_st
         for number, one in made.items():
             told = tuple(dict.fromkeys([*notes[number], *common]))
             results[number] = replace(one, notes=told, written=written.get(number))
-    return [results[number] for number in range(len(requests))]
+    return [results.get(number) for number in range(len(requests))]
 
 
 def rewritten(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
@@ -118,17 +121,14 @@ def _embedded(pipe: VersatileDiffusionPipeline, context: Context) -> Context:
 def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request], on_step: OnStep) -> dict[int, Made]:
     """One call of the pipeline for requests that are encoded, with a row for each output."""
     rows = [request for request in requests.values() for _ in request.seeds]
+    generators = [Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds]
     first = rows[0]
-    ends = list(accumulate(len(request.seeds) for request in requests.values()))
-    places = dict(zip(requests, map(slice, [0, *ends], ends), strict=False))
     scale = first.guidance_scale
     if scale is None and first.to in pipe.modalities:
         scale = cast(Modality, pipe.modalities[first.to]).guidance_scale
-    decoding = dict(first.decoding)
-    if first.colors_of is not None:
-        decoding["colors_of"] = [row.colors_of for row in rows]
     scheduler = chosen_scheduler(first.scheduler, pipe.scheduler)
-    outputs = pipe.generate(
+    steps = _Steps(requests, scheduler, on_step)
+    latents = pipe.generate(
         first.to,
         _joined([row.contexts for row in rows]),
         negative=_joined([row.negative for row in rows]) or None,
@@ -141,37 +141,86 @@ def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request],
         width=first.width,
         eta=first.eta,
         scheduler=scheduler,
-        generator=[Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds],
-        callback_on_step_end=_callback(requests, places, scheduler, on_step),
-        **decoding,
-    )
-    computed = computed_by(pipe, first.model)
+        generator=generators,
+        output_type="latent",
+        callback_on_step_end=steps,
+        **_decoding(rows),
+    ).latents
+    going, computed = steps.going, computed_by(pipe, first.model)
+    options = _decoding([rows[row] for row in going])
+    items = pipe.decode(first.to, latents[going], generator=[generators[row] for row in going], **options)
     return {
         number: Made(
-            outputs.items[place],
+            [item for item, row in zip(items, going, strict=True) if row in own],
             1.0 if scale is None else scale,
             computed=computed,
-            rows=len(rows),
-            row=place.start,
+            batch=Batch(num_outputs=len(rows), row=own[0], remainders=tuple(steps.remainders)),
         )
-        for number, place in places.items()
+        for number, own in steps.rows.items()
+        if own[0] in going
     }
 
 
-def _callback(requests: Mapping[int, Request], places: Mapping[int, slice], scheduler: Any, on_step: OnStep) -> Any:
-    def callback(pipe: VersatileDiffusionPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]) -> None:
-        request = next(iter(requests.values()))
-        skipped = request.num_inference_steps - count_steps(request.num_inference_steps, request.strength)
-        total = len(scheduler.timesteps) - skipped * scheduler.order
-        previews = {
-            number: pipe.decode(one.to, tensors["latents"][places[number]][:1])[0]
-            for number, one in requests.items()
-            if one.preview_every and (step + 1) % one.preview_every == 0 and step + 1 < total
-        }
-        if not on_step(step + 1, total, previews):
-            raise Stopped
+class _Steps:
+    """Tells of each step, and lets the rows of requests go that nobody wants any more: a callback of `generate`.
 
-    return callback
+    Args:
+        requests: by their numbers.
+        scheduler: that walks the steps.
+        on_step: is told.
+
+    Attributes:
+        rows: of each request.
+        going: the rows that go on.
+        remainders: where they became fewer.
+    """
+
+    def __init__(self, requests: Mapping[int, Request], scheduler: Any, on_step: OnStep) -> None:
+        ends = list(accumulate(len(request.seeds) for request in requests.values()))
+        self.rows = dict(zip(requests, map(range, [0, *ends], ends), strict=False))
+        self.going = list(range(ends[-1]))
+        self.remainders: list[Remainder] = []
+        self._requests = requests
+        self._scheduler = scheduler
+        self._on_step = on_step
+
+    def __call__(
+        self, pipe: VersatileDiffusionPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Any]:
+        wanted = self._on_step(step + 1, self._total, self._previews(pipe, step + 1, tensors["latents"]))
+        going = [row for number in self.rows if number in wanted for row in self.rows[number] if row in self.going]
+        if not going:
+            raise Stopped
+        if going != self.going:
+            self.going = going
+            self.remainders.append(Remainder(step=step + 1, rows=tuple(going)))
+        return {"rows": going}
+
+    @property
+    def _total(self) -> int:
+        """Steps in all."""
+        request = next(iter(self._requests.values()))
+        skipped = request.num_inference_steps - count_steps(request.num_inference_steps, request.strength)
+        return len(self._scheduler.timesteps) - skipped * self._scheduler.order
+
+    def _previews(self, pipe: VersatileDiffusionPipeline, step: int, latents: Tensor) -> dict[int, Any]:
+        """The first output of each request that goes on and asks for it now."""
+        asking = {
+            self.rows[number][0]: number
+            for number, request in self._requests.items()
+            if request.preview_every and step % request.preview_every == 0 and step < self._total
+        }
+        return {
+            number: pipe.decode(self._requests[number].to, latents[[row]])[0]
+            for row, number in asking.items()
+            if row in self.going
+        }
+
+
+def _decoding(rows: Sequence[Request]) -> dict[str, Any]:
+    """Options of `decode` for rows of one kind."""
+    colors = [row.colors_of for row in rows]
+    return {**rows[0].decoding} | ({} if colors[0] is None else {"colors_of": colors})
 
 
 def _joined(rows: Sequence[Sequence[Context]]) -> list[Context]:

@@ -44,31 +44,28 @@ class Desk:
 
         Raises:
             HTTPException: if it cannot be read, asks for too much, or for a model that is not there.
-            QueueFull: if too many are waiting.
+            NotTaken: see `Engine.submit`.
         """
 
         def work() -> Job:
             uploads = Uploads(files, self.limits.input_pixels)
             try:
                 request = read(uploads, next(iter(self.engine.models)))
-                self._check(request, owner)
+                self._check(request)
                 self.limits.check(request)
-                return self.engine.submit(request, owner)
+                return self.engine.submit(request, owner, self.limits.concurrency if owner else None)
             except ValueError as error:
                 raise HTTPException(422, str(error)) from error
 
         return await to_thread.run_sync(work, limiter=self._readers)
 
-    def _check(self, request: Request, owner: str) -> None:
+    def _check(self, request: Request) -> None:
         models = self.engine.models
         if request.model not in models:
             raise HTTPException(404, f"There is no model {request.model!r:.100}: take {', '.join(models)}.")
         info = models[request.model]
         if request.to not in info.outputs:
             raise HTTPException(422, f"{request.model} makes {' and '.join(info.outputs)}, not {request.to}.")
-        if owner and self.engine.unfinished(owner) >= self.limits.concurrency:
-            message = f"This key has {self.limits.concurrency} unfinished jobs: wait for one of them."
-            raise HTTPException(429, message, {"Retry-After": "1"})
 
     def find(self, identifier: str, owner: str) -> Job:
         """The job of that id. Raises HTTPException if it is not there, or another's."""

@@ -6,8 +6,9 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from threading import Condition, Thread
 from typing import Any
 
@@ -19,16 +20,24 @@ from versatile_diffusion.serving.workers import ModelInfo, Worker
 log = logging.getLogger(__name__)
 
 
-class QueueFull(Exception):
-    """No job can be taken now.
+class NotTaken(Exception):
+    """A job cannot be taken; the message is for the user."""
+
+
+class Busy(NotTaken):
+    """A job cannot be taken now.
 
     Attributes:
         retry_after: seconds after which there may be room.
     """
 
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} jobs are waiting already: try again in {retry_after} s.")
+    def __init__(self, why: str, retry_after: int) -> None:
+        super().__init__(f"{why}: try again in {retry_after} s.")
         self.retry_after = retry_after
+
+
+class Closed(NotTaken):
+    """No job can be taken any more."""
 
 
 class Observer:
@@ -76,19 +85,29 @@ class Engine:
         """Whether jobs are being computed."""
         return self._thread.is_alive()
 
-    def submit(self, request: Request, owner: str = "") -> Job:
+    def submit(self, request: Request, owner: str = "", most: int | None = None) -> Job:
         """Puts a job into the queue.
+
+        Args:
+            request: what to make.
+            owner: who asks.
+            most: unfinished jobs that the owner may have, with this one.
 
         Raises:
             KeyError: if there is no such model.
-            QueueFull: if too many are waiting.
+            Busy: if too many are waiting, or unfinished.
+            Closed: if nothing is computed any more.
         """
         if request.model not in self.models:
             raise KeyError(request.model)
         job = Job(request, owner)
         with self._changed:
-            if len(self._waiting) >= self.limits.queue or self._closed:
-                raise QueueFull(len(self._waiting), self._retry_after())
+            if self._closed or not self.is_alive:
+                raise Closed("The server is being stopped, and takes no more jobs.")
+            if most is not None and self.unfinished(owner) >= most:
+                raise Busy(f"This key has {most} unfinished jobs", 1)
+            if len(self._waiting) >= self.limits.queue:
+                raise Busy(f"{len(self._waiting)} jobs are waiting already", self._retry_after())
             self._waiting.append(job)
             self._jobs[job.id] = job
             self._forget()
@@ -118,8 +137,8 @@ class Engine:
                 self._waiting.remove(job)
         return self._finish(job, Status.CANCELLED)
 
-    def close(self) -> None:
-        """Fails what is not finished, and lets go of the models."""
+    def stop(self) -> None:
+        """Takes no more jobs, and fails those that are not finished."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -127,6 +146,10 @@ class Engine:
             self._changed.notify_all()
         for job in unfinished:
             self._finish(job, Status.FAILED, failure=Failure(Reason.CLOSED, "The server was stopped."))
+
+    def close(self) -> None:
+        """Stops, and lets go of the models."""
+        self.stop()
         self._thread.join()
         self._worker.close()
 
@@ -182,22 +205,26 @@ class Engine:
         for job, result in zip(work, results, strict=True):
             if isinstance(result, Made):
                 self._finish(job, Status.SUCCEEDED, made=result)
-            else:
+            elif result is not None:  # else the job is final already
                 self._finish(job, Status.FAILED, failure=result)
 
     def _finish(self, job: Job, status: Status, **outcome: Any) -> bool:
         finished = job.finish(status, **outcome)
         if finished:
             self._observer.finished(job)
+            with self._changed:
+                self._forget()
         return finished
 
     def _forget(self) -> None:
-        """Forgets finished jobs: the old ones, and the oldest where there are too many."""
-        final = sorted((job.state.finished, key) for key, job in self._jobs.items() if job.state.finished is not None)
-        old = time.monotonic() - self.limits.keep_seconds
-        for i, (finished, key) in enumerate(final):
-            if finished < old or i < len(final) - self.limits.keep_jobs:
-                del self._jobs[key]
+        """Forgets finished jobs: the old ones, and the oldest where they are too many or too large."""
+        limits, held = self.limits, 0
+        old = time.monotonic() - limits.keep_seconds
+        final = [(job.state.finished, job) for job in self._jobs.values() if job.state.finished is not None]
+        for newer, (finished, job) in enumerate(sorted(final, key=itemgetter(0), reverse=True)):
+            held += job.size
+            if finished < old or newer >= limits.keep_jobs or (newer and held > limits.keep_bytes):
+                del self._jobs[job.id]
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._seconds_per_job * len(self._waiting) / 2))
@@ -210,16 +237,16 @@ class _Batch:
     engine: Engine
     jobs: Sequence[Job]
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
         for number, job in enumerate(self.jobs):
             shown = {"preview": previews[number]} if number in previews else {}
             job.advance(step=step, steps=steps, **shown)
         return self.wanted()
 
-    def wanted(self) -> bool:
+    def wanted(self) -> Collection[int]:
         now, limit = time.monotonic(), self.engine.limits.timeout
         late = Failure(Reason.TIMEOUT, f"The computation took longer than {limit:g} s: ask for fewer steps or outputs.")
         for job in self.jobs:
             if job.state.started is not None and now - job.state.started > limit:
                 self.engine._finish(job, Status.FAILED, failure=late)
-        return not all(job.state.is_final for job in self.jobs)
+        return [number for number, job in enumerate(self.jobs) if not job.state.is_final]

@@ -7,7 +7,7 @@ import pickle
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -65,7 +65,7 @@ class ProcessWorker:
                 self._process.join()
                 raise RuntimeError(answer[1].message)
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure]:
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
         """See `computing.compute`.
 
         Raises:
@@ -75,7 +75,7 @@ class ProcessWorker:
             self._start()
             self._models = self._opened()
         self._send(list(requests))
-        unwanted_since = None
+        known, unwanted_since = frozenset(range(len(requests))), None
         while True:
             if not self._pipe.poll(_TICK):
                 wanted = watch.wanted()
@@ -89,9 +89,9 @@ class ProcessWorker:
                         raise BatchFailed(failure, details)
                     case answer:
                         raise AssertionError(answer)
-            if not wanted and unwanted_since is None:
-                unwanted_since = time.monotonic()
-                self._send("stop")
+            if known != (known := frozenset(wanted)):
+                self._send(known)
+                unwanted_since = None if known else time.monotonic()
             if unwanted_since is not None and time.monotonic() - unwanted_since > _PATIENCE:
                 self.close()
                 raise BatchFailed(Failure(Reason.CRASHED, "The computation did not stop, and was ended."))
@@ -127,15 +127,18 @@ class ProcessWorker:
 class _Remote:
     """Whoever waits for the batch on the other side of the pipe; see `workers.Watch`."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Connection, count: int) -> None:
         self._pipe = pipe
+        self._wanted = frozenset(range(count))
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> bool:
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
         _answer(self._pipe, "step", step, steps, dict(previews))
         return self.wanted()
 
-    def wanted(self) -> bool:
-        return not self._pipe.poll()  # all that can come now is "stop"
+    def wanted(self) -> Collection[int]:
+        while self._pipe.poll():  # all that can come now is what is still wanted
+            self._wanted = pickle.loads(self._pipe.recv_bytes())
+        return self._wanted
 
 
 def _answer(pipe: Connection, *message: Any) -> None:
@@ -156,10 +159,10 @@ def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) 
             message = pickle.loads(pipe.recv_bytes())
         except EOFError:
             return
-        if message == "stop":  # it came when the batch was done
+        if isinstance(message, frozenset):  # what was wanted of a batch, which came when that was done
             continue
         try:
-            _answer(pipe, "results", worker.run(message, _Remote(pipe)))
+            _answer(pipe, "results", worker.run(message, _Remote(pipe, len(message))))
         except BrokenPipeError:
             return
         except Exception as error:

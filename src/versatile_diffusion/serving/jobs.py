@@ -75,12 +75,17 @@ class Job:
         self.created = time.time()
         self._state = State()
         self._lock = Lock()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     @property
     def state(self) -> State:
         """Its state now."""
         return self._state
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps when it is final: what it gave, and its inputs as far as they are in recipes."""
+        return sum(map(len, self.replayable.embedded.values())) + (self._state.made.size if self._state.made else 0)
 
     def advance(self, **changes: Any) -> bool:
         """Changes the state and tells the listeners. False, and nothing changed, if the job was final already."""
@@ -101,7 +106,7 @@ class Job:
         return finished
 
     @contextmanager
-    def heard(self, listener: Callable[[], None]) -> Iterator[None]:
+    def heard(self, listener: Callable[[], object]) -> Iterator[None]:
         """Calls the listener after each change, in the thread that made it. It must return at once."""
         with self._lock:
             self._listeners.append(listener)

@@ -16,6 +16,7 @@ from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES, in_w
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
 
 _MOST_FILES = 32
+_GRACE = 3  # seconds in which streams end by themselves when the server is stopped, since their jobs have failed
 JOB_RESPONSES = RESPONSES | {404: MADE_RESPONSES[404] | {"description": "No such job"}}
 router = APIRouter(prefix="/v1")
 
@@ -129,7 +130,7 @@ async def events(identifier: Identifier, desk: AtDesk, owner: Owner) -> EventSou
         async for shown in desk.changes(found):
             yield ServerSentEvent(shown.model_dump_json(), event=shown.status)
 
-    return EventSourceResponse(stream())
+    return EventSourceResponse(stream(), shutdown_grace_period=_GRACE)
 
 
 @router.post("/jobs/{identifier}/cancel", tags=["jobs"], operation_id="cancel", responses=JOB_RESPONSES)

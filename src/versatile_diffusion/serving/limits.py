@@ -18,6 +18,7 @@ class EngineLimits:
         batch: outputs that are computed at once; a job with more is computed alone.
         timeout: seconds that a job may be computed for.
         keep_jobs: finished jobs that are remembered.
+        keep_bytes: that these may hold, as pixels and inputs; the newest is remembered whatever its size.
         keep_seconds: for how long.
     """
 
@@ -25,6 +26,7 @@ class EngineLimits:
     batch: int = 8
     timeout: float = 120
     keep_jobs: int = 256
+    keep_bytes: int = 256 * 2**20
     keep_seconds: float = 600
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,7 +38,7 @@ def read(body: Any, model: str, limits: Limits = Limits()) -> Request:
 
 
 def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error.
+    """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error, and the process's number.
 
     Those of one kind are computed together. Where that fails, they are computed one by one.
     """
@@ -47,20 +48,17 @@ def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> li
     found: dict[int, Made | Failure] = {}
     for numbers in kinds.values():
         found |= zip(numbers, _computed(pipe, [requests[number] for number in numbers]), strict=True)
-    return [_answer(request, found[number]) for number, request in enumerate(requests)]
+    return [_answer(request, found[number]) | {"worker": os.getpid()} for number, request in enumerate(requests)]
 
 
 def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[Made | Failure]:
     try:
-        return compute(pipe, requests, _go_on)
+        results = compute(pipe, requests, lambda *_: range(len(requests)))
+        return [result for result in results if result is not None]  # all of them, since all go on
     except Exception as error:
         if len(requests) == 1:
             return [Failure.of(error)]
         return [result for request in requests for result in _computed(pipe, [request])]
-
-
-def _go_on(step: int, steps: int, previews: Mapping[int, Any]) -> bool:
-    return True
 
 
 def _answer(request: Request, result: Made | Failure) -> dict[str, Any]:

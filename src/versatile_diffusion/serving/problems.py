@@ -9,8 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
-from versatile_diffusion.serving.engine import QueueFull
+from versatile_diffusion.serving.engine import Busy, Closed
 from versatile_diffusion.serving.requests import Failure, Reason
 from versatile_diffusion.serving.schemas import ErrorOut, Problem
 
@@ -63,9 +64,17 @@ def handle_problems(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return problem(422, in_words(error))
 
-    @app.exception_handler(QueueFull)
-    async def full(request: Request, error: QueueFull) -> JSONResponse:
-        return problem(429, str(error), "queue_full", {"Retry-After": str(error.retry_after)})
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        return problem(429, str(error), "busy", {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(Closed)
+    async def closed(request: Request, error: Closed) -> JSONResponse:
+        return problem(503, str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return problem(499, "The request did not come to its end.")  # nobody reads it, but it is counted
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -166,8 +166,7 @@ class Made:
         guidance_scale: that was used.
         notes: what the user should know, such as words that the text encoder does not know.
         computed: what computed them.
-        rows: of the batch that they were made in.
-        row: of the first of them.
+        batch: that they were made in, with the place of the first of them.
         written: for an edit; the rewritten description that they were painted from.
     """
 
@@ -175,9 +174,13 @@ class Made:
     guidance_scale: float
     notes: tuple[str, ...] = ()
     computed: Computed | None = None
-    rows: int = 1
-    row: int = 0
+    batch: Batch = field(default_factory=Batch)
     written: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that the items take."""
+        return sum(map(_bytes, self.items))
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class Replayable:
             share, (seen,) = self.edit.text_share, self.recipe.contexts
             text = ContextRecipe(modality="text", data=made.written, weight=share)
             same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
-        batches = (Batch(num_outputs=made.rows, row=made.row + i) for i in range(len(seeds)))
+        batches = (made.batch.model_copy(update={"row": made.batch.row + i}) for i in range(len(seeds)))
         return [
             Kept(self.recipe.model_copy(update=same | {"seed": seed, "batch": batch}))
             for seed, batch in zip(seeds, batches, strict=True)
@@ -242,6 +245,11 @@ class BatchFailed(RuntimeError):
     def __init__(self, failure: Failure, details: str = "") -> None:
         super().__init__(details or failure.message)
         self.failure = failure
+
+
+def _bytes(item: Any) -> int:
+    """What a picture or a text takes in memory."""
+    return len(item) if isinstance(item, str) else item.width * item.height * len(item.getbands())
 
 
 def _is_picture(context: Context) -> bool:

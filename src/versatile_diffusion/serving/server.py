@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from socket import socket
 
 import uvicorn
 
@@ -37,7 +39,7 @@ def serve(
         engine_limits: of the queue, batches and jobs.
         limits: of a request, and of a key.
         origins: pages that browsers may ask from, besides the server's own.
-        on_ready: called when the models are open, just before it listens.
+        on_ready: called when the models are open and it listens.
 
     Raises:
         ValueError: if others than this machine could ask without a key.
@@ -50,7 +52,25 @@ def serve(
     metrics = Metrics()
     engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
-    on_ready()
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
     )
+    with suppress(KeyboardInterrupt):
+        _Server(config, engine, on_ready).run()
+
+
+class _Server(uvicorn.Server):
+    """Says when it listens, and answers those who wait before it hangs up."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._engine.stop()
+        await super().shutdown(sockets)

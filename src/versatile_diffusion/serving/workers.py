@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -41,12 +41,12 @@ class ModelInfo:
 class Watch(Protocol):
     """Who waits for a batch."""
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> bool:
-        """Hears of a step. False if nobody wants the outputs any more."""
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+        """Hears of a step, and answers as `wanted`."""
         ...
 
-    def wanted(self) -> bool:
-        """Whether anybody still wants the outputs."""
+    def wanted(self) -> Collection[int]:
+        """Numbers of the requests whose outputs somebody still wants."""
         ...
 
 
@@ -59,7 +59,7 @@ class Worker(Protocol):
         """The models by name, the default first."""
         ...
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure]:
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
         """See `computing.compute`."""
         ...
 
@@ -79,7 +79,7 @@ class LocalWorker:
         self._pipes = dict(pipes)
         self.models = {name: ModelInfo.of(pipe) for name, pipe in pipes.items()}
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure]:
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
         """See `computing.compute`."""
         from versatile_diffusion.serving.computing import compute
 
