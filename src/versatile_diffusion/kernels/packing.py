@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -65,7 +65,7 @@ class PackedLayer(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
-        self.bias = layer.bias
+        self.bias = cast("nn.Parameter | None", layer.bias)
         self.weight = self.pack(layer.weight.detach())
         self.training = False
         self._was_trained = layer.weight.requires_grad
@@ -88,7 +88,8 @@ class PackedLayer(nn.Module):
     def unpacked(self) -> nn.Module:
         """What it stands for. This one is of no use any more."""
         (layer,) = self._original
-        layer.weight, layer.bias = nn.Parameter(self.dense(), self._was_trained), self.bias
+        layer.register_parameter("weight", nn.Parameter(self.dense(), self._was_trained))
+        layer.register_parameter("bias", self.bias)
         return layer.train(self.training)
 
     def train(self, mode: bool = True) -> PackedLayer:
