@@ -94,7 +94,6 @@ def test_cancel_stops_at_the_next_step(visit: Visit) -> None:
     visit.click("Cancel")
     visit.said("Cancelled at step")
     assert len(visit.studio.recipes()) == before
-    assert visit.panel.get_by_role("button", name="Generate").is_enabled()
     visit.panel.get_by_label("number input for Steps").fill("2")
     visit.panel.get_by_label("number input for Outputs").fill("1")
     visit.generate()

@@ -19,7 +19,7 @@ from versatile_diffusion.app.keeping import Keeper
 from versatile_diffusion.app.shelf import Shelf, find
 from versatile_diffusion.app.task_tab import TaskTab
 from versatile_diffusion.app.tasks import TASKS
-from versatile_diffusion.app.theme import CSS, theme
+from versatile_diffusion.app.theme import CSS, KEYS, theme
 from versatile_diffusion.serving.desk import Desk
 
 HEADER = """
@@ -113,6 +113,7 @@ def mount(app: FastAPI, page: gr.Blocks, keeper: Keeper) -> FastAPI:
         path="/",
         theme=theme(),
         css_paths=[CSS],
+        js=KEYS.read_text(),
         allowed_paths=[str(keeper.history.folder), str(keeper.spare.folder)],
         footer_links=[],
         run_history=False,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Collection
 
 import uvicorn
+from fastapi import FastAPI
 
 from versatile_diffusion.serving.access import Keys, is_loopback
 from versatile_diffusion.serving.app import build_app
@@ -51,6 +54,16 @@ def serve(
     engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
     on_ready()
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
-    )
+    listen(app, host, port, _PATIENCE)
+
+
+def listen(app: FastAPI, host: str, port: int, patience: int) -> None:
+    """Serves an app until it is interrupted; open connections then have so many seconds of patience."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=patience)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether it is more than that a page still listened when the server was stopped."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], CancelledError)
+    return not cancelled and "timeout graceful shutdown exceeded" not in record.getMessage()
