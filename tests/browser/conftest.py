@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Request, sync_playwright
 
 from tests.browser.visiting import PATIENCE, Studio, Visit
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.serving.workers import Source, open_models
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -36,6 +38,12 @@ def studio_in(folder: Path) -> Studio:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return Studio(folder / "history", port, folder.with_suffix(".log"))
+
+
+@pytest.fixture(scope="session")
+def painter() -> VersatileDiffusionPipeline:
+    """The model of the studio, as `vd replay` opens it."""
+    return open_models([Source("postcards", "postcards")])["postcards"]
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_a_full_disk_loses_no_result_and_leaves_no_part_of_one(window: Visit, fr
     filler.write_bytes(b"x" * (room.f_bavail * room.f_frsize))
     window.write("a red tent in the snow")
     window.generate()
-    told = window.page.get_by_text("will be gone when the studio is stopped")
+    told = window.page.get_by_text("The results could not be kept")
     told.wait_for()
     assert "full" in told.inner_text() or "No space left" in told.inner_text()
     shown = window.panel.locator(".vd-gallery img").first

@@ -202,7 +202,9 @@ class TaskTab:
             entry, problem = self._keeper.keep(self.task, values, output, inputs)
             entries.append(entry)
         if problem is not None:
-            gr.Warning(f"{problem} The results are shown, but will be gone when the studio is stopped.")
+            why = problem.strerror or str(problem)
+            advice = "Download what you like, or make room and generate again."
+            gr.Warning(f"The results could not be kept ({why}): they go when the studio ends. {advice}", duration=None)
         words = " ".join([f"Done in {time.time() - job.created:.1f} s.", *job.notes])
         return {
             self.status: status.said(words),
