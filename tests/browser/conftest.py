@@ -56,7 +56,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
 
 def visited(browser: Browser, studio: Studio, **options: Any) -> Visit:
     """A window. Nothing in it may ask another host."""
-    page = browser.new_page(**{"viewport": {"width": 1440, "height": 900}} | options)
+    options = {"viewport": {"width": 1440, "height": 900}} | options
+    page = browser.new_page(**options)
     page.set_default_timeout(PATIENCE)
     visit = Visit(page, studio)
 

@@ -55,6 +55,7 @@ def test_an_example_of_each_task_gives_a_result_that_can_be_replayed(
         assert visit.panel.locator(".vd-texts label").first.inner_text().strip()
     assert len(visit.studio.recipes()) == before + 1
     check_replay(painter, Path(visit.studio.recipes()[-1]["file"]))
+    assert faults(visit) == []
     visit.shoot(task.key)
 
 
