@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from versatile_diffusion.modalities.base import Modality
+    from versatile_diffusion.modalities.base import Modality
 
 OUTPUT_TYPES = ("pil", "pt", "np", "latent")
 

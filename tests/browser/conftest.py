@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Request, sync_playwright
 
 from tests.browser.visiting import PATIENCE, Studio, Visit
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.serving.workers import Source, open_models
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -30,21 +32,31 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+def studio_in(folder: Path) -> Studio:
+    """A studio, not started yet, that keeps its history in a folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    studio = Studio(tmp_path_factory.mktemp("studio") / "history", port)
+    return Studio(folder / "history", port, folder.with_suffix(".log"))
+
+
+@pytest.fixture(scope="session")
+def painter() -> VersatileDiffusionPipeline:
+    """The model of the studio, as `vd replay` opens it."""
+    return open_models([Source("postcards", "postcards")])["postcards"]
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Studio]:
+    studio = studio_in(tmp_path_factory.mktemp("studio"))
     studio.start()
     yield studio
     studio.stop()
 
 
-@pytest.fixture
-def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A window; a test may ask for options of it. Nothing in it may ask another host."""
-    options: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}} | getattr(request, "param", {})
+def visited(browser: Browser, studio: Studio, **options: Any) -> Visit:
+    """A window. Nothing in it may ask another host."""
+    options = {"viewport": {"width": 1440, "height": 900}} | options
     page = browser.new_page(**options)
     page.set_default_timeout(PATIENCE)
     visit = Visit(page, studio)
@@ -54,7 +66,14 @@ def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> I
 
     page.on("request", note)
     visit.open()
+    return visit
+
+
+@pytest.fixture
+def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A window; a test may ask for options of it."""
+    visit = visited(browser, studio, **getattr(request, "param", {}))
     yield visit
-    page.close()
+    visit.page.close()
     own = (f"{studio.address}/", "data:", f"blob:{studio.address}/")
     assert [url for url in visit.asked if not url.startswith(own)] == []

@@ -24,6 +24,7 @@ class Studio:
 
     history: Path
     port: int
+    log: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -32,22 +33,33 @@ class Studio:
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--history", str(self.history)]
-        self.process = subprocess.Popen([sys.executable, "-m", "versatile_diffusion.cli", "app", *options])
+        command = [sys.executable, "-m", "versatile_diffusion.cli", "app", *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log)
         while True:
-            assert self.process.poll() is None, "the studio ended"
+            assert self.process.poll() is None, self.log.read_text()
             try:
                 if httpx.get(f"{self.address}/healthz").is_success:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(how)
         try:
-            self.process.wait(30)
+            self.process.wait(PATIENCE / 1000)
         finally:
             self.process.kill()
+
+    @property
+    def worker(self) -> int:
+        """Process that computes."""
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        children = [child for thread in threads for child in thread.read_text().split()]
+        [found] = [each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+        return int(found)
 
     def recipes(self) -> list[dict[str, Any]]:
         """Of the results in the history, the newest last."""
@@ -80,14 +92,25 @@ class Visit:
         self.panel.get_by_role("button", name=button, exact=True).click()
 
     def said(self, start: str) -> str:
-        """What the status says, once it starts like this."""
-        found = self.panel.locator(f"[role=status]:has-text('{start}'), [role=alert]:has-text('{start}')").first
+        """What the status says, once it says this, and not from before `generate`."""
+        said = f":has-text('{start}'):not([data-old])"
+        found = self.panel.locator(f"[role=status]{said}, [role=alert]{said}").first
         found.wait_for(timeout=PATIENCE)
         return found.inner_text()
 
     def generate(self) -> str:
+        self.page.evaluate("document.querySelectorAll('[role=status]').forEach(each => { each.dataset.old = 1; })")
         self.click("Generate")
         return self.said("Done in")
+
+    def generate_for_long(self) -> None:
+        """Begins what takes many steps, and waits for the first of them."""
+        self.write("a red house")
+        self.panel.get_by_label("number input for Outputs").fill("8")
+        self.panel.get_by_role("button", name="Advanced options").click()
+        self.panel.get_by_label("number input for Steps").fill("100")
+        self.click("Generate")
+        self.said("Step ")
 
     def write(self, words: str, label: str = "Text") -> None:
         self.panel.get_by_label(label, exact=True).fill(words)
@@ -100,7 +123,7 @@ class Visit:
     def wait_for_value(self, control: Control, value: Any) -> None:
         """Waits until a control shows what was filled in."""
         match control:
-            case Words() if value and not control.group:
+            case Words() if value:
                 self.wait_for_words(value)
             case Picture():
                 self.panel.get_by_test_id("image").locator("img").first.wait_for()

@@ -119,6 +119,20 @@ def test_the_server_itself_needs_no_pytorch() -> None:
     assert done.returncode == 0
 
 
+def test_a_request_is_taken_in_without_the_libraries_of_models() -> None:
+    code = """if True:
+        import sys
+        from PIL import Image
+        from versatile_diffusion.context import Context
+        from versatile_diffusion.serving.requests import Request
+
+        request = Request("postcards", "image", (Context("image", Image.new("RGB", (8, 8))),), (7,))
+        assert request.kept.is_whole
+        sys.exit(", ".join({"diffusers", "transformers", "torchao"} & set(sys.modules)) or None)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_limit_has_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {field.name: index for index, field in enumerate([*fields(EngineLimits), *fields(Limits)], start=1)}
     options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]

@@ -38,7 +38,8 @@ class CompareTab:
             self.texts = gr.Dataframe(
                 headers=["Made from", "Text"], visible=False, interactive=False, wrap=True, label="Texts"
             )
-            self.clear = gr.Button("Clear", size="md", visible=False)
+            with gr.Row(elem_classes="vd-buttons"):
+                self.clear = gr.Button("Clear", size="sm", visible=False)
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}
         outputs = [self.about, self.pictures, self.slider, self.texts, self.clear]
         self.entries.change(self._shown, self.entries, outputs, **quiet)

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.data_classes import FileData, ImageData
 from gradio.utils import get_upload_folder
 from PIL import Image, ImageChops
 
@@ -49,8 +50,10 @@ class Form:
     def __init__(self, controls: Sequence[Control]) -> None:
         self.controls = {control.name: control for control in controls}
         self.components: dict[str, Component] = {}
-        for i, (group, members) in enumerate(groupby(controls, lambda control: control.group)):
-            with gr.Accordion(group, open=i == 0) if group else nullcontext():
+        groups = [(group, list(members)) for group, members in groupby(controls, lambda control: control.group)]
+        first = next((group for group, _ in groups if group), "")
+        for group, members in groups:
+            with gr.Accordion(group, open=group == first) if group else nullcontext():
                 for control in members:
                     self.components[control.name] = component(control)
 
@@ -83,13 +86,12 @@ def component(control: Control) -> Component:
         case Switch():
             return gr.Checkbox(control.default, **named, **info)
         case Picture():
-            return gr.Image(
-                **named, type="filepath", image_mode=None, format="png", height=_HEIGHT, sources=["upload", "clipboard"]
-            )
+            image = gr.Image(**named, type="filepath", format="png", height=_HEIGHT, sources=["upload", "clipboard"])
+            image.preprocess = _path
+            return image
         case Painted():
-            return gr.ImageEditor(
+            editor = gr.ImageEditor(
                 **named,
-                type="pil",
                 format="png",
                 height=_HEIGHT + 120,
                 canvas_size=(256, 256),
@@ -98,10 +100,24 @@ def component(control: Control) -> Component:
                 layers=False,
                 brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
             )
+            editor.convert_and_format_image = _content
+            return editor
         case Embeddings():
             return gr.File(**named, type="filepath", file_types=[".safetensors", ".npz", ".npy"])
         case _:
             raise AssertionError(control)
+
+
+# Pictures are handed on as they came: what is wrong with one is for `open_picture` to say. These stand in for methods
+# of components, not in subclasses, because gradio writes a file beside the source of every subclass.
+
+
+def _path(payload: ImageData | None) -> str | None:
+    return None if payload is None else payload.path
+
+
+def _content(file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:
+    return Path(file.path).read_bytes() if isinstance(file, FileData) else file
 
 
 def value_of(control: Control, given: Any) -> Any:
@@ -142,16 +158,18 @@ def canonical(content: bytes) -> bytes:
 
 
 def _painting(given: Mapping[str, Any]) -> Painting | None:
-    """A picture and its mask: what is painted in any layer is hidden."""
+    """A picture and its mask: what is painted in any layer is hidden. Raises ValueError if it is no picture."""
     background = given["background"]
     if background is None:
         return None
-    hidden = Image.new("L", background.size)
+    picture = open_picture(background, MOST_PIXELS)
+    hidden = Image.new("L", picture.size)
     for layer in given["layers"] or ():
-        hidden = ImageChops.lighter(hidden, layer.convert("RGBA").getchannel("A").resize(background.size))
+        painted = open_picture(layer, MOST_PIXELS).convert("RGBA").getchannel("A")
+        hidden = ImageChops.lighter(hidden, painted.resize(picture.size))
     mask = None if hidden.getbbox() is None else png(hidden.point([255] * 128 + [0] * 128))
-    flat = background.convert("RGB") if background.convert("RGBA").getextrema()[3][0] == 255 else background
-    return Painting(png(flat), mask)
+    is_opaque = picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+    return Painting(png(picture.convert("RGB") if is_opaque else picture), mask)
 
 
 def _editor(value: Painting) -> dict[str, Any]:

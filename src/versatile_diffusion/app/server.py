@@ -7,17 +7,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import uvicorn
-
 from versatile_diffusion.app.history import History
 from versatile_diffusion.serving.access import is_loopback
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
+from versatile_diffusion.serving.server import listen
 from versatile_diffusion.serving.workers import Worker
 
 _PATIENCE = 1  # seconds that open connections have when the studio is stopped
+_LIMITS = EngineLimits(timeout=86400)
+"""A large model without a GPU takes its time, and there is Cancel."""
 
 
 def serve(
@@ -26,7 +27,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    engine_limits: EngineLimits = EngineLimits(),
+    engine_limits: EngineLimits = _LIMITS,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves the studio until it is interrupted.
@@ -37,7 +38,7 @@ def serve(
         host: address to listen at, of this machine alone.
         port: to listen at.
         engine_limits: of the queue, batches and jobs.
-        on_ready: called when the models are open, just before it listens.
+        on_ready: called as soon as it listens.
 
     Raises:
         ValueError: if others than this machine could use it.
@@ -54,10 +55,8 @@ def serve(
         from versatile_diffusion.app.studio import build, mount  # gradio, which reads the environment
 
         metrics = Metrics()
-        app = build_app(Engine(worker, engine_limits, metrics), metrics=metrics, limits=Limits())
+        engine = Engine(worker, engine_limits, metrics)
+        app = build_app(engine, metrics=metrics, limits=Limits())
         keeper = Keeper(history, History(Path(scratch, "unkept")))
         mount(app, build(app.state.desk, keeper), keeper)
-        on_ready()
-        uvicorn.run(
-            app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
-        )
+        listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from versatile_diffusion.app.keeping import Keeper
 from versatile_diffusion.app.shelf import Shelf, find
 from versatile_diffusion.app.task_tab import TaskTab
 from versatile_diffusion.app.tasks import TASKS
-from versatile_diffusion.app.theme import CSS, theme
+from versatile_diffusion.app.theme import CSS, KEYS, theme
 from versatile_diffusion.serving.desk import Desk
 
 HEADER = """
@@ -49,7 +50,13 @@ def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
             compare.collect(shelf)
         _replay(history, shown, tabs, keeper, model)
         tabs.change(None, js=_SHOW_TAB)
+        page.load(_prepare, show_progress="hidden", queue=False)
     return page
+
+
+def _prepare() -> None:
+    """Imports PyTorch while the user reads, so that the first result need not wait for it."""
+    import_module("versatile_diffusion.recipes.making")
 
 
 def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper: Keeper, model: Component) -> None:
@@ -106,6 +113,7 @@ def mount(app: FastAPI, page: gr.Blocks, keeper: Keeper) -> FastAPI:
         path="/",
         theme=theme(),
         css_paths=[CSS],
+        js=KEYS.read_text(),
         allowed_paths=[str(keeper.history.folder), str(keeper.spare.folder)],
         footer_links=[],
         run_history=False,

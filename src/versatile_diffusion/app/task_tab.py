@@ -30,7 +30,9 @@ from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
 from versatile_diffusion.serving.uploads import Uploads
 
-DICE = Path(__file__).with_name("dice.svg")
+_SHOW_STATUS = """() => [...document.querySelectorAll(".vd-status")].find(each => each.offsetParent)
+  ?.scrollIntoView({block: "nearest"})"""
+"""Where it stands below the button, as on a phone."""
 
 
 class TaskTab:
@@ -55,7 +57,7 @@ class TaskTab:
                 with gr.Column(scale=5, min_width=300):
                     self._build_inputs()
                 with gr.Column(scale=6, min_width=300):
-                    self.status = gr.HTML(status.idle(_empty(task)), padding=False)
+                    self.status = gr.HTML(status.idle(_empty(task)), padding=False, elem_classes="vd-status")
                     self.shelf = Shelf(task.to)
             self.job = gr.State(None)
             self.again = gr.State(None)
@@ -87,7 +89,7 @@ class TaskTab:
             how["preset"] = self.preset
         with gr.Row(equal_height=True, elem_classes="vd-seed"):
             how["seed"] = gr.Number(RANDOM, label="Seed (−1: random)", precision=0, minimum=RANDOM)
-            self.dice = gr.Button("Roll the dice", icon=DICE, size="sm", min_width=120)
+            self.dice = gr.Button("Roll the dice", size="sm", min_width=120)
         with gr.Accordion("Advanced options", open=False):
             how["steps"] = gr.Slider(1, 100, start["steps"], step=1, label="Steps")
             how["guidance_scale"] = gr.Slider(1, 20, start["guidance_scale"], step=0.1, label="Guidance scale")
@@ -129,13 +131,14 @@ class TaskTab:
                 list(self.form.components.values()),
                 **quiet,
             )
+        self.run_button.click(None, js=_SHOW_STATUS)
         self.cancel_button.click(self._cancel, self.job, None, **quiet)
         prompts = [c.submit for c in self.form.components.values() if isinstance(c, gr.Textbox)]
         gr.on(
             [self.run_button.click, *prompts, self.again.change],
             self._run,
             [model, *self.inputs.values()],
-            [self.status, self.job, self.run_button, self.cancel_button, *self.shelf.outputs],
+            [self.status, self.job, self.cancel_button, *self.shelf.outputs],
             show_progress="hidden",
             trigger_mode="once",
             concurrency_limit=None,
@@ -155,11 +158,7 @@ class TaskTab:
             self._desk.engine.cancel(found)
 
     async def _run(self, model: str, *given: Any) -> AsyncIterator[dict[Any, Any]]:
-        idle = {
-            self.job: None,
-            self.run_button: gr.Button(interactive=True),
-            self.cancel_button: gr.Button(visible=False),
-        }
+        idle = {self.job: None, self.cancel_button: gr.Button(visible=False)}
         job: Job | None = None
         inputs: dict[str, bytes] = {}
         try:
@@ -173,11 +172,7 @@ class TaskTab:
                 return asked_for
 
             job = await self._desk.submit(read, {}, "")
-            yield {
-                self.job: job.id,
-                self.run_button: gr.Button(interactive=False),
-                self.cancel_button: gr.Button(visible=True),
-            }
+            yield {self.job: job.id, self.cancel_button: gr.Button(visible=True)}
             async for shown in self._desk.changes(job):
                 if shown.status in (Status.QUEUED, Status.RUNNING):
                     yield {self.status: status.going_on(shown)}
@@ -207,7 +202,9 @@ class TaskTab:
             entry, problem = self._keeper.keep(self.task, values, output, inputs)
             entries.append(entry)
         if problem is not None:
-            gr.Warning(f"{problem} The results are shown, but will be gone when the studio is stopped.")
+            why = problem.strerror or str(problem)
+            advice = "Download what you like, or make room and generate again."
+            gr.Warning(f"The results could not be kept ({why}): they go when the studio ends. {advice}", duration=None)
         words = " ".join([f"Done in {time.time() - job.created:.1f} s.", *job.notes])
         return {
             self.status: status.said(words),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from versatile_diffusion.app.controls import (
@@ -233,9 +233,9 @@ TASKS = (
         "One picture from up to four, and a text. Paint over what is to be left out of a picture.",
         "image",
         [
+            PROMPT,
+            Share("weight", "Weight of the text", default=1.0),
             *(control for number in range(1, PICTURES + 1) for control in mixed_picture(number)),
-            replace(PROMPT, group="Text"),
-            Share("weight", "Weight of the text", group="Text", default=1.0),
         ],
         multi_context,
         [

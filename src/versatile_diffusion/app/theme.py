@@ -1,4 +1,4 @@
-"""How the studio looks: fonts of the system, colours of its own, and a little CSS."""
+"""How the studio looks: fonts of the system, colours of its own, a little CSS, and keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from gradio import themes
 
 CSS = Path(__file__).with_name("studio.css")
+KEYS = Path(__file__).with_name("studio.js")
 _INK = themes.Color(
     c50="#f2f5ff", c100="#e3e9fe", c200="#c9d4fd", c300="#a5b6fa", c400="#7f92f4", c500="#5a6de8", c600="#4150d2",
     c700="#333fb0", c800="#2c368d", c900="#283171", c950="#181c42", name="ink",

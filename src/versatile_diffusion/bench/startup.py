@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from urllib.error import URLError
+from urllib.request import urlopen
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate
 
 _CODE = {"Python alone": "pass", "import versatile_diffusion": "import versatile_diffusion"}
-_LIMITS = {"import versatile_diffusion": 0.3, "vd --help": 0.5, "vd serve, ready": 10}
+_LIMITS = {"import versatile_diffusion": 0.3, "vd --help": 0.5, "vd serve, ready": 10, "vd app, ready": 10}
 
 
 def measure(settings: Settings) -> Result:
@@ -22,7 +25,8 @@ def measure(settings: Settings) -> Result:
     works: dict[str, Callable[[int], float]] = {
         name: lambda _, arguments=arguments: _run(arguments) for name, arguments in commands.items()
     }
-    works["vd serve, ready"] = lambda _: _serve(settings.model)
+    works["vd serve, ready"] = lambda _: _answers("/healthz", "serve", "--model", settings.model)
+    works["vd app, ready"] = lambda _: _app(settings.model)
     alternate(works, rounds=1)  # byte code is compiled once
     found = alternate(works, settings.rounds)
     figures = [
@@ -40,20 +44,27 @@ def _run(arguments: list[str]) -> float:
     return time.perf_counter() - begun
 
 
-def _serve(model: str) -> float:
-    """Seconds until a server listens."""
+def _app(model: str) -> float:
+    """Seconds until the studio answers with its page."""
+    with tempfile.TemporaryDirectory() as history:
+        return _answers("/", "app", "--model", model, "--history", history)
+
+
+def _answers(path: str, *command: str) -> float:
+    """Seconds until a server answers."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    arguments = ["-m", "versatile_diffusion.cli", "serve", "--model", model, "--port", str(port)]
+    arguments = ["-m", "versatile_diffusion.cli", *command, "--port", str(port)]
     begun = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None:
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
+            try:
+                with urlopen(f"http://127.0.0.1:{port}{path}"):
                     return time.perf_counter() - begun
-            time.sleep(0.02)
+            except URLError:
+                time.sleep(0.02)
         raise RuntimeError(f"python {' '.join(arguments)} failed with exit code {process.returncode}.")
     finally:
         process.terminate()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from socket import socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from versatile_diffusion.serving.access import Keys, is_loopback
 from versatile_diffusion.serving.app import build_app
@@ -52,8 +55,23 @@ def serve(
     metrics = Metrics()
     engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
+    listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)
+
+
+def listen(app: FastAPI, engine: Engine, host: str, port: int, *, patience: int, on_ready: Callable[[], None]) -> None:
+    """Serves an app until it is interrupted.
+
+    Args:
+        app: what to serve.
+        engine: stopped at the end, before those who wait are hung up on.
+        host: address to listen at.
+        port: to listen at.
+        patience: seconds that open connections have at the end.
+        on_ready: called as soon as it listens.
+    """
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE
+        app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=patience
     )
     with suppress(KeyboardInterrupt):
         _Server(config, engine, on_ready).run()
@@ -74,3 +92,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._engine.stop()
         await super().shutdown(sockets)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether it is more than that a page still listened when the server was stopped."""
+    cancelled = record.exc_info is not None and isinstance(record.exc_info[1], CancelledError)
+    return not cancelled and "timeout graceful shutdown exceeded" not in record.getMessage()

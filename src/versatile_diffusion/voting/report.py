@@ -120,7 +120,7 @@ def plot(reports: Sequence[Report]) -> bytes:
     axes = figure.subplots()
     for row, report in enumerate(reports):
         _bar(axes, row, report)
-    axes.set_yticks(range(len(reports)), [f"{r.votes} votes\n{r.voters} voters" for r in reports])
+    axes.set_yticks(range(len(reports)), [f"{_many(r.votes, 'vote')}\n{_many(r.voters, 'voter')}" for r in reports])
     axes.set_xlim(0, 1)
     axes.set_ylim(len(reports) - 0.35, -0.65)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -130,6 +130,10 @@ def plot(reports: Sequence[Report]) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _bar(axes: Any, row: int, report: Report) -> None:
