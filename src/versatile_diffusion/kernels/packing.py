@@ -101,6 +101,14 @@ class PackedLayer(nn.Module):
     def _is_usable(self) -> bool:
         return self.is_packed and not torch.is_grad_enabled()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"weight": self.dense()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if _is_packable(self.weight):
+            self.weight = self.pack(self.weight)
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.dense()
         super()._save_to_state_dict(destination, prefix, keep_vars)

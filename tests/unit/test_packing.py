@@ -1,0 +1,81 @@
+"""A pipeline whose weights are laid out for the CPU does all that it did."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from tests.conftest import CAPTIONS
+from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.adapters import add_lora
+from versatile_diffusion.kernels.packing import PackedLayer
+from versatile_diffusion.quantization import is_quantized
+
+Pipe = VersatileDiffusionPipeline
+
+
+@pytest.fixture
+def packed(session_pipe: Pipe) -> Pipe:
+    pipe = copy.deepcopy(session_pipe)
+    pipe.pack()
+    return pipe
+
+
+def made(pipe: Pipe) -> list[Tensor]:
+    options: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent"}
+    return [
+        pipe.generate(to, [Context("text", CAPTIONS[0])], generator=Generator().manual_seed(0), **options).latents
+        for to in ("image", "text")
+    ]
+
+
+def is_packed(pipe: Pipe) -> bool:
+    return any(isinstance(layer, PackedLayer) for layer in pipe.diffuser.modules())
+
+
+def require_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_it_makes_and_saves_the_same(packed: Pipe, session_pipe: Pipe, tmp_path: Path) -> None:
+    assert is_packed(packed) and packed.diffuser.dtype == torch.float32
+    require_same(made(packed), made(session_pipe))
+    packed.save_pretrained(tmp_path)
+    saved = Pipe.from_pretrained(tmp_path, torch_dtype=torch.float32).diffuser.state_dict()
+    original = session_pipe.diffuser.state_dict()
+    assert saved.keys() == original.keys()
+    assert all(torch.equal(saved[key], tensor) for key, tensor in original.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"), [(Pipe.unpack, False), (copy.deepcopy, True), (lambda pipe: pipe.to("cpu"), True)]
+)
+def test_it_makes_the_same_after(change: Callable[[Pipe], Any], kept: bool, packed: Pipe, session_pipe: Pipe) -> None:
+    changed = change(packed) or packed
+    assert is_packed(changed) is kept
+    require_same(made(changed), made(session_pipe))
+
+
+def test_loras_quantizing_and_compiling_unpack(packed: Pipe, session_pipe: Pipe) -> None:
+    add_lora(packed.diffuser)
+    assert not is_packed(packed)
+    packed.pack()
+    assert is_packed(packed)
+    require_same(made(packed), made(session_pipe))  # a LoRA that has learnt nothing
+    packed.unload_loras()
+    packed.pack()
+    packed.quantize()
+    assert is_quantized(packed.diffuser) and not is_packed(packed)
+    packed.pack()
+    made(packed)
+
+
+def test_an_unpacked_model_is_trained_as_before(packed: Pipe) -> None:
+    packed.unpack()
+    packed.diffuser.train()
+    assert all(parameter.requires_grad for parameter in packed.diffuser.parameters())
