@@ -4,6 +4,7 @@ python benchmarks/products.py products
 python benchmarks/products.py attention
 python benchmarks/products.py packing --dtype fp32
 python benchmarks/products.py rows
+python benchmarks/products.py without image
 python benchmarks/products.py profile image --pack
 python benchmarks/products.py profile text
 """
@@ -12,10 +13,13 @@ from __future__ import annotations
 
 import copy
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from types import ModuleType
 from typing import Annotated
+from unittest.mock import patch
 
 import torch
 import typer
@@ -31,6 +35,7 @@ from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.diffuser.context_layers import GatedFeedForward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
+from versatile_diffusion.kernels import rows as rows_kernel
 from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.kernels.packing import pack
@@ -122,6 +127,55 @@ def _all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return [layer(x) for layer in layers][-1]
 
 
+@app.command()
+@torch.inference_mode()
+def without(
+    output: Annotated[str, typer.Argument(help="image or text.")],
+    dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    rounds: int = 3,
+) -> None:
+    """Seconds of a guided step of the official sizes, and of one that does without a technique."""
+    numbers = choose_dtype(dtype, torch.device("cpu"))
+    packed, plain = (build(vd_four_flow(), [Flow(output=output, context="text")]) for _ in range(2))
+    shape = packed.modalities[output].latent_shape()
+    pack(packed.diffuser.to(dtype=numbers))
+    plain.diffuser.to(dtype=numbers)
+
+    def step(number: int, diffuser: nn.Module = packed.diffuser, copies: int = 1, known: bool = False) -> Tensor:
+        generator = torch.Generator().manual_seed(number)
+        latents = torch.randn(1, *shape, generator=generator).to(numbers).repeat(copies, *(1 for _ in shape))
+        return diffuser(latents, torch.full((copies,), 981), output, remembered if known else [context()])
+
+    def context() -> ContextTokens:
+        tokens = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(numbers)
+        return ContextTokens("text", tokens, memory=[])
+
+    def patched(module: ModuleType, name: str, value: int) -> Callable[[int], Tensor]:
+        def work(number: int) -> Tensor:
+            with patch.object(module, name, value):
+                return step(number)
+
+        return work
+
+    remembered = [context()]
+    step(0, known=True)
+    works: dict[str, Callable[[int], Tensor]] = {
+        "all": step,
+        "all, and keys and values known from the step before": partial(step, known=True),
+        "without packed weights": partial(step, diffuser=plain.diffuser),
+        "without attention of its own": patched(attention_kernel, "MANY", sys.maxsize),
+        "without feed-forward layers by rows": patched(rows_kernel, "CACHED", sys.maxsize),
+        "without sharing what guidance has not told apart": partial(step, copies=2),
+    }
+    for work in works.values():
+        work(0)
+    table = Table("a step", "s", "lowest – highest", title=f"{output}, {numbers}")
+    for name, runs in alternate(works, rounds).items():
+        took = seconds(runs)
+        table.add_row(name, f"{statistics.median(took):.3f}", f"{min(took):.3f} – {max(took):.3f}")
+    Console().print(table)
+
+
 def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:
     for work in works.values():
         work()
@@ -139,7 +193,7 @@ def profiled(
     """Where the time of a guided step goes, at the official sizes with random weights and one context of 77 tokens."""
     components = build(vd_four_flow(), [Flow(output=output, context="text")])
     numbers = choose_dtype(dtype, torch.device("cpu"))
-    diffuser = components.diffuser.to(numbers)
+    diffuser = components.diffuser.to(dtype=numbers)
     shape = components.modalities[output].latent_shape()
     latents = torch.randn(2, *shape, dtype=numbers)
     tokens = [ContextTokens("text", torch.randn(2, 77, 768, dtype=numbers))]

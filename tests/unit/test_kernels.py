@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from versatile_diffusion.kernels import attention as kernel
 from versatile_diffusion.kernels import linear as module
-from versatile_diffusion.kernels import rows
+from versatile_diffusion.kernels import packing, rows
 from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
 from versatile_diffusion.kernels.packing import PackedLayer, pack, unpack
 
@@ -24,6 +24,7 @@ def everything_pays() -> Iterator[None]:
     """Weights of any size go the other way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LARGE", 0)
+        patch.setattr(packing, "LARGE", 0)
         yield
 
 
@@ -217,6 +218,13 @@ def test_packed_layers_are_unpacked_to_be_trained(dtype: torch.dtype) -> None:
         assert type(mine) is type(other) and mine.training
         for (name, a), (same, b) in zip(mine.named_parameters(), other.named_parameters(), strict=True):
             assert name == same and torch.equal(a, b) and a.requires_grad == (mine is not ours[3])
+
+
+def test_small_convolutions_are_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "LARGE", 100)
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 3), torch.nn.Conv2d(4, 3, 3), torch.nn.Linear(2, 2))
+    pack(model)
+    assert [isinstance(layer, PackedLayer) for layer in model] == [False, True, True]
 
 
 def test_layers_with_loras_or_unusual_padding_or_numbers_are_not_packed() -> None:

@@ -24,6 +24,7 @@ def measure(settings: Settings) -> Result:
     device = choose_device()
     dtype = choose_dtype(settings.dtype, device)
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=dtype).to(device)
+    pipe.pack()
     pipe.set_progress_bar_config(disable=True)
 
     def pictures(count: int, number: int) -> None:

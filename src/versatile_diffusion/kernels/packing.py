@@ -15,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+LARGE = 2**19
+"""Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
+
 
 def pack(model: nn.Module) -> None:
     """Replaces convolutions and linear layers on the CPU by packed ones, one at a time: nothing is held twice.
@@ -40,7 +43,7 @@ def _packed(layer: nn.Module) -> PackedLayer | None:
     if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
         return PackedLinear(layer)
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-        return PackedConv2d(layer) if _is_packable(layer.weight) else None
+        return PackedConv2d(layer) if layer.weight.numel() >= LARGE and _is_packable(layer.weight) else None
     return None
 
 
