@@ -12,10 +12,18 @@ from torch import Generator, Tensor
 from tests.conftest import CAPTIONS
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.adapters import add_lora
+from versatile_diffusion.kernels import linear, packing
 from versatile_diffusion.kernels.packing import PackedLayer
 from versatile_diffusion.quantization import is_quantized
 
 Pipe = VersatileDiffusionPipeline
+
+
+@pytest.fixture(autouse=True)
+def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of any size are packed."""
+    for module in (linear, packing):
+        monkeypatch.setattr(module, "LARGE", 0)
 
 
 @pytest.fixture

@@ -27,8 +27,15 @@ MAY_IMPORT = {
     "kernels/": ["kernels"],
     "reconstruction.py": ["context", "outputs", "start"],
     "embeddings.py": [],
-    "adapters.py": ["checkpoints.errors", "checkpoints.folder", "checkpoints.tensors", "diffuser", "quantization"],
-    "quantization.py": ["diffuser"],
+    "adapters.py": [
+        "checkpoints.errors",
+        "checkpoints.folder",
+        "checkpoints.tensors",
+        "diffuser",
+        "kernels.packing",
+        "quantization",
+    ],
+    "quantization.py": ["diffuser", "kernels.packing"],
     "offloading.py": ["diffuser"],
     "files.py": [],
     "recipes/": [

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from versatile_diffusion.kernels import linear
+
 LARGE = 2**19
 """Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
 
@@ -41,7 +43,9 @@ def unpack(model: nn.Module) -> None:
 
 def _packed(layer: nn.Module) -> PackedLayer | None:
     if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
-        return PackedLinear(layer)
+        # Others are not computed by oneDNN unpacked, and would round otherwise.
+        alike = layer.weight.dtype == torch.bfloat16 or layer.weight.numel() >= linear.LARGE
+        return PackedLinear(layer) if alike else None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         return PackedConv2d(layer) if layer.weight.numel() >= LARGE and _is_packable(layer.weight) else None
     return None
