@@ -1,17 +1,19 @@
 """A pipeline whose weights are laid out for the CPU does all that it did."""
 
 import copy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from tests.conftest import CAPTIONS
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.adapters import add_lora
+from versatile_diffusion.bench.process import status
 from versatile_diffusion.kernels import linear, packing
 from versatile_diffusion.kernels.packing import PackedLayer
 from versatile_diffusion.quantization import is_quantized
@@ -87,3 +89,13 @@ def test_an_unpacked_model_is_trained_as_before(packed: Pipe) -> None:
     packed.unpack()
     packed.diffuser.train()
     assert all(parameter.requires_grad for parameter in packed.diffuser.parameters())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_of_the_weights_as_they_were_stays_in_memory() -> None:
+    layers = [nn.Linear(1024, 1024 + 64 * (i % 7)) for i in range(40)]
+    model = nn.Sequential(*layers)
+    before = status("RssAnon")
+    packing.pack(model)
+    grown = status("RssAnon") - before
+    assert grown < sum(layer.weight.nbytes for layer in model if isinstance(layer, PackedLayer)) / 20

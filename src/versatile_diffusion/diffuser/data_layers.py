@@ -66,7 +66,7 @@ class ResidualBlock(nn.Module):
         shift = self.project_time(silu(time))
         hidden = hidden + shift.reshape(*shift.shape, *(1 for _ in hidden.shape[2:]))
         hidden = self.project_out(silu(self.norm_out(hidden)))
-        return self.shortcut(x) + hidden
+        return hidden + self.shortcut(x)
 
 
 class TimelessBlock(nn.Module):

@@ -17,6 +17,7 @@ from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLay
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
 from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push
+from versatile_diffusion.kernels.concurrency import at_once
 
 DataLayersFactory = Callable[[Plan], DataLayers]
 
@@ -89,8 +90,9 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Data():
                     x = next(data)(x, repeated(time, len(x)))
                 case Context():
-                    attended = [attend(x, c, *next(stack)) for stack, c in zip(stacks, contexts, strict=True)]
-                    x = mix(attended, [c.weight / total for c in contexts])
+                    blocks = [(context, *next(stack)) for context, stack in zip(contexts, stacks, strict=True)]
+                    attended = list(at_once(lambda block, x=x: attend(x, *block), blocks, x.device))
+                    x = mix(attended, [context.weight / total for context in contexts])
                 case Push():
                     kept.append(x)
                 case Pop():

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
+from versatile_diffusion.kernels.concurrency import at_once
+
 MANY = 1024
 """Queries, and keys, from which on the way there pays."""
 
@@ -32,8 +34,9 @@ def attention(
     if min(queries.shape[-2], keys.shape[-2]) < MANY:
         return scaled_dot_product_attention(queries, keys, values)
     attended, scaled = torch.empty_like(queries), queries * queries.shape[-1] ** -0.5
-    for head in product(*map(range, queries.shape[:2])):
-        _attend(scaled[head], keys[head], values[head], attended[head])
+    heads = list(product(*map(range, queries.shape[:2])))
+    for _ in at_once(lambda h: _attend(scaled[h], keys[h], values[h], attended[h]), heads, queries.device):
+        pass
     return attended
 
 

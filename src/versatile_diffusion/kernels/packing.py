@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from versatile_diffusion.kernels import linear
+from versatile_diffusion.kernels.memory import give_back
 
 LARGE = 2**19
 """Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
@@ -31,6 +32,7 @@ def pack(model: nn.Module) -> None:
             packed = None if name == "base_layer" else _packed(layer)
             if packed is not None:
                 setattr(parent, name, packed)
+                give_back()
 
 
 def unpack(model: nn.Module) -> None:
@@ -39,6 +41,7 @@ def unpack(model: nn.Module) -> None:
         for name, layer in parent.named_children():
             if isinstance(layer, PackedLayer):
                 setattr(parent, name, layer.unpacked())
+                give_back()
 
 
 def _packed(layer: nn.Module) -> PackedLayer | None:

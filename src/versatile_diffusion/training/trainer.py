@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from versatile_diffusion.kernels.concurrency import at_once
 from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.concurrency import at_once
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.journal import Journal
 from versatile_diffusion.training.processes import processes
