@@ -129,8 +129,8 @@ class ImageModality(ModalityOfParts):
             colors_of: a picture whose colour statistics the pictures take, or a list of them, each for as many
                 pictures in a row.
         """
-        scaled = latents.to(self.device, self.dtype) / self.config["scaling_factor"]
-        decoded = self._autoencoder().decode(_channels_last(scaled), return_dict=False)[0]
+        scaled = _channels_last(latents.to(self.device, self.dtype) / self.config["scaling_factor"])
+        decoded = self._autoencoder().decode(cast(FloatTensor, scaled), return_dict=False)[0]
         pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
         if colors_of is None:
             return pictures
@@ -233,9 +233,9 @@ def _size(values: Float[Tensor, "*c h w"]) -> str:
     return f"{values.shape[-1]} × {values.shape[-2]}"
 
 
-def _channels_last(values: Float[Tensor, "b c h w"]) -> FloatTensor:
+def _channels_last(values: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The same values laid out as convolutions are quickest, and as they keep them."""
-    return cast(FloatTensor, values.contiguous(memory_format=torch.channels_last))
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 def _center(values: Float[Tensor, "*c h w"], height: int, width: int) -> Float[Tensor, "*c height width"]:
