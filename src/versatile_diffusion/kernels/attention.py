@@ -6,6 +6,8 @@ hundreds of queries of one head at a time, so that their scores stay in the cach
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -33,7 +35,7 @@ def attention(
         return _in_float32(queries, keys, values)
     if min(queries.shape[-2], keys.shape[-2]) < MANY:
         return scaled_dot_product_attention(queries, keys, values)
-    attended, scaled = torch.empty_like(queries), queries * queries.shape[-1] ** -0.5
+    attended, scaled = torch.empty_like(queries), queries * (math.log2(math.e) * queries.shape[-1] ** -0.5)
     heads = list(product(*map(range, queries.shape[:2])))
     for _ in at_once(lambda h: _attend(scaled[h], keys[h], values[h], attended[h]), heads, queries.device):
         pass
@@ -43,22 +45,24 @@ def attention(
 def _attend(
     queries: Float[Tensor, "s d"], keys: Float[Tensor, "n d"], values: Float[Tensor, "n d"], out: Float[Tensor, "s d"]
 ) -> None:
-    """One head.
+    """One head, of queries for powers of 2, which are quicker than those of e.
 
     Scores are rounded to bfloat16, which is exact enough only near 0. So those of a query are moved there, which
     changes no weight: each becomes the product of (query, -highest) and (key, 1). The weights are not normalised:
     their sum is that of values which are all 1.
     """
     dim = values.shape[-1]
-    some, keys = keys[::_SAMPLE].contiguous(), pad(keys, (0, 1), value=1.0)
+    highest = linear(queries, keys[::_SAMPLE].contiguous()).amax(-1, keepdim=True)
+    queries, keys = torch.cat([queries, -highest], dim=-1), pad(keys, (0, 1), value=1.0)
     values = pad(pad(values, (0, 1), value=1.0), (0, -(dim + 1) % _BLOCK)).t().contiguous()
-    for q, o in zip(queries.split(_ROWS), out.split(_ROWS), strict=True):
-        highest = linear(q, some).amax(-1, keepdim=True)
-        q = torch.cat([q, -highest], dim=-1)
-        attended = linear(linear(q, keys).exp_(), values)
-        if not attended[:, dim].isfinite().all():  # a key that was not in the sample scores far higher
-            attended = linear(linear(q, keys).softmax(-1), values)
-        torch.div(attended[:, :dim], attended[:, dim : dim + 1], out=o)
+
+    def weigh(weights: Callable[[Tensor], Tensor]) -> Float[Tensor, "s c"]:
+        return torch.cat([linear(weights(linear(part, keys)), values) for part in queries.split(_ROWS)])
+
+    attended = weigh(torch.exp2_)
+    if not attended[:, dim].isfinite().all():  # a key that was not in the sample scores far higher
+        attended = weigh(lambda scores: (scores * math.log(2)).softmax(-1))
+    torch.div(attended[:, :dim], attended[:, dim : dim + 1], out=out)
 
 
 def _in_float32(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -129,8 +129,9 @@ class ImageModality(ModalityOfParts):
             colors_of: a picture whose colour statistics the pictures take, or a list of them, each for as many
                 pictures in a row.
         """
+        autoencoder = self._autoencoder()
         scaled = _channels_last(latents.to(self.device, self.dtype) / self.config["scaling_factor"])
-        decoded = self._autoencoder().decode(cast(FloatTensor, scaled), return_dict=False)[0]
+        decoded = autoencoder.decode(cast(FloatTensor, scaled), return_dict=False)[0]
         pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
         if colors_of is None:
             return pictures
