@@ -4,6 +4,7 @@ python benchmarks/products.py products
 python benchmarks/products.py attention
 python benchmarks/products.py packing --dtype fp32
 python benchmarks/products.py rows
+python benchmarks/products.py autoencoder
 python benchmarks/products.py without image
 python benchmarks/products.py profile image --pack
 python benchmarks/products.py profile text
@@ -18,11 +19,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 from unittest.mock import patch
 
 import torch
 import typer
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ from torch.profiler import ProfilerActivity, profile
 from versatile_diffusion.bench.timing import alternate, seconds
 from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.diffuser import model as diffuser_model
 from versatile_diffusion.diffuser.context_layers import GatedFeedForward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
@@ -115,6 +118,21 @@ def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto
     Console().print(table)
 
 
+@app.command()
+@torch.inference_mode()
+def autoencoder(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 3) -> None:
+    """Medians in ms of the image autoencoder at 512², and with its channels last in memory."""
+    numbers, preset = choose_dtype(dtype, torch.device("cpu")), vd_four_flow().image
+    model = AutoencoderKL(**preset.autoencoder).to(numbers).eval()
+    latents, pictures = (torch.randn(1, *shape, dtype=numbers) for shape in ((4, 64, 64), (3, 512, 512)))
+    table = Table("", "as it comes", "channels last", title=f"ms, {numbers}")
+    for name, way, x in (("decoding", model.decode, latents), ("encoding", model.encode, pictures)):
+        last = x.contiguous(memory_format=torch.channels_last)
+        works = {"": lambda way=way, x=x: way(x)[0], "last": lambda way=way, x=last: way(x)[0]}
+        table.add_row(name, *_medians(works, rounds))
+    Console().print(table)
+
+
 def _layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     for inner, outer, side in ((320, 320, 64), (640, 640, 32), (1280, 1280, 16), (1280, 1280, 8)):
         name = f"3×3 convolution {inner} → {outer}, {side}²"
@@ -136,28 +154,31 @@ def without(
 ) -> None:
     """Seconds of a guided step of the official sizes, and of one that does without a technique."""
     numbers = choose_dtype(dtype, torch.device("cpu"))
-    packed, plain = (build(vd_four_flow(), [Flow(output=output, context="text")]) for _ in range(2))
+    flows = [Flow(output=output, context=name) for name in ("text", "image")]
+    packed, plain = (build(vd_four_flow(), flows) for _ in range(2))
     shape = packed.modalities[output].latent_shape()
     pack(packed.diffuser.to(dtype=numbers))
     plain.diffuser.to(dtype=numbers)
 
-    def step(number: int, diffuser: nn.Module = packed.diffuser, copies: int = 1, known: bool = False) -> Tensor:
+    def step(
+        number: int, diffuser: nn.Module = packed.diffuser, copies: int = 1, known: bool = False, contexts: int = 1
+    ) -> Tensor:
         generator = torch.Generator().manual_seed(number)
         latents = torch.randn(1, *shape, generator=generator).to(numbers).repeat(copies, *(1 for _ in shape))
-        return diffuser(latents, torch.full((copies,), 981), output, remembered if known else [context()])
+        return diffuser(latents, torch.full((copies,), 981), output, remembered if known else tokens(contexts))
 
-    def context() -> ContextTokens:
-        tokens = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(numbers)
-        return ContextTokens("text", tokens, memory=[])
+    def tokens(contexts: int) -> list[ContextTokens]:
+        drawn = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(numbers)
+        return [ContextTokens(name, drawn, memory=[]) for name in ("text", "image")[:contexts]]
 
-    def patched(module: ModuleType, name: str, value: int) -> Callable[[int], Tensor]:
+    def patched(module: ModuleType, name: str, value: Any, contexts: int = 1) -> Callable[[int], Tensor]:
         def work(number: int) -> Tensor:
             with patch.object(module, name, value):
-                return step(number)
+                return step(number, contexts=contexts)
 
         return work
 
-    remembered = [context()]
+    remembered = tokens(1)
     step(0, known=True)
     works: dict[str, Callable[[int], Tensor]] = {
         "all": step,
@@ -165,7 +186,10 @@ def without(
         "without packed weights": partial(step, diffuser=plain.diffuser),
         "without attention of its own": patched(attention_kernel, "MANY", sys.maxsize),
         "without feed-forward layers by rows": patched(rows_kernel, "CACHED", sys.maxsize),
+        "without heads of attention at once": patched(attention_kernel, "at_once", in_turn),
         "without sharing what guidance has not told apart": partial(step, copies=2),
+        "two contexts": partial(step, contexts=2),
+        "two contexts, one after the other": patched(diffuser_model, "at_once", in_turn, contexts=2),
     }
     for work in works.values():
         work(0)
@@ -174,6 +198,11 @@ def without(
         took = seconds(runs)
         table.add_row(name, f"{statistics.median(took):.3f}", f"{min(took):.3f} – {max(took):.3f}")
     Console().print(table)
+
+
+def in_turn(compute: Callable[[Any], Any], items: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    """Instead of `at_once`."""
+    return map(compute, items)
 
 
 def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:

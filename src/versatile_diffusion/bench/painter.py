@@ -136,7 +136,7 @@ PAINTERS: dict[str, type[Ours] | type[Diffusers]] = {
 def main(job: Job) -> None:
     """Prints {"step": …} after each step, then seconds, and bytes that the whole process held at most."""
     painter = PAINTERS[job.who]()
-    with watching("RssAnon") as anonymous:
+    with watching("RssAnon", interval=0.05) as anonymous:
         begun = time.perf_counter()
         painter.open(job)
         opened = time.perf_counter()

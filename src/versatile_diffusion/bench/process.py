@@ -9,16 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
-_INTERVAL = 0.005
 
 
 @contextmanager
-def watching(name: str) -> Iterator[list[int]]:
-    """Looks at an entry again and again: the system keeps the highest value of the whole memory only."""
+def watching(name: str, interval: float = 0.005) -> Iterator[list[int]]:
+    """Looks at an entry again and again: the system keeps the highest value of the whole memory only.
+
+    Args:
+        name: of the entry.
+        interval: seconds from look to look. Many looks slow down what is watched.
+    """
     done, seen = threading.Event(), [status(name)]
 
     def watch() -> None:
-        while not done.wait(_INTERVAL):
+        while not done.wait(interval):
             seen.append(status(name))
 
     watcher = threading.Thread(target=watch)
