@@ -230,6 +230,8 @@ def test_the_history_survives_a_restart_and_is_replayed_exactly(visit: Visit, st
     visit.panel.locator(".vd-gallery img").first.wait_for()
     before = studio.recipes()[-1]
     visit.panel.get_by_role("button", name="Replay", exact=True).wait_for()
+    loaded = "() => [...document.querySelectorAll('.vd-gallery img')].every(e => e.complete && e.naturalWidth)"
+    visit.page.wait_for_function(loaded)
     visit.shoot("history")
     visit.click("Replay")
     visit.page.locator("[role=tab][aria-selected=true]:text-is('Text to image')").wait_for()
