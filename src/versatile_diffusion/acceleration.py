@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch._dynamo
+from torch import nn
 
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.kernels import packing
@@ -17,6 +18,7 @@ class WithAcceleration:
     """What a pipeline does to be quicker."""
 
     diffuser: Diffuser
+    modalities: Any
 
     def compile(self, **options: Any) -> None:
         """Compiles the diffuser block by block, when each shape is first met, which takes a minute or more.
@@ -26,20 +28,25 @@ class WithAcceleration:
         Args:
             options: of `torch.compile`, such as mode="max-autotune".
         """
-        self.unpack()
+        packing.unpack(self.diffuser)
         compile_blocks(self.diffuser, **options)
 
     def pack(self) -> None:
-        """Lays the weights of the diffuser out for the CPU, once instead of at every step.
+        """Lays the weights of the diffuser and of the image autoencoder out for the CPU, once instead of at every step.
 
-        Outputs stay the same, and the model can be saved. Brought to another device or dtype it is as quick as before;
-        LoRAs, `quantize` and `compile` unpack it. Does nothing where the diffuser is not on the CPU.
+        Outputs stay the same but for rounding, and the model can be saved. Brought to another device or dtype it is as
+        quick as before; LoRAs, `quantize` and `compile` unpack the diffuser. Does nothing to what is not on the CPU.
         """
-        packing.pack(self.diffuser)
+        for module in self._packable():
+            packing.pack(module)
 
     def unpack(self) -> None:
         """Brings back what `pack` replaced, for example to train it."""
-        packing.unpack(self.diffuser)
+        for module in self._packable():
+            packing.unpack(module)
+
+    def _packable(self) -> list[nn.Module]:
+        return [self.diffuser, *(part for modality in self.modalities.values() for part in modality.packable)]
 
 
 def compile_blocks(diffuser: Diffuser, **options: Any) -> None:

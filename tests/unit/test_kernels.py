@@ -173,7 +173,8 @@ def layers(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
 def test_packed_layers_give_what_they_gave_and_are_saved_as_before(dtype: torch.dtype) -> None:
     theirs, ours = layers(dtype), layers(dtype)
     pack(ours)
-    assert sum(isinstance(layer, PackedLayer) for layer in ours) == (6 if packs(dtype) else 0)
+    packed = 5 if dtype == torch.float32 else 6 if packs(dtype) else 0  # pointwise ones of float32 stay
+    assert sum(isinstance(layer, PackedLayer) for layer in ours) == packed
     for side in (8, 12, 32):
         x = torch.randn(2, 3, side, side, dtype=dtype)
         torch.testing.assert_close(ours(x), theirs(x))

@@ -16,10 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from versatile_diffusion.kernels import linear
+from versatile_diffusion.kernels.convolution import convolve
 from versatile_diffusion.kernels.memory import give_back
 
 LARGE = 2**19
 """Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
+
+
+_USUAL = (3, 3), (1, 1), (1, 1), (1, 1), 1
+_LIKELY = 16, 16  # pixels, which oneDNN is told: without it, pointwise convolutions are laid out for the worst
 
 
 def pack(model: nn.Module) -> None:
@@ -50,8 +55,17 @@ def _packed(layer: nn.Module) -> PackedLayer | None:
         alike = layer.weight.dtype == torch.bfloat16 or layer.weight.numel() >= linear.LARGE
         return PackedLinear(layer) if alike else None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-        return PackedConv2d(layer) if layer.weight.numel() >= LARGE and _is_packable(layer.weight) else None
+        return _packed_convolution(layer) if layer.weight.numel() >= LARGE and _is_packable(layer.weight) else None
     return None
+
+
+def _packed_convolution(layer: nn.Conv2d) -> PackedLayer | None:
+    if layer.weight.dtype == torch.float32:
+        if (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups) == _USUAL:
+            return ChannelsLastConv2d(layer)
+        if layer.kernel_size == (1, 1):
+            return None  # nothing is gained, and much lost where the size is far from the likely one
+    return PackedConv2d(layer)
 
 
 def _is_packable(weight: Tensor) -> bool:
@@ -154,7 +168,7 @@ class PackedConv2d(PackedLayer):
 
     def pack(self, weight: Float[Tensor, "o i h w"]) -> Tensor:
         """Lays out a weight."""
-        likely = (2, weight.shape[1] * self._how[-1], 16, 16)  # without it, pointwise ones are laid out for the worst
+        likely = (2, weight.shape[1] * self._how[-1], *_LIKELY)
         return torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self._how, likely)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
@@ -164,3 +178,26 @@ class PackedConv2d(PackedLayer):
         if self._is_usable():
             return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._how, "none", [], "")
         return functional.conv2d(x, self.dense(), self.bias, stride, padding, dilation, groups)
+
+
+class ChannelsLastConv2d(PackedLayer):
+    """See `PackedLayer`. Of 3×3 weights in float32, each surrounded by as many pixels as it sees."""
+
+    def pack(self, weight: Float[Tensor, "o i 3 3"]) -> Tensor:
+        """Lays out a weight."""
+        return weight.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def is_packed(self) -> bool:
+        """See `PackedLayer.is_packed`."""
+        return self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
+
+    def dense(self) -> Tensor:
+        """The weight as it was."""
+        return self.weight.contiguous()
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """See nn.Conv2d."""
+        if self._is_usable():
+            return convolve(x, self.weight, self.bias)
+        return functional.conv2d(x, self.weight, self.bias, padding=1)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.plan import Plan
@@ -50,6 +50,11 @@ class Modality(ModelMixin, ConfigMixin, ABC):
     @property
     def context_lengths(self) -> tuple[int, ...]:
         """Numbers of context tokens that an item may have, or none named where any number will do."""
+        return ()
+
+    @property
+    def packable(self) -> tuple[nn.Module, ...]:
+        """Parts that are quicker on the CPU once their weights are laid out for it: large convolutions, for example."""
         return ()
 
     @abstractmethod

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from PIL import Image
-from torch import FloatTensor, Generator, Tensor
+from torch import FloatTensor, Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -61,6 +61,11 @@ class ImageModality(ModalityOfParts):
         """See `Modality.context_lengths`: the class token and the patches, or the patches alone."""
         patches = self._context_encoder().grid ** 2
         return (1 + patches, patches)
+
+    @property
+    def packable(self) -> tuple[nn.Module, ...]:
+        """See `Modality.packable`."""
+        return () if self.autoencoder is None else (self.autoencoder,)
 
     @property
     def factor(self) -> int:
