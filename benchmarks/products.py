@@ -3,6 +3,7 @@
 python benchmarks/products.py products
 python benchmarks/products.py attention
 python benchmarks/products.py packing --dtype fp32
+python benchmarks/products.py convolutions
 python benchmarks/products.py rows
 python benchmarks/products.py autoencoder
 python benchmarks/products.py without image
@@ -38,6 +39,7 @@ from versatile_diffusion.diffuser import model as diffuser_model
 from versatile_diffusion.diffuser.context_layers import GatedFeedForward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
+from versatile_diffusion.kernels import convolution, winograd
 from versatile_diffusion.kernels import rows as rows_kernel
 from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
@@ -45,6 +47,10 @@ from versatile_diffusion.kernels.packing import pack
 from versatile_diffusion.presets import build, vd_four_flow
 
 ROWS = (1, 2, 8, 32, 64, 128, 308)
+CONVOLUTIONS = (
+    *((2, 320, 320, 64), (2, 960, 320, 64), (2, 640, 640, 32), (2, 1280, 1280, 32), (2, 1280, 1280, 16)),
+    *((2, 1280, 1280, 8), (1, 512, 512, 128), (1, 256, 256, 256)),
+)
 COPIES = 8  # of the weights, taken in turns, so that none is still in a cache
 WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "1×1 convolution": lambda rows, weight: conv2d(rows[..., None, None], weight[..., None, None]),
@@ -105,6 +111,24 @@ def packing(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "a
 
 @app.command()
 @torch.inference_mode()
+def convolutions(rounds: int = 5) -> None:
+    """Medians in ms of 3×3 convolutions in float32, by each way, with all channels last."""
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "PyTorch": partial(conv2d, padding=1),
+        "Winograd": winograd.convolve,
+        "one product": convolution.in_one_product,
+    }
+    table = Table("pictures, channels, pixels", *ways, title="ms, float32")
+    for count, inner, outer, side in CONVOLUTIONS:
+        last, shapes = torch.channels_last, ((count, inner, side, side), (outer, inner, 3, 3))
+        x, weight = (torch.randn(shape).contiguous(memory_format=last) for shape in shapes)
+        works = {name: partial(way, x, weight) for name, way in ways.items()}
+        table.add_row(f"{count}, {inner} → {outer}, {side}²", *_medians(works, rounds))
+    Console().print(table)
+
+
+@app.command()
+@torch.inference_mode()
 def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 7) -> None:
     """Medians in ms of packed feed-forward layers of two pictures, whole and by some rows at a time."""
     numbers = choose_dtype(dtype, torch.device("cpu"))
@@ -121,14 +145,18 @@ def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto
 @app.command()
 @torch.inference_mode()
 def autoencoder(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto", rounds: int = 3) -> None:
-    """Medians in ms of the image autoencoder at 512², and with its channels last in memory."""
+    """Medians in ms of the image autoencoder at 512², with its channels last in memory, and packed."""
     numbers, preset = choose_dtype(dtype, torch.device("cpu")), vd_four_flow().image
-    model = AutoencoderKL(**preset.autoencoder).to(numbers).eval()
+    plain, packed = (AutoencoderKL(**preset.autoencoder).to(numbers).eval() for _ in range(2))
+    pack(packed)
     latents, pictures = (torch.randn(1, *shape, dtype=numbers) for shape in ((4, 64, 64), (3, 512, 512)))
-    table = Table("", "as it comes", "channels last", title=f"ms, {numbers}")
-    for name, way, x in (("decoding", model.decode, latents), ("encoding", model.encode, pictures)):
+    table = Table("", "as it comes", "channels last", "packed", title=f"ms, {numbers}")
+    for name, x, ways in (
+        ("decoding", latents, (plain.decode, packed.decode)),
+        ("encoding", pictures, (plain.encode, packed.encode)),
+    ):
         last = x.contiguous(memory_format=torch.channels_last)
-        works = {"": lambda way=way, x=x: way(x)[0], "last": lambda way=way, x=last: way(x)[0]}
+        works = {"": partial(ways[0], x), "last": partial(ways[0], last), "packed": partial(ways[1], last)}
         table.add_row(name, *_medians(works, rounds))
     Console().print(table)
 
@@ -205,7 +233,7 @@ def in_turn(compute: Callable[[Any], Any], items: Iterable[Any], device: torch.d
     return map(compute, items)
 
 
-def _medians(works: dict[str, Callable[[], Tensor]], rounds: int) -> list[str]:
+def _medians(works: dict[str, Callable[[], object]], rounds: int) -> list[str]:
     for work in works.values():
         work()
     found = alternate({name: lambda _, work=work: work() for name, work in works.items()}, rounds)

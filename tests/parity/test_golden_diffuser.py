@@ -1,4 +1,6 @@
+import copy
 import re
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from versatile_diffusion.diffuser import (
     FullyConnectedLayers,
     Plan,
 )
+from versatile_diffusion.kernels import convolution, packing
 
 NAMES = {"current": "diffuser", "legacy": "diffuser.legacy"}
 EPS = sorted(name for name in golden.read("diffuser").tensors if name.startswith("eps."))
@@ -71,13 +74,25 @@ def mixture(name: str) -> tuple[str, dict[str, float]]:
     return output, {part[1]: float(part[2] or 1) for part in parts if part}
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "packed"])
+def ready(request: pytest.FixtureRequest, diffuser: Diffuser) -> Iterator[Diffuser]:
+    """Also with weights of any size laid out, and pictures of any size by Winograd's algorithm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "LARGE", 0)
+        patch.setattr(convolution, "MANY", 0)
+        if request.param:
+            diffuser = copy.deepcopy(diffuser)
+            packing.pack(diffuser)
+        yield diffuser
+
+
 @pytest.mark.parametrize("name", EPS)
 @torch.inference_mode()
-def test_golden_noise_prediction(diffuser: Diffuser, layout: str, name: str):
+def test_golden_noise_prediction(ready: Diffuser, layout: str, name: str):
     inputs, expected = golden.read("diffuser").tensors, golden.read(NAMES[layout]).tensors[name]
     output, weights = mixture(name)
     contexts = [ContextTokens(modality, inputs[f"c.{modality}"], weight) for modality, weight in weights.items()]
-    actual = diffuser(inputs[f"x.{output}"], inputs["timesteps"], output, contexts)
+    actual = ready(inputs[f"x.{output}"], inputs["timesteps"], output, contexts)
     assert golden.relative_error(actual, expected) <= 1e-4
 
 
@@ -99,7 +114,7 @@ def unconditional(inputs: dict[str, Tensor], modality: str) -> Tensor:
 @pytest.mark.parametrize("name", DDIM10)
 @pytest.mark.parametrize("layout", ["current"], indirect=True, scope="module")
 @torch.inference_mode()
-def test_golden_trajectory(diffuser: Diffuser, name: str):
+def test_golden_trajectory(ready: Diffuser, name: str):
     inputs = golden.read("diffuser").tensors
     output, weights = mixture(name)
     contexts = [
@@ -109,7 +124,7 @@ def test_golden_trajectory(diffuser: Diffuser, name: str):
     ddim, x = scheduler(), inputs[f"x.{output}"]
     ddim.set_timesteps(10)
     for t in ddim.timesteps:
-        without, given = diffuser(torch.cat([x, x]), t.expand(2 * len(x)), output, contexts).chunk(2)
+        without, given = ready(torch.cat([x, x]), t.expand(2 * len(x)), output, contexts).chunk(2)
         x = ddim.step(without + GUIDANCE_SCALE * (given - without), int(t), x, return_dict=False)[0]
     assert golden.relative_error(x, inputs[name]) <= 1e-3
 

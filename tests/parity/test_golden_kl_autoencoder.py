@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from tests.parity import golden
 from versatile_diffusion.checkpoints.encoder_keys import kl_autoencoder
 from versatile_diffusion.checkpoints.keys import to_ours
+from versatile_diffusion.kernels import convolution, packing
 from versatile_diffusion.modalities.image import ImageModality
 
 
@@ -12,8 +15,9 @@ def pair() -> golden.Golden:
     return golden.read("kl_autoencoder")
 
 
-@pytest.fixture(scope="module")
-def image(pair: golden.Golden) -> ImageModality:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "packed"])
+def image(request: pytest.FixtureRequest, pair: golden.Golden) -> Iterator[ImageModality]:
+    """Also with weights of any size laid out, and pictures of any size by Winograd's algorithm."""
     config = pair.config["config"]
     levels = len(config["ch_mult"])
     channels = [config["ch"] * mult for mult in config["ch_mult"]]
@@ -31,7 +35,12 @@ def image(pair: golden.Golden) -> ImageModality:
     ).eval()
     assert modality.autoencoder is not None
     modality.autoencoder.load_state_dict(to_ours(kl_autoencoder(channels, config["num_res_blocks"]), pair.weights()))
-    return modality
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "LARGE", 0)
+        patch.setattr(convolution, "MANY", 0)
+        if request.param:
+            packing.pack(modality.autoencoder)
+        yield modality
 
 
 def test_golden_posterior(pair: golden.Golden, image: ImageModality) -> None:

@@ -29,7 +29,7 @@ def require_near(ours: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -
 
 
 @given(
-    images=st.integers(1, 5),
+    images=st.integers(0, 5),
     channels=sizes,
     height=sizes,
     width=sizes,
@@ -56,7 +56,7 @@ def test_winograd(
         patch.setattr(winograd, "_KERNELS_BYTES", at_once[1] * 4 * 36 * channels)
         ours = winograd.convolve(x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout), bias)
     require_near(ours, x, weight, bias)
-    assert ours.numel() == 0 or ours.stride(1) == 1
+    assert ours.is_contiguous(memory_format=torch.channels_last) or height % 4 or width % 4
 
 
 @given(images=st.integers(0, 3), height=sizes, width=sizes, many=st.sampled_from([0, 4, 1000]))

@@ -43,8 +43,8 @@ def made(pipe: Pipe) -> list[Tensor]:
     ]
 
 
-def is_packed(pipe: Pipe) -> bool:
-    return any(isinstance(layer, PackedLayer) for layer in pipe.diffuser.modules())
+def has_packed(module: nn.Module) -> bool:
+    return any(isinstance(layer, PackedLayer) for layer in module.modules())
 
 
 def require_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
@@ -53,13 +53,14 @@ def require_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
 
 
 def test_it_makes_and_saves_the_same(packed: Pipe, session_pipe: Pipe, tmp_path: Path) -> None:
-    assert is_packed(packed) and packed.diffuser.dtype == torch.float32
+    assert has_packed(packed.diffuser) and packed.diffuser.dtype == torch.float32
     require_same(made(packed), made(session_pipe))
     packed.save_pretrained(tmp_path)
-    saved = Pipe.from_pretrained(tmp_path, torch_dtype=torch.float32).diffuser.state_dict()
-    original = session_pipe.diffuser.state_dict()
-    assert saved.keys() == original.keys()
-    assert all(torch.equal(saved[key], tensor) for key, tensor in original.items())
+    saved = Pipe.from_pretrained(tmp_path, torch_dtype=torch.float32)
+    for mine, other in ((saved.diffuser, session_pipe.diffuser), (saved.modalities, session_pipe.modalities)):
+        state, original = mine.state_dict(), other.state_dict()
+        assert state.keys() == original.keys()
+        assert all(torch.equal(state[key], tensor) for key, tensor in original.items())
 
 
 @pytest.mark.parametrize(
@@ -67,20 +68,20 @@ def test_it_makes_and_saves_the_same(packed: Pipe, session_pipe: Pipe, tmp_path:
 )
 def test_it_makes_the_same_after(change: Callable[[Pipe], Any], kept: bool, packed: Pipe, session_pipe: Pipe) -> None:
     changed = change(packed) or packed
-    assert is_packed(changed) is kept
+    assert has_packed(changed.diffuser) is has_packed(changed.modalities["image"]) is kept
     require_same(made(changed), made(session_pipe))
 
 
 def test_loras_quantizing_and_compiling_unpack(packed: Pipe, session_pipe: Pipe) -> None:
     add_lora(packed.diffuser)
-    assert not is_packed(packed)
+    assert not has_packed(packed.diffuser)
     packed.pack()
-    assert is_packed(packed)
+    assert has_packed(packed.diffuser)
     require_same(made(packed), made(session_pipe))  # a LoRA that has learnt nothing
     packed.unload_loras()
     packed.pack()
     packed.quantize()
-    assert is_quantized(packed.diffuser) and not is_packed(packed)
+    assert is_quantized(packed.diffuser) and not has_packed(packed.diffuser)
     packed.pack()
     made(packed)
 

@@ -1,7 +1,8 @@
-"""Layers whose weights oneDNN has laid out once, instead of at every call.
+"""Layers whose weights are laid out for the CPU once, instead of at every call.
 
 oneDNN computes from weights in blocks. Where few rows or pixels meet a large weight, laying it out takes as long as
-the product itself (`benchmarks/products.py packing`). What comes out is the same.
+the product itself (`benchmarks/products.py packing`). What comes out is the same; 3×3 convolutions in float32, which
+`convolution` computes, round otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from versatile_diffusion.kernels.memory import give_back
 LARGE = 2**19
 """Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
 
-
-_USUAL = (3, 3), (1, 1), (1, 1), (1, 1), 1
+_SEES_NEIGHBOURS = (3, 3), (1, 1), (1, 1), (1, 1), 1  # kernel, padding, stride, dilation and groups
 _LIKELY = 16, 16  # pixels, which oneDNN is told: without it, pointwise convolutions are laid out for the worst
 
 
@@ -60,12 +60,12 @@ def _packed(layer: nn.Module) -> PackedLayer | None:
 
 
 def _packed_convolution(layer: nn.Conv2d) -> PackedLayer | None:
-    if layer.weight.dtype == torch.float32:
-        if (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups) == _USUAL:
-            return ChannelsLastConv2d(layer)
-        if layer.kernel_size == (1, 1):
-            return None  # nothing is gained, and much lost where the size is far from the likely one
-    return PackedConv2d(layer)
+    if layer.weight.dtype != torch.float32:
+        return PackedConv2d(layer)
+    if (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups) == _SEES_NEIGHBOURS:
+        return ChannelsLastConv2d(layer)
+    # A pointwise one gains nothing, and loses much where pixels are not as many as is likely.
+    return None if layer.kernel_size == (1, 1) else PackedConv2d(layer)
 
 
 def _is_packable(weight: Tensor) -> bool:

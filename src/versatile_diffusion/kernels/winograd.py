@@ -28,7 +28,7 @@ _TILES_BYTES, _KERNELS_BYTES = 24 * 2**20, 64 * 2**20  # of what is in the other
 
 def _for_squares(rows: list[list[float]]) -> Tensor:
     """The change of base of a square, of which each side changes so."""
-    sides = torch.tensor(rows, dtype=torch.float64)
+    sides = torch.tensor(rows, dtype=torch.float64, device="cpu")
     return torch.kron(sides, sides).float()
 
 
@@ -65,7 +65,7 @@ class _Scratch(threading.local):
         size = prod(shape)
         if name not in self._kept or self._kept[name].numel() < size:
             with torch.inference_mode(False):
-                self._kept[name] = torch.empty(size)
+                self._kept[name] = torch.empty(size, dtype=torch.float32, device="cpu")
         return self._kept[name][:size].view(shape)
 
 
@@ -91,11 +91,11 @@ def convolve(
     made = x.new_empty(count, down, SIDE, across, SIDE, outputs)
     each = x.element_size() * _FREQUENCIES * channels
     parts = _parts(outputs, ceil(outputs * each / _KERNELS_BYTES))
-    changed, held = None, None
-    for images, rows in _blocks(count, down, across, at_most=min(_MOST_TILES, _TILES_BYTES // each)):
+    changed, held = kernels, None
+    for images, rows in _blocks(count, down, across, at_most=max(min(_MOST_TILES, _TILES_BYTES // each), 1)):
         tiles = _tiles(pixels[images], rows, across)
         for part in parts:
-            if changed is None or held != part:
+            if held != part:  # where there is one part only, it serves all blocks
                 changed, held = _changed(_OF_KERNELS, kernels[part], "kernels"), part
             products = _scratch("products", _FREQUENCIES, len(tiles), len(changed))
             torch.bmm(tiles.transpose(0, 1), changed.permute(1, 2, 0), out=products)
@@ -104,7 +104,8 @@ def convolve(
 
 
 def _parts(size: int, count: int) -> list[slice]:
-    step = ceil(size / max(count, 1))
+    """About equal ones."""
+    step = max(ceil(size / max(count, 1)), 1)
     return [slice(begin, min(begin + step, size)) for begin in range(0, size, step)]
 
 
