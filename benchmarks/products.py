@@ -120,10 +120,13 @@ def convolutions(rounds: int = 5) -> None:
     }
     table = Table("pictures, channels, pixels", *ways, title="ms, float32")
     for count, inner, outer, side in CONVOLUTIONS:
-        last, shapes = torch.channels_last, ((count, inner, side, side), (outer, inner, 3, 3))
-        x, weight = (torch.randn(shape).contiguous(memory_format=last) for shape in shapes)
-        works = {name: partial(way, x, weight) for name, way in ways.items()}
-        table.add_row(f"{count}, {inner} → {outer}, {side}²", *_medians(works, rounds))
+        x, *weights = (
+            torch.randn(shape).contiguous(memory_format=torch.channels_last)
+            for shape in ((count, inner, side, side), *[(outer, inner, 3, 3)] * COPIES)
+        )
+        works = {name: lambda way=way, x=x, ws=weights: [way(x, w) for w in ws] for name, way in ways.items()}
+        taken = (f"{float(median) / COPIES:.1f}" for median in _medians(works, rounds))
+        table.add_row(f"{count}, {inner} → {outer}, {side}²", *taken)
     Console().print(table)
 
 
