@@ -50,10 +50,11 @@ def converted(peer: Peer, output: str, context: str) -> Diffuser:
 
 
 @pytest.mark.parametrize("context", ["image", "text"])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 8), (7, 5)])
 @torch.inference_mode()
-def test_image_unet(context: str):
+def test_image_unet(context: str, height: int, width: int):
     peer = random_peer(UNet2DConditionModel, "2D", channels=4)
-    x, tokens, t = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 24), torch.tensor([3, 921])
+    x, tokens, t = torch.randn(2, 4, height, width), torch.randn(2, 5, 24), torch.tensor([3, 921])
     actual = converted(peer, "image", context)(x, t, "image", [ContextTokens(context, tokens)])
     torch.testing.assert_close(actual, peer(x, t, tokens).sample, rtol=1e-4, atol=1e-5)
 

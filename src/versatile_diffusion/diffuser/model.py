@@ -96,7 +96,8 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Push():
                     kept.append(x)
                 case Pop():
-                    x = torch.cat([x, repeated(kept.pop(), len(x))], dim=1)
+                    before = repeated(kept.pop(), len(x))
+                    x = torch.cat([cropped(x, before.shape[2:]), before], dim=1)
         return x
 
     def require_no_loras(self) -> None:
@@ -124,6 +125,11 @@ def attend(x: Tensor, context: ContextTokens, block: ContextBlock, known: KeysVa
     if known is None and context.memory is not None:
         context.memory.append(memory)
     return x
+
+
+def cropped(x: Float[Tensor, "b c *_"], positions: Sequence[int]) -> Float[Tensor, "b c *s"]:
+    """The first positions. Halved, an odd number is rounded up, so that there is one more after doubling."""
+    return x if x.shape[2:] == positions else x[(..., *map(slice, positions))]
 
 
 def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
