@@ -16,6 +16,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
 from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.kernels import packing
 
 _MODALITIES = "modalities"
 
@@ -37,6 +38,8 @@ class WithOffloading(DiffusionPipeline):
     ) -> None:
         """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
 
+        A packed diffuser is unpacked.
+
         Args:
             gpu_id: which accelerator.
             device: the accelerator; the one that is there by default.
@@ -44,6 +47,7 @@ class WithOffloading(DiffusionPipeline):
         Raises:
             RuntimeError: if there is none.
         """
+        packing.unpack(self.diffuser)
         super().enable_sequential_cpu_offload(gpu_id, device)  # pyright: ignore[reportArgumentType]
         cpu_offload_with_hook(self.modalities, self._execution_device)
 
@@ -56,6 +60,8 @@ class WithOffloading(DiffusionPipeline):
         **options: Any,
     ) -> None:
         """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
+
+        A packed diffuser is unpacked.
 
         Args:
             onload_device: the accelerator.
@@ -78,6 +84,7 @@ class WithOffloading(DiffusionPipeline):
             )
         self._maybe_raise_error_if_group_offload_active(raise_error=True)
         self.remove_all_hooks()
+        packing.unpack(self.diffuser)
         apply_group_offloading(
             self.diffuser,
             torch.device(onload_device),

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from tests.conftest import CAPTIONS
 from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.kernels import linear, packing
+from versatile_diffusion.kernels.packing import PackedLayer
 
 Pipe = VersatileDiffusionPipeline
 Enable = Callable[[Pipe, Path], None]
@@ -58,6 +60,13 @@ def waiting_weights_are_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerate, "cpu_offload", layers_offloaded)
     monkeypatch.setattr(CpuOffload, "init_hook", put_away)
     monkeypatch.setattr(CpuOffload, "pre_forward", bring)
+
+
+@pytest.fixture
+def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of any size are packed."""
+    for module in (linear, packing):
+        monkeypatch.setattr(module, "LARGE", 0)
 
 
 @pytest.fixture(params=WAYS)
@@ -125,6 +134,15 @@ def test_the_diffuser_waits_while_modalities_compute(session_pipe: Pipe) -> None
     image.autoencoder.decoder.register_forward_pre_hook(lambda *_: waiting.append(away(pipe.diffuser)))
     pipe.text_to_image(CAPTIONS[0], num_inference_steps=1)
     assert waiting == [True]
+
+
+@pytest.mark.parametrize("way", ["sequential", "group"])
+def test_packed_layers_are_unpacked_to_be_moved(way: str, session_pipe: Pipe, tmp_path: Path, everything_pays: None):
+    pipe = copy.deepcopy(session_pipe)
+    pipe.pack()
+    assert any(isinstance(layer, PackedLayer) for layer in pipe.diffuser.modules())
+    WAYS[way](pipe, tmp_path)
+    assert not any(isinstance(layer, PackedLayer) for layer in pipe.diffuser.modules())
 
 
 def test_what_group_offload_cannot_do_is_refused(session_pipe: Pipe) -> None:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from tests.conftest import CAPTIONS
 from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.adapters import add_lora
+from versatile_diffusion.adapters import add_lora, save_lora
 from versatile_diffusion.bench.process import status
 from versatile_diffusion.kernels import linear, packing
 from versatile_diffusion.kernels.packing import PackedLayer
@@ -72,12 +72,24 @@ def test_it_makes_the_same_after(change: Callable[[Pipe], Any], kept: bool, pack
     require_same(made(changed), made(session_pipe))
 
 
-def test_loras_quantizing_and_compiling_unpack(packed: Pipe, session_pipe: Pipe) -> None:
+def test_brought_back_it_is_packed_anew(packed: Pipe, session_pipe: Pipe) -> None:
+    packed.to(torch.float64).to(torch.float32)
+    require_same(made(packed), made(session_pipe))
+    packed.pack()
+    layers = [layer for layer in packed.diffuser.modules() if isinstance(layer, PackedLayer)]
+    assert layers and all(layer.is_packed for layer in layers)
+    require_same(made(packed), made(session_pipe))
+
+
+def test_loras_quantizing_and_compiling_unpack(packed: Pipe, session_pipe: Pipe, tmp_path: Path) -> None:
     add_lora(packed.diffuser)
     assert not has_packed(packed.diffuser)
     packed.pack()
     assert has_packed(packed.diffuser)
     require_same(made(packed), made(session_pipe))  # a LoRA that has learnt nothing
+    save_lora(packed.diffuser, tmp_path / "lora")
+    packed.merge_loras()
+    require_same(made(packed), made(session_pipe))
     packed.unload_loras()
     packed.pack()
     packed.quantize()

@@ -30,11 +30,14 @@ _LIKELY = 16, 16  # pixels, which oneDNN is told: without it, pointwise convolut
 def pack(model: nn.Module) -> None:
     """Replaces convolutions and linear layers on the CPU by packed ones, one at a time: nothing is held twice.
 
-    Layers with LoRAs stay: PEFT needs their weights.
+    Layers with LoRAs stay: PEFT needs their weights. What was packed and brought elsewhere is packed anew.
     """
-    for parent in list(model.modules()):
+    for parent in _outside_loras(model):
         for name, layer in parent.named_children():
-            packed = None if name == "base_layer" else _packed(layer)
+            if isinstance(layer, PackedLayer) and not layer.is_packed:
+                layer = layer.unpacked()
+                setattr(parent, name, layer)
+            packed = _packed(layer)
             if packed is not None:
                 setattr(parent, name, packed)
                 give_back()
@@ -47,6 +50,13 @@ def unpack(model: nn.Module) -> None:
             if isinstance(layer, PackedLayer):
                 setattr(parent, name, layer.unpacked())
                 give_back()
+
+
+def _outside_loras(model: nn.Module) -> list[nn.Module]:
+    """All modules but layers with LoRAs, and what is in these."""
+    if hasattr(model, "base_layer"):
+        return []
+    return [model, *(module for child in model.children() for module in _outside_loras(child))]
 
 
 def _packed(layer: nn.Module) -> PackedLayer | None:
@@ -156,7 +166,7 @@ class PackedLinear(PackedLayer):
         """See nn.Linear."""
         if self._is_usable():
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return functional.linear(x, self.dense(), self.bias)
+        return linear.linear(x, self.dense(), self.bias)
 
 
 class PackedConv2d(PackedLayer):
