@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
     used = [context for context in _sequence(contexts) if context.weight > 0]
     if not used:
         raise ValueError("Nothing to condition on: give at least one context with a weight above 0.")
-    return [replace(used[0], weight=1.0)] if len(used) == 1 else used
+    return used
 
 
 def read_items(modality: Modality, data: Any) -> list[Any]:
@@ -68,26 +69,25 @@ class Conditioner:
     ) -> list[ContextTokens]:
         """What to move away from: negative contexts, and no condition in the modalities that have none of these.
 
-        The negative contexts of a modality share the weight of its contexts by their own weights. Where they have no
-        counterpart, they join the mixture by these. One of weight 0 is left out.
+        The negative contexts of a modality share what its contexts weigh together, in proportion to their own weights.
+        Those of a modality without contexts are mixed in with their own. One of weight 0 is left out.
 
         Raises:
             ValueError: if an embedding does not fit, or the diffuser takes no contexts of a modality.
         """
         negatives = [context for context in _sequence(negative or []) if context.weight > 0]
         given, told = _weights(contexts), _weights(negatives)
-        away = [
-            ContextTokens(c.modality, self._tokens(c), c.weight * given.get(c.modality, w) / w)
-            for c in negatives
-            for w in [told[c.modality]]
-        ]
-        away += [
-            replace(tokens, tokens=self._nothing(output, c, tokens.tokens))
-            for c, tokens in zip(contexts, conditional, strict=True)
-            if c.modality not in told
-        ]
-        order = [*given, *told]
-        return sorted(away, key=lambda tokens: order.index(tokens.modality))  # so that they line up with `conditional`
+        waiting: dict[str, list[ContextTokens]] = {name: [] for name in told}
+        for c in negatives:
+            share = c.weight / told[c.modality] * given.get(c.modality, told[c.modality])
+            waiting[c.modality].append(ContextTokens(c.modality, self._tokens(c), share))
+        away: list[ContextTokens] = []
+        for c, tokens in zip(contexts, conditional, strict=True):  # in their order, so that both can be one batch
+            if c.modality in told:
+                away += waiting.pop(c.modality, [])
+            else:
+                away.append(replace(tokens, tokens=self._nothing(output, c, tokens.tokens)))
+        return [*away, *chain.from_iterable(waiting.values())]
 
     def _tokens(self, context: Context) -> Float[Tensor, "b n d"]:
         if context.modality not in self.widths:

@@ -113,6 +113,27 @@ def test_a_negative_of_another_modality_joins_by_its_weight(pipe: Pipe, pictures
     assert not torch.allclose(away(1), none, atol=1e-3)
 
 
+def test_weights_are_those_beside_a_negative_too(pipe: Pipe, pictures: list[Image.Image]) -> None:
+    def away(weight: float) -> Tensor:
+        text, image = (Context(c.modality, c.data, weight=weight) for c in (TEXT, Context("image", pictures[0])))
+        return latents(pipe, text, negative=image, guidance_scale=3)
+
+    torch.testing.assert_close(away(0.2), away(1.0))
+
+
+def test_contexts_in_any_order_are_guided_in_one_batch(
+    pipe: Pipe, pictures: list[Image.Image], work: dict[str, int]
+) -> None:
+    contexts = [TEXT, *(Context("image", picture) for picture in pictures[:2])]
+    made, costs = [], []
+    for order in ((0, 1, 2), (1, 0, 2)):
+        before = work["layers"]
+        made.append(latents(pipe, [contexts[i] for i in order], guidance_scale=3))
+        costs.append(work["layers"] - before)
+    assert costs[0] == costs[1]
+    torch.testing.assert_close(*made, rtol=1e-4, atol=1e-4)
+
+
 # ---- all at once ----
 
 
