@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch._dynamo
@@ -51,5 +52,9 @@ class WithAcceleration:
 
 def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
     """Compiles every block; blocks of one kind and shape share what is compiled."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-    diffuser.compile_repeated_blocks(**{"fullgraph": True} | options)
+    defaults: dict[str, Any] = {"fullgraph": True}
+    if "recompile_limit" in signature(torch.compile).parameters:
+        defaults["recompile_limit"] = _SHAPES
+    else:  # before that, the setting was that of all threads
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+    diffuser.compile_repeated_blocks(**defaults | options)

@@ -29,6 +29,14 @@ def thread(_: object) -> int:
     return threading.get_ident()
 
 
+def threads_of_a_new_one() -> int:
+    found: list[int] = []
+    new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    new.start()
+    new.join()
+    return found[0]
+
+
 def test_two_are_under_way_at_once_and_come_in_their_order() -> None:
     both = threading.Barrier(2, timeout=30)
 
@@ -38,12 +46,18 @@ def test_two_are_under_way_at_once_and_come_in_their_order() -> None:
 
     for _ in range(2):
         assert list(at_once(compute, range(4), CPU)) == list(range(4))
-    assert torch.get_num_threads() == 2
-    later: list[int] = []
-    new = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
-    new.start()
-    new.join()
-    assert later == [2]
+    assert torch.get_num_threads() == threads_of_a_new_one() == 2
+
+
+def test_workers_of_workers_leave_all_threads_to_others() -> None:
+    torch.set_num_threads(4)
+
+    def compute(_: int) -> tuple[int, list[int]]:
+        own = list(at_once(lambda _: torch.get_num_threads(), range(2), CPU))
+        return torch.get_num_threads(), own
+
+    assert list(at_once(compute, range(2), CPU)) == [(2, [1, 1])] * 2
+    assert torch.get_num_threads() == threads_of_a_new_one() == 4
 
 
 def test_workers_do_not_share_their_share() -> None:

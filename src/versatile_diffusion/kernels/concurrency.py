@@ -20,9 +20,16 @@ R = TypeVar("R")
 
 
 class _Here(threading.local):
-    """What belongs to the thread that asks: its share of the threads, and its workers, by their number and share."""
+    """What belongs to the thread that asks.
+
+    Attributes:
+        share: of the threads, where it is a worker.
+        total: threads that all workers share.
+        workers: of its own, by their number and share.
+    """
 
     share: int | None = None
+    total: int | None = None
 
     def __init__(self) -> None:
         self.workers: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -54,10 +61,10 @@ def _is_watched() -> bool:
 
 def _workers(count: int, share: int) -> ThreadPoolExecutor:
     if (count, share) not in _here.workers:
-        all_there, threads = threading.Barrier(count + 1), torch.get_num_threads()
+        all_there, total = threading.Barrier(count + 1), _here.total or torch.get_num_threads()
 
         def begin() -> None:
-            _here.share = share
+            _here.share, _here.total = share, total
             torch.set_num_threads(share)
             all_there.wait()
 
@@ -65,6 +72,8 @@ def _workers(count: int, share: int) -> ThreadPoolExecutor:
         for _ in range(count):
             workers.submit(int)
         all_there.wait()
-        torch.set_num_threads(threads)  # of threads to come, which take after the last that was told
+        last = threading.Thread(target=torch.set_num_threads, args=(total,))  # threads to come take after it
+        last.start()
+        last.join()
         _here.workers[count, share] = workers
     return _here.workers[count, share]
