@@ -193,6 +193,7 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
         begin = None if start is None else encode_start(self.modality(to), start, height, width)
         batch = Batch.of([*conditional, *unconditional], begin, num_outputs)
         generators = one_each(generator, len(batch))
+        self._modalities[to].check_decoding(len(batch), **decoding)
         shape = self._modalities[to].latent_shape(height, width) if begin is None else begin.shape[1:]
         first = noise((len(batch), *shape), latents, generators, device)
 

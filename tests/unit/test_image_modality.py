@@ -159,6 +159,13 @@ def test_unconditional_contexts(image: ImageModality) -> None:
     torch.testing.assert_close(image.unconditional("text"), black)
 
 
+def test_focus_finds_the_patches(image: ImageModality) -> None:
+    one, other = torch.randn(2, 1, 10, 12, generator=torch.Generator().manual_seed(2))
+    together = image.focus(torch.cat([one, other], dim=1), 0.8)
+    torch.testing.assert_close(together, torch.cat([image.focus(one, 0.8), image.focus(other, 0.8)], dim=1))
+    torch.testing.assert_close(image.focus(one[:, 1:], 0.8), image.focus(one, 0.8)[:, 1:])
+
+
 def test_focus_keeps_the_class_token(image: ImageModality) -> None:
     tokens = image.embed(image.read([_picture(24, 24)]))
     focused = image.focus(tokens, 0.1)

@@ -168,9 +168,16 @@ def test_latents_are_the_noise_to_start_from(pipe: Pipe) -> None:
         latents(pipe, TEXT, latents=torch.zeros(2, 4, 16, 16))
 
 
-def test_other_sizes(pipe: Pipe) -> None:
-    (image,) = pipe.text_to_image(TENT, height=16, width=40, num_inference_steps=1).images
-    assert image.size == (40, 16)
+@pytest.mark.parametrize(("height", "width"), [(16, 40), (18, 38), (2, 34)])
+def test_other_sizes(pipe: Pipe, height: int, width: int) -> None:
+    (image,) = pipe.text_to_image(TENT, height=height, width=width, num_inference_steps=1).images
+    assert image.size == (width, height)
+
+
+def test_pictures_with_an_alpha_channel_are_no_latents(pipe: Pipe) -> None:
+    levels = torch.randint(256, (2, 4, 32, 32), dtype=torch.uint8, generator=Generator().manual_seed(0))
+    made = latents(pipe, TEXT, start=levels, strength=0.5)
+    assert torch.equal(made, latents(pipe, TEXT, start=list(levels), strength=0.5))
 
 
 # ---- callbacks and output types ----
@@ -243,6 +250,11 @@ def test_texts_take_options_of_decoding(pipe: Pipe) -> None:
         (lambda p, i: p.text_to_image(TENT, height=33), ValueError, "height must be divisible by 2, got 33"),
         (lambda p, i: p.text_to_image(TENT, width=31), ValueError, "width must be divisible by 2"),
         (lambda p, i: p.text_variation(TENT, height=32), ValueError, "no height and width"),
+        (lambda p, i: p.text_variation(TENT, temperature=-1), ValueError, "temperature must be 0"),
+        (lambda p, i: p.text_variation(TENT, top_p=2), ValueError, "top_p"),
+        (lambda p, i: p.text_to_image(TENT, colors_of="none.png"), ValueError, "Cannot read a picture from none.png"),
+        (lambda p, i: p.text_to_image(TENT, colors_of=[]), ValueError, "the colours of 0 evenly"),
+        (lambda p, i: p.text_to_image(TENT, num_outputs=3, colors_of=[i] * 2), ValueError, "the colours of 2 evenly"),
         (lambda p, i: p.text_to_image(TENT, step=3), TypeError, r"options: step\..*'image' take colors_of"),
         (
             lambda p, i: p.text_variation(TENT, temprature=1),

@@ -95,6 +95,17 @@ class Modality(ModelMixin, ConfigMixin, ABC):
         A subclass may add keyword options, all with a default: users give them to the pipeline.
         """
 
+    def check_decoding(self, count: int, **options: Any) -> None:
+        """Finds before sampling, which takes long, what `decode` would find wrong with its options.
+
+        Args:
+            count: items that will be decoded.
+            options: of `decode`.
+
+        Raises:
+            ValueError: if one is not usable; the message says what would be.
+        """
+
     @abstractmethod
     def embed(self, items: Sequence[Any], masks: Any = None) -> Float[Tensor, "b n d"]:
         """Context tokens of the items. Masks, where the modality has them, keep what they mark with 1."""

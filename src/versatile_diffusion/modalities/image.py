@@ -59,8 +59,7 @@ class ImageModality(ModalityOfParts):
     @property
     def context_lengths(self) -> tuple[int, ...]:
         """See `Modality.context_lengths`: the class token and the patches, or the patches alone."""
-        patches = self._context_encoder().grid ** 2
-        return (1 + patches, patches)
+        return (1 + self._patches, self._patches)
 
     @property
     def packable(self) -> tuple[nn.Module, ...]:
@@ -140,11 +139,20 @@ class ImageModality(ModalityOfParts):
         pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
         if colors_of is None:
             return pictures
+        references = self._references(colors_of, len(pictures))
+        return [match_color(picture, reference) for picture, reference in zip(pictures, references, strict=True)]
+
+    def check_decoding(self, count: int, *, colors_of: Any = None) -> None:
+        """See `Modality.check_decoding`."""
+        if colors_of is not None:
+            self._references(colors_of, count)
+
+    def _references(self, colors_of: Any, count: int) -> list[Float[Tensor, "3 _ _"]]:
+        """The picture whose colours each of so many pictures takes."""
         references = self.read(colors_of)
-        if len(pictures) % len(references):
-            raise ValueError(f"{len(pictures)} pictures cannot share the colours of {len(references)} evenly.")
-        row = len(pictures) // len(references)
-        return [match_color(picture, references[i // row]) for i, picture in enumerate(pictures)]
+        if not references or count % len(references):
+            raise ValueError(f"{count} pictures cannot share the colours of {len(references)} evenly.")
+        return [reference for reference in references for _ in range(count // len(references))]
 
     @torch.no_grad()
     def embed(self, items: Sequence[Float[Tensor, "3 _ _"]], masks: Any = None) -> Float[Tensor, "b n d"]:
@@ -169,8 +177,11 @@ class ImageModality(ModalityOfParts):
         return encoder(pixels, torch.stack(weights).to(pixels))
 
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
-        """Moves context tokens towards semantics (0) or style (1); the class token stays. See `adjust_focus`."""
-        return torch.cat([tokens[:, :1], adjust_focus(tokens[:, 1:], level)], dim=1)
+        """Moves context tokens towards semantics (0) or style (1); class tokens stay. See `adjust_focus`."""
+        length = next((n for n in self.context_lengths if tokens.shape[1] % n == 0), tokens.shape[1])
+        pictures = tokens.unflatten(1, (-1, length)).flatten(0, 1)
+        classes, patches = pictures.split([length - self._patches, self._patches], dim=1)
+        return torch.cat([classes, adjust_focus(patches, level)], dim=1).reshape(tokens.shape)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
         """Zeros when pictures are made, a black picture's context otherwise (an official quirk)."""
@@ -182,6 +193,10 @@ class ImageModality(ModalityOfParts):
     def present(self, items: list[Float[Tensor, "3 h w"]], output_type: str) -> Any:
         """See `pictures.present`."""
         return present(items, output_type)
+
+    @property
+    def _patches(self) -> int:
+        return self._context_encoder().grid ** 2
 
     def _autoencoder(self) -> AutoencoderKL:
         return loaded(self.autoencoder, "image autoencoder", "that makes images")

@@ -92,7 +92,7 @@ class Optimus(nn.Module):
         if generators is not None and len(generators) != len(latents):
             raise ValueError(f"{len(latents)} latents need as many generators, got {len(generators)}.")
         lay_out(self.decoder)
-        warp = _warpers(temperature, top_k, top_p)
+        warp = warpers(temperature, top_k, top_p)
         sentences: list[list[int]] = [[] for _ in latents]
         rows = list(range(len(latents)))
         added, memory = self.to_embedding(latents), self._memory(latents)
@@ -131,7 +131,12 @@ class Optimus(nn.Module):
         return self.decoder(inputs_embeds=embedded, past_key_values=memory, use_cache=True).last_hidden_state
 
 
-def _warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
+def warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
+    """What changes the scores of tokens before one is drawn; see `Optimus.generate`.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
     if temperature < 0:
         raise ValueError(f"temperature must be 0 (the likeliest token) or more, got {temperature}.")
     warpers = LogitsProcessorList()

@@ -18,7 +18,7 @@ from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
 from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipTextEncoder
-from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.modalities.optimus import Optimus, warpers
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
 from versatile_diffusion.modalities.vocabulary import Tokenizers
@@ -138,6 +138,10 @@ class TextModality(ModalityOfParts):
         )
         texts = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
         return [remove_repetition(str(text)) for text in texts]
+
+    def check_decoding(self, count: int, **options: Any) -> None:
+        """See `Modality.check_decoding`."""
+        warpers(options.get("temperature") or 0.0, options.get("top_k"), options.get("top_p"))
 
     @torch.no_grad()
     def embed(self, items: Sequence[str], masks: Any = None) -> Float[Tensor, "b n d"]:
