@@ -40,6 +40,23 @@ def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
     assert "--start" in card and "from random weights" not in card
 
 
+@pytest.mark.slow
+def test_stages_do_not_go_on_where_the_latents_changed(tmp_path: Path) -> None:
+    def run(**changes: Any) -> PostcardsTraining:
+        recipe = replace(untrained(), one_flow=replace(tiny_recipe().one_flow, steps=1), **changes)
+        return PostcardsTraining(recipe, tmp_path)
+
+    first = run()
+    before = first.latents.part("image/latents")
+    _ = first.one_flow
+    assert torch.equal(run().latents.part("image/latents"), before)
+    _ = run().one_flow
+    longer = run(kl=replace(tiny_recipe().kl, steps=1))
+    assert longer.kl is not None and not torch.equal(longer.latents.part("image/latents"), before)
+    with pytest.raises(ValueError, match="one_flow was begun on image/latents of kl at its start"):
+        _ = longer.one_flow
+
+
 def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
     training = PostcardsTraining(untrained(), tmp_path, start="postcards")
     with pytest.raises(CheckpointError, match="does not fit the model"):

@@ -44,7 +44,7 @@ def four_flow_task(flows: list[Flow] = ALL_FLOWS, **options: object) -> Diffuser
     }
     encoders = {name: partial(rows_of, rows) for name, rows in tensors.items()}
     with TemporaryDirectory() as folder:
-        data = PostcardLatents(24, encoders, nothing, Path(folder))
+        data = PostcardLatents(24, encoders, "{} of this test".format, nothing, Path(folder))
         for name in tensors:
             data.part(name)
     image = ImageModality({"latent_channels": 4, "block_out_channels": [4], "norm_num_groups": 2}, None)

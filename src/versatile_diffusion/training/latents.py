@@ -1,4 +1,4 @@
-"""Latents and context tokens of postcards, computed once before the diffuser is trained."""
+"""Latents and context tokens of postcards, computed once before the diffuser is trained, and anew if need be."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int64
 from rich.progress import track
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
@@ -23,12 +24,15 @@ Encode = Callable[[int, int], Tensor]
 class PostcardLatents:
     """Latents and tokens of pictures and their texts, each computed when it is first asked for, and kept on disk.
 
+    What is kept is used as long as its origin is the same.
+
     To-text flows from pictures learn texts that leave out nothing, as the paper trains them on cleaned captions;
     text variations learn from one text to another that says the same.
 
     Args:
         count: how many postcards there are.
         encoders: "image/latents", "image/tokens", "text/latents" and "text/tokens".
+        origin: what a part of these names comes from, in words.
         nothing: the unconditional tokens of a flow.
         folder: where results are kept.
         batch_size: postcards encoded at once.
@@ -38,11 +42,12 @@ class PostcardLatents:
         self,
         count: int,
         encoders: Mapping[str, Encode],
+        origin: Callable[[str], str],
         nothing: Callable[[Flow], Float[Tensor, "1 n d"]],
         folder: Path,
         batch_size: int = 250,
     ) -> None:
-        self.count, self.encoders, self.nothing = count, encoders, cache(nothing)
+        self.count, self.encoders, self.origin, self.nothing = count, encoders, origin, cache(nothing)
         self.folder, self.batch_size = folder, batch_size
         self._parts: dict[str, Tensor] = {}
 
@@ -68,7 +73,7 @@ class PostcardLatents:
         if name not in self._parts:
             path = self.folder / f"{name.replace('/', '-')}.safetensors"
             with processes().main_process_first():
-                if not path.exists():
+                if not path.exists() or _origin(path) != self.origin(name):
                     self._encode(name, path)
             self._parts[name] = load_file(path)[name]
         return self._parts[name]
@@ -80,9 +85,14 @@ class PostcardLatents:
             for start in track(starts, f"encoding {name} of {self.count} postcards")
         ]
         unfinished = path.with_suffix(".tmp")
-        save_file({name: torch.cat(rows).contiguous()}, unfinished)
+        save_file({name: torch.cat(rows).contiguous()}, unfinished, metadata={"origin": self.origin(name)})
         unfinished.replace(path)
 
     def _rows(self, modality: str, part: str, index: Tensor, view: Tensor) -> Tensor:
         rows = self.part(f"{modality}/{part}")
         return (rows[index, view] if modality == "text" else rows[index]).float()
+
+
+def _origin(path: Path) -> str | None:
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("origin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +22,14 @@ from versatile_diffusion.datasets.postcards import ATTRIBUTES, VOCABULARY, Postc
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.evaluation.postcards import has_oracle, load_oracle
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build
 from versatile_diffusion.training.card import record_run, write_card
+from versatile_diffusion.training.checkpoint import checkpoints
 from versatile_diffusion.training.latents import PostcardLatents
 from versatile_diffusion.training.material import VIEWS, Material, fresh
 from versatile_diffusion.training.measurements import Measurements
@@ -188,7 +191,7 @@ class PostcardsTraining:
             "text/latents": lambda start, stop: self.text.encode(views(start, stop)).unflatten(0, (-1, VIEWS)),
             "text/tokens": lambda start, stop: self.text_context.embed(views(start, stop)).unflatten(0, (-1, VIEWS)),
         }
-        return PostcardLatents(self.recipe.pictures, encoders, nothing, self.folder)
+        return PostcardLatents(self.recipe.pictures, encoders, self._origin, nothing, self.folder)
 
     @cached_property
     def one_flow(self) -> Diffuser:
@@ -252,6 +255,7 @@ class PostcardsTraining:
         modalities: dict[str, Modality] = {"image": self.image}
         if any(flow.output == "text" for flow in flows):
             modalities["text"] = self.text
+        self._require_same_latents(name, flows)
         scheduler: Any = self._start.scheduler
         task = DiffuserTask(
             _channels_last(copy.deepcopy(start).requires_grad_(True)),
@@ -264,6 +268,27 @@ class PostcardsTraining:
             modalities=modalities,
         )
         return self._train(name, task)
+
+    def _origin(self, part: str) -> str:
+        """What latents or tokens come from; see `PostcardLatents`. Its stage must have been trained."""
+        stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
+        steps = [path.name for path in checkpoints(self.folder / stage)]
+        return f"{stage} at {steps[-1] if steps else 'its start'}, {self.recipe.pictures} postcards"
+
+    def _require_same_latents(self, name: str, flows: Sequence[Flow]) -> None:
+        """Raises ValueError if a stage was begun on other latents than there are now."""
+        parts = {
+            part: self._origin(part) for flow in flows for part in (f"{flow.output}/latents", f"{flow.context}/tokens")
+        }
+        file = self.folder / name / "latents.json"
+        begun = json.loads(file.read_text()) if file.exists() and checkpoints(file.parent) else parts
+        if changed := [f"{part} of {begun[part]}" for part, origin in parts.items() if begun[part] != origin]:
+            raise ValueError(
+                f"{file.parent} was begun on {', '.join(changed)}, which changed since then. Remove it, and the stages "
+                "after it, to train them anew, or choose another --output."
+            )
+        if processes().is_main_process:
+            write_whole(file, (json.dumps(parts, indent=2) + "\n").encode())
 
     def _train(self, name: str, task: Task[M]) -> M:
         record_run(self.folder, self.recipe, self.mixed_precision, self.start)
