@@ -59,16 +59,9 @@ class Setup:
     compiled: bool
     batches: tuple[int, ...]
 
-    @property
-    def side(self) -> int:
-        """Of the latents of a picture."""
-        config = self.preset.image.autoencoder
-        return config["sample_size"] // 2 ** (len(config["block_out_channels"]) - 1)
-
     def latents(self, number: int, batch: int) -> Tensor:
         """Noise to start from, drawn anew for each number."""
-        channels = self.preset.image.autoencoder["latent_channels"]
-        shape = (batch, channels, self.side, self.side)
+        shape = (batch, *self.preset.image.latent_shape)
         return torch.randn(shape, generator=torch.Generator().manual_seed(number)).to(self.device)
 
     def tokens(self, batch: int) -> Tensor:
@@ -176,7 +169,11 @@ def walk(setup: Setup, denoise: Denoiser, number: int, batch: int, steps: int) -
 def one_picture(setup: Setup, models: Models) -> Result:
     """All ways in turns, whose outputs are compared first. What fails is told, and left out."""
     works: dict[str, Callable[[int], Tensor]] = {}
-    how: dict[str, Any] = {"dtype": str(setup.dtype), "steps": setup.steps, "latents": f"{setup.side}²"}
+    how: dict[str, Any] = {
+        "dtype": str(setup.dtype),
+        "steps": setup.steps,
+        "latents": "×".join(map(str, setup.preset.image.latent_shape)),
+    }
     reference = walk(setup, models.denoiser(PEER, 1), setup.rounds, 1, 1)
     for way in models.ways:
         try:
@@ -274,6 +271,8 @@ def main(
     tiny_model: Annotated[bool, typer.Option("--tiny", help="A tiny model, to try the command.")] = False,
 ) -> None:
     """Measures, and writes what there is after each part."""
+    if unknown := [name for name in dtype if DTYPES.get(name) not in TOLERANCE]:
+        raise typer.BadParameter(f"--dtype is fp16 or bf16, got {', '.join(unknown)}.")
     preset = tiny() if tiny_model else vd_four_flow()
     report = Report(Machine.here(), Settings(rounds, "random", steps, preset=preset), {})
     console = Console()

@@ -64,25 +64,27 @@ def measure(batch: int, clients: int, seconds: float, model: str, steps: int) ->
     options = ["--model", model, "--port", str(port), "--batch", str(batch)]
     process = subprocess.Popen([sys.executable, "-m", "versatile_diffusion.cli", "serve", *options])
     try:
-        return asyncio.run(_ask(process.pid, f"http://127.0.0.1:{port}", Load(batch, seconds), clients, steps))
+        return asyncio.run(_ask(process, f"http://127.0.0.1:{port}", Load(batch, seconds), clients, steps))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
 
 
-async def _ask(server: int, address: str, load: Load, clients: int, steps: int) -> Load:
+async def _ask(server: subprocess.Popen[bytes], address: str, load: Load, clients: int, steps: int) -> Load:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as http:
         while not await _is_ready(http):
+            if server.poll() is not None:
+                raise RuntimeError(f"The server ended with exit code {server.returncode}: see above.")
             await asyncio.sleep(0.1)
         started = time.monotonic()
         end = started + load.seconds
         asking = [asyncio.create_task(_client(http, load, number, end, steps)) for number in range(clients)]
         await asyncio.sleep(WARM_UP * load.seconds)
-        before = _memory(server)
+        before = _memory(server.pid)
         await asyncio.gather(*asking)
         load.seconds = time.monotonic() - started
-        load.memory = (before, _memory(server))
+        load.memory = (before, _memory(server.pid))
     return load
 
 

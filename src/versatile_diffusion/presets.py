@@ -22,6 +22,12 @@ class ImagePreset:
     context_encoder: Config | None
     scaling_factor: float = 0.18215
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Of a picture of the size of training: channels, height and width."""
+        side = self.autoencoder["sample_size"] // 2 ** (len(self.autoencoder["block_out_channels"]) - 1)
+        return self.autoencoder["latent_channels"], side, side
+
 
 @dataclass(frozen=True)
 class TextPreset:

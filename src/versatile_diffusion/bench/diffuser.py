@@ -39,7 +39,12 @@ def measure(settings: Settings) -> Result:
     """
     device = choose_device()
     dtype = choose_dtype(settings.dtype, device)
-    how = {"device": str(device), "dtype": str(dtype), "pixels": _pixels(settings.sizes), "tokens": _TOKENS}
+    how = {
+        "device": str(device),
+        "dtype": str(dtype),
+        "pixels": settings.sizes.image.autoencoder["sample_size"],
+        "tokens": _TOKENS,
+    }
     with torch.inference_mode():
         figures = [*_image(settings, device, dtype), *_text(settings, device, dtype)]
     return Result("Guided steps of the diffuser", figures, how)
@@ -158,16 +163,12 @@ def _timesteps(number: int, batch: int, device: torch.device) -> Tensor:
     return torch.full((batch,), 981 - 20 * number % 980, device=device)
 
 
-def _pixels(preset: Preset) -> int:
-    return int(preset.image.autoencoder["sample_size"])
-
-
 def image_inputs(
     preset: Preset, number: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A latent of a picture, its timestep, and tokens to denoise it with and without a context: new for each number."""
-    side, dim = _pixels(preset) // 8, preset.text.context_encoder["projection_dim"]
-    latents, tokens = _inputs(number, 1, (4, side, side), dim, device, dtype)
+    dim = preset.text.context_encoder["projection_dim"]
+    latents, tokens = _inputs(number, 1, preset.image.latent_shape, dim, device, dtype)
     return latents, _timesteps(number, 1, device), tokens
 
 

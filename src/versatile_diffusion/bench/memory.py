@@ -70,9 +70,10 @@ class Need:
 def measure(settings: Settings) -> Result:
     """Counts, for each flow and for all, and compares with a card of 12 GB."""
     figures: list[Figure] = []
-    for name, flows in {**{flow: [flow] for flow in FLOWS}, "all flows": list(FLOWS)}.items():
-        parsed = [Flow.parse(flow) for flow in flows]
-        need, stored = needed(settings.sizes, parsed), stored_bytes(empty(settings.sizes, parsed))
+    needs = {name: needed(settings.sizes, Flow.parse(name)) for name in FLOWS}
+    needs["all flows"] = together(settings.sizes, list(needs.values()))
+    for name, need in needs.items():
+        stored = stored_bytes(empty(settings.sizes, [Flow.parse(name)] if name in FLOWS else None))
         counted = {"disk, fp16": stored, "weights, fp32": 2 * need.weights, "weights, fp16": need.weights}
         counted |= {"weights, int8": need.weights - need.saved, "activations, fp16": max(need.denoising, need.coding)}
         held = {"fp32": 2 * need.resident, "fp16": need.resident, "int8": need.resident - need.saved}
@@ -83,20 +84,33 @@ def measure(settings: Settings) -> Result:
 
 
 @torch.no_grad()
-def needed(preset: Preset, flows: Sequence[Flow]) -> Need:
-    """What flows need that are loaded together: for activations, the one that has the most counts."""
+def needed(preset: Preset, flow: Flow) -> Need:
+    """What a flow needs."""
     with FakeTensorMode(), _default(torch.float16):
-        components = build(preset, flows)
-        diffuser, modalities = components.diffuser, components.modalities.values()
-        encoders: list[Any] = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
-        return Need(
-            diffuser=_bytes(diffuser.parameters()),
-            modalities=sum(_bytes(modality.parameters()) for modality in modalities),
-            layer=max(_bytes(module.parameters(recurse=False)) for module in diffuser.modules()),
-            saved=sum(map(saved_by_int8, [diffuser, *encoders])),
-            denoising=max(_activations(diffuser, _step(components, flow)) for flow in flows),
-            coding=max(_activations(part, work) for flow in flows for part, work in _coding(components, flow)),
-        )
+        components = build(preset, [flow])
+        denoising = _activations(components.diffuser, _step(components, flow))
+        coding = max(_activations(part, work) for part, work in _coding(components, flow))
+        return _need(components, denoising, coding)
+
+
+def together(preset: Preset, needs: Sequence[Need]) -> Need:
+    """What all flows need that are loaded together: for activations, the one that has the most counts."""
+    with FakeTensorMode(), _default(torch.float16):
+        denoising, coding = max(need.denoising for need in needs), max(need.coding for need in needs)
+        return _need(build(preset), denoising, coding)
+
+
+def _need(components: Components, denoising: int, coding: int) -> Need:
+    diffuser, modalities = components.diffuser, components.modalities.values()
+    encoders: list[Any] = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
+    return Need(
+        diffuser=_bytes(diffuser.parameters()),
+        modalities=sum(_bytes(modality.parameters()) for modality in modalities),
+        layer=max(_bytes(module.parameters(recurse=False)) for module in diffuser.modules()),
+        saved=sum(map(saved_by_int8, [diffuser, *encoders])),
+        denoising=denoising,
+        coding=coding,
+    )
 
 
 @contextmanager

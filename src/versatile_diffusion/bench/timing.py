@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
@@ -19,10 +21,17 @@ class Timed(Generic[T]):
 
 
 def timed(work: Callable[[int], T], number: int) -> Timed[T]:
-    """Calls once."""
+    """Calls once. A GPU computes on after a call has returned: what it is busy with is waited for, before and after."""
+    _synchronize()
     begun = time.perf_counter()
     output = work(number)
+    _synchronize()
     return Timed(time.perf_counter() - begun, output)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def alternate(works: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str, list[Timed[T]]]:
