@@ -6,6 +6,7 @@ python benchmarks/products.py packing --dtype fp32
 python benchmarks/products.py convolutions
 python benchmarks/products.py rows
 python benchmarks/products.py autoencoder
+python benchmarks/products.py arithmetic
 python benchmarks/products.py without image
 python benchmarks/products.py profile image --pack
 python benchmarks/products.py profile text
@@ -31,6 +32,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from versatile_diffusion.bench.timing import alternate, seconds
 from versatile_diffusion.devices import choose_dtype
@@ -51,6 +53,7 @@ CONVOLUTIONS = (
     *((2, 320, 320, 64), (2, 960, 320, 64), (2, 640, 640, 32), (2, 1280, 1280, 32), (2, 1280, 1280, 16)),
     *((2, 1280, 1280, 8), (1, 512, 512, 128), (1, 256, 256, 256)),
 )
+_WINOGRAD = 36 / 144  # multiplications of a block of 4×4 pixels, of those of the direct way
 COPIES = 8  # of the weights, taken in turns, so that none is still in a cache
 WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "1×1 convolution": lambda rows, weight: conv2d(rows[..., None, None], weight[..., None, None]),
@@ -174,6 +177,27 @@ def _layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
 
 def _all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     return [layer(x) for layer in layers][-1]
+
+
+@app.command()
+@torch.inference_mode()
+def arithmetic() -> None:
+    """Operations of a guided step of a picture from one context, and from two: what computing must cost at least."""
+    names = ("text", "image")
+    with torch.device("meta"):
+        diffuser = build(vd_four_flow(), [Flow(output="image", context=name) for name in names]).diffuser
+        latents, tokens = torch.empty(1, 4, 64, 64), torch.empty(2, 77, 768)
+    table = Table("contexts", "convolutions", "others", "all", "by Winograd's F(4×4, 3×3)", title="TFLOP")
+    counted: list[Tensor] = []
+    for contexts in (names[:1], names):
+        with FlopCounterMode(display=False) as counter:
+            diffuser(latents, torch.tensor([981]), "image", [ContextTokens(name, tokens) for name in contexts])
+        operations = counter.get_flop_counts()["Global"]
+        whole, convolved = sum(operations.values()), operations[torch.ops.aten.convolution]
+        counted.append(torch.tensor([convolved, whole - convolved, whole, whole - convolved * (1 - _WINOGRAD)]))
+        table.add_row(str(len(contexts)), *(f"{count:.3f}" for count in (counted[-1] / 1e12).tolist()))
+    table.add_row("2 / 1", *(f"{ratio:.2f}" for ratio in (counted[1] / counted[0]).tolist()))
+    Console().print(table)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from versatile_diffusion.kernels.concurrency import at_once
 
 MANY = 1024
-"""Queries, and keys, from which on the way there pays."""
+"""Queries, and keys, that there must be for this way to pay."""
 
 _ROWS = 512
 _SAMPLE = 16  # one key of so many tells about where the highest score lies

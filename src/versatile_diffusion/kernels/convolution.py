@@ -14,7 +14,7 @@ from versatile_diffusion.kernels import winograd
 from versatile_diffusion.kernels.linear import linear
 
 MANY = 16
-"""Tiles from which on their way pays."""
+"""Tiles that there must be for Winograd's way to pay."""
 
 
 def convolve(

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 LARGE = 2**18
-"""Weights from which on the way there pays."""
+"""Weights that a layer must have for the detour to pay."""
 
 _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 

@@ -21,7 +21,7 @@ from versatile_diffusion.kernels.convolution import convolve
 from versatile_diffusion.kernels.memory import give_back
 
 LARGE = 2**19
-"""Weights of a convolution from which on it pays: channels of small ones are quicker one after the other in memory."""
+"""Weights that a convolution must have for it to pay: those of few channels are quicker with their channels first."""
 
 _SEES_NEIGHBOURS = (3, 3), (1, 1), (1, 1), (1, 1), 1  # kernel, padding, stride, dilation and groups
 _LIKELY = 16, 16  # pixels, which oneDNN is told: without it, pointwise convolutions are laid out for the worst
@@ -61,7 +61,7 @@ def _outside_loras(model: nn.Module) -> list[nn.Module]:
 
 def _packed(layer: nn.Module) -> PackedLayer | None:
     if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
-        # Others are not computed by oneDNN unpacked, and would round otherwise.
+        # PyTorch gives smaller ones in float32 to another library, which rounds otherwise.
         alike = layer.weight.dtype == torch.bfloat16 or layer.weight.numel() >= linear.LARGE
         return PackedLinear(layer) if alike else None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):

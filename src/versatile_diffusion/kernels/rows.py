@@ -27,7 +27,7 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Float[Tensor, "*b c"], widt
         width: of what lies between.
     """
     rows = max(CACHED // (width * x.element_size()), _FEWEST)
-    many = x.shape[:-1].numel() > rows and x.device.type == "cpu" and type(x) is Tensor  # none without contents
+    many = x.shape[:-1].numel() > rows and x.device.type == "cpu" and type(x) is Tensor  # not a fake one
     if not many or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(x)
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
