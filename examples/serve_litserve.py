@@ -31,7 +31,7 @@ class Generate(litserve.LitAPI):
     def decode_request(self, request: dict[str, Any], **_: Any) -> Request:
         """The request, or an answer 422."""
         try:
-            return read(request, self.source.name)
+            return read(self.pipe, request, self.source.name)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 

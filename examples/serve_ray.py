@@ -39,7 +39,7 @@ class Generate:
     async def __call__(self, http: HTTPRequest) -> JSONResponse:
         """An answer, or what is wrong with the request."""
         try:
-            request = read(await http.json(), self.source.name)
+            request = read(self.pipe, await http.json(), self.source.name)
         except ValueError as error:
             return JSONResponse({"error": {"message": str(error), "type": "invalid"}}, 422)
         return JSONResponse(await self.computed(request))

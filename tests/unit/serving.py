@@ -18,7 +18,8 @@ class Gate:
     """A worker that begins each batch when it is let, and fails where a seed is 13."""
 
     def __init__(self, steps: int = 3) -> None:
-        self.models = {"tiny": ModelInfo(("image", "text"), ("image", "text"), {"image": 7.5, "text": 7.5})}
+        both = ("image", "text")
+        self.models = {"tiny": ModelInfo(both, both, dict.fromkeys(both, 7.5), {"image": 8})}
         self.steps = steps
         self.batches: list[list[int]] = []
         self.running, self.go = Event(), Event()

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from socket import create_connection
 from threading import Barrier
@@ -26,7 +27,7 @@ from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
 from versatile_diffusion.serving.requests import Request
-from versatile_diffusion.serving.workers import LocalWorker
+from versatile_diffusion.serving.workers import LocalWorker, ModelInfo
 
 TENT: dict[str, Any] = {"modality": "text", "data": "a red tent in the meadow"}
 ASKED: dict[str, Any] = {"to": "image", "contexts": [TENT], "num_inference_steps": 2, "seed": 3, "wait": True}
@@ -199,6 +200,7 @@ def test_wrong_requests_are_told_what_is_wrong(client: httpx.Client) -> None:
         ({"num_outputs": 9}, "8 outputs"),
         ({"num_inference_steps": 251}, "250 steps"),
         ({"height": 2048, "width": 1024}, "1048576 pixels"),
+        ({"height": 65536}, "1048576 pixels"),
         ({"height": 8, "width": 65536}, "4096 pixels"),
         ({"contexts": [TENT] * 5, "negative": [TENT] * 4}, "8 contexts"),
         ({"contexts": [TENT | {"data": "a" * 2001}]}, "2000 characters"),
@@ -206,6 +208,17 @@ def test_wrong_requests_are_told_what_is_wrong(client: httpx.Client) -> None:
 )
 def test_requests_are_limited(client: httpx.Client, changes: dict[str, Any], limit: str) -> None:
     assert limit in refused(client.post("/v1/generate", json=ASKED | changes))
+
+
+def test_a_side_that_is_left_out_is_the_models_own() -> None:
+    limits, model = Limits(pixels=64 * 64), ModelInfo(("image", "text"), ("text",), {}, {"image": 64})
+    asked = Request("tiny", "image", (Context("text", "a tent"),), (1,))
+    limits.check(asked, model)
+    for side in ("height", "width"):
+        limits.check(replace(asked, **{side: 32}), model)
+        with pytest.raises(ValueError, match="4096 pixels at most, got 8192"):
+            limits.check(replace(asked, **{side: 128}), model)
+    Limits(pixels=1).check(replace(asked, to="text"), model)
 
 
 def test_metrics_health_and_models(client: httpx.Client) -> None:
@@ -312,7 +325,7 @@ def test_requests_that_come_together_do_not_exceed_that(gate: Gate) -> None:
     both_read = Barrier(2)
 
     class Together(Limits):
-        def check(self, request: Request) -> None:
+        def check(self, request: Request, model: ModelInfo) -> None:
             both_read.wait(30)
 
     app = build_app(engine_of(gate), keys=Keys(["k" * 16]), limits=Together(concurrency=1))

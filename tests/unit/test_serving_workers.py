@@ -20,6 +20,7 @@ from PIL import Image
 
 from tests.unit.test_cli_serve import free_port
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.plain import answers, read
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,13 +31,15 @@ SMALL = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20), "RAY_USAG
 
 def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
     bodies = [ASKED, ASKED | {"to": "text"}, ASKED | {"seed": 2}, ASKED | {"guidance_interval": [0.9, 0.1]}]
-    image, text, other, wrong = answers(pipe, [read(body, "tiny") for body in bodies])
+    image, text, other, wrong = answers(pipe, [read(pipe, body, "tiny") for body in bodies])
     assert image["outputs"][0]["image"] != other["outputs"][0]["image"]
     assert isinstance(text["outputs"][0]["text"], str) and "guidance_interval" in wrong["error"]["message"]
     assert {answer["worker"] for answer in (image, text, other, wrong)} == {os.getpid()}
     for unusable in ({}, [], ASKED | {"num_outputs": 9}, ASKED | {"start": "/etc/passwd"}):
         with pytest.raises(ValueError):
-            read(unusable, "tiny")
+            read(pipe, unusable, "tiny")
+    with pytest.raises(ValueError, match="1023 pixels"):
+        read(pipe, ASKED, "tiny", Limits(pixels=1023))
 
 
 @pytest.mark.slow
@@ -49,7 +52,7 @@ def test_two_workers_make_what_one_makes(
     pipe: VersatileDiffusionPipeline, model: Path, example: str, path: str, options: list[str]
 ) -> None:
     bodies = [ASKED | {"seed": seed} for seed in range(8)]
-    expected = answers(pipe, [read(body, "model") for body in bodies])
+    expected = answers(pipe, [read(pipe, body, "model") for body in bodies])
     workers: set[int] = set()
     options = ["--model", str(model), "--workers", "2", *options]
     with serving(example, *options) as client, ThreadPoolExecutor(8) as threads:

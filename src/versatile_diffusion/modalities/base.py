@@ -69,6 +69,11 @@ class Modality(ModelMixin, ConfigMixin, ABC):
             ValueError: if there are no latents of that size.
         """
 
+    @property
+    def size(self) -> int | None:
+        """Height and width, in pixels, of outputs where the user gives none; None where size means nothing."""
+        return None
+
     @abstractmethod
     def read(self, data: Any) -> list[Any]:
         """Checks one item of data or a list of them, and returns the items in one form.

@@ -71,6 +71,11 @@ class ImageModality(ModalityOfParts):
         """How many pixels a latent is high and wide."""
         return 2 ** (len(self._autoencoder().config["block_out_channels"]) - 1)
 
+    @property
+    def size(self) -> int:
+        """See `Modality.size`: the size of training."""
+        return self._autoencoder().config["sample_size"]
+
     def data_layers(self, plan: Plan) -> ConvolutionalLayers:
         """See `Modality.data_layers`."""
         return ConvolutionalLayers(plan, self._autoencoder().config["latent_channels"])
@@ -82,7 +87,7 @@ class ImageModality(ModalityOfParts):
             ValueError: if the autoencoder cannot make pictures of that size.
         """
         config = self._autoencoder().config
-        sides = [config["sample_size"] if side is None else side for side in (height, width)]
+        sides = [self.size if side is None else side for side in (height, width)]
         for side, called in zip(sides, ("height", "width"), strict=True):
             if side < 1 or side % self.factor:
                 below = max(side // self.factor, 1) * self.factor

@@ -17,6 +17,7 @@ from versatile_diffusion.serving.problems import failed
 from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import JobOut
 from versatile_diffusion.serving.uploads import Uploads
+from versatile_diffusion.serving.workers import ModelInfo
 
 _POLL = 1.0  # seconds between looks whether a client is still there
 
@@ -51,21 +52,22 @@ class Desk:
             uploads = Uploads(files, self.limits.input_pixels)
             try:
                 request = read(uploads, next(iter(self.engine.models)))
-                self._check(request)
-                self.limits.check(request)
+                self.limits.check(request, self._model(request))
                 return self.engine.submit(request, owner, self.limits.concurrency if owner else None)
             except ValueError as error:
                 raise HTTPException(422, str(error)) from error
 
         return await to_thread.run_sync(work, limiter=self._readers)
 
-    def _check(self, request: Request) -> None:
+    def _model(self, request: Request) -> ModelInfo:
+        """The model that is asked. Raises HTTPException if it is not there, or makes no such outputs."""
         models = self.engine.models
         if request.model not in models:
             raise HTTPException(404, f"There is no model {request.model!r:.100}: take {', '.join(models)}.")
         info = models[request.model]
         if request.to not in info.outputs:
             raise HTTPException(422, f"{request.model} makes {' and '.join(info.outputs)}, not {request.to}.")
+        return info
 
     def find(self, identifier: str, owner: str) -> Job:
         """The job of that id. Raises HTTPException if it is not there, or another's."""

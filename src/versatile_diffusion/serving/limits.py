@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from versatile_diffusion.serving.requests import Request
+    from versatile_diffusion.serving.workers import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ class Limits:
     rate: int = 600
     concurrency: int = 16
 
-    def check(self, request: Request) -> None:
-        """Raises ValueError if the request asks for too much; the message names the limit."""
+    def check(self, request: Request, model: ModelInfo) -> None:
+        """Raises ValueError if the request asks too much of that model; the message names the limit."""
+        own = model.sizes.get(request.to, 0)
+        height, width = request.height or own, request.width or own
         asked = {
             "outputs": (len(request.seeds), self.outputs),
             "steps": (request.num_inference_steps, self.steps),
-            "pixels": ((request.height or 1) * (request.width or 1), self.pixels),
+            "pixels": (height * width, self.pixels),
             "contexts": (len(request.contexts) + len(request.negative), self.contexts),
         }
         texts = [context.data for context in (*request.contexts, *request.negative)] + [request.start]
@@ -69,6 +72,6 @@ class Limits:
         for what, (count, most) in asked.items():
             if count > most:
                 raise ValueError(f"A request may ask for {most} {what} at most, got {count}.")
-        longest = max(request.height or 1, request.width or 1)
+        longest = max(height, width)
         if longest**2 > self.pixels * 16:  # thin pictures cost more than their pixels say
             raise ValueError(f"A side of an output may have {int(4 * self.pixels**0.5)} pixels at most, got {longest}.")

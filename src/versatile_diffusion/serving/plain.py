@@ -15,12 +15,14 @@ from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.requests import Failure, Made, Replayable, Request
 from versatile_diffusion.serving.schemas import GenerateIn, outputs
 from versatile_diffusion.serving.uploads import Uploads
+from versatile_diffusion.serving.workers import ModelInfo
 
 
-def read(body: Any, model: str, limits: Limits = Limits()) -> Request:
+def read(pipe: VersatileDiffusionPipeline, body: Any, model: str, limits: Limits = Limits()) -> Request:
     """The request of a body of `POST /v1/generate`.
 
     Args:
+        pipe: what is to compute it.
         body: parsed JSON.
         model: name of the model, where the body has none.
         limits: of a request.
@@ -33,7 +35,7 @@ def read(body: Any, model: str, limits: Limits = Limits()) -> Request:
     except ValidationError as error:
         raise ValueError(in_words(error)) from error
     request = asked.read(Uploads({}, limits.input_pixels), model)
-    limits.check(request)
+    limits.check(request, ModelInfo.of(pipe))
     return request
 
 

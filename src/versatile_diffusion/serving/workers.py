@@ -23,18 +23,21 @@ class ModelInfo:
         outputs: modalities that it makes.
         contexts: modalities that it takes.
         guidance_scales: by output, where the user gives none.
+        sizes: by output, height and width in pixels where the user gives none; outputs without a size are left out.
     """
 
     outputs: tuple[str, ...]
     contexts: tuple[str, ...]
     guidance_scales: Mapping[str, float]
+    sizes: Mapping[str, int]
 
     @classmethod
     def of(cls, pipe: VersatileDiffusionPipeline) -> ModelInfo:
         """What this pipeline can do."""
-        outputs = tuple(pipe.diffuser.data_layers)
-        scales = {name: cast("Modality", pipe.modalities[name]).guidance_scale for name in outputs}
-        return cls(outputs, tuple(pipe.diffuser.context_layers), scales)
+        outputs = {name: cast("Modality", pipe.modalities[name]) for name in pipe.diffuser.data_layers}
+        scales = {name: modality.guidance_scale for name, modality in outputs.items()}
+        sizes = {name: size for name, modality in outputs.items() if (size := modality.size) is not None}
+        return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes)
 
 
 @runtime_checkable
