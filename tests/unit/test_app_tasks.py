@@ -16,12 +16,13 @@ from versatile_diffusion.app.controls import NamedFile, Painting
 from versatile_diffusion.app.examples import postcard
 from versatile_diffusion.app.history import History
 from versatile_diffusion.app.keeping import Keeper, referred
-from versatile_diffusion.app.options import OWN, RANDOM, asked, defaults, title
+from versatile_diffusion.app.options import OWN, RANDOM, asked, defaults, own_guidance_scale, title
 from versatile_diffusion.app.tasks import LIGHTHOUSE, TASKS, Missing, Task
 from versatile_diffusion.recipes import png
 from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import GenerateIn, OutputOut
 from versatile_diffusion.serving.uploads import Uploads
+from versatile_diffusion.serving.workers import ModelInfo
 
 BY_KEY = {task.key: task for task in TASKS}
 
@@ -55,6 +56,12 @@ def test_options_become_those_of_the_pipeline() -> None:
     assert made.preview_every == 2
     assert request("text-variation", prompt="a tent", temperature=0.0).decoding == {"temperature": 0.0}
     assert len({request("text-to-image", prompt="a tent", seed=RANDOM).seeds for _ in range(4)}) > 1
+
+
+def test_each_model_has_its_own_guidance_scale() -> None:
+    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": 64})
+    assert own_guidance_scale(painter, "image") == 3.0
+    assert own_guidance_scale(painter, "text") == 7.5
 
 
 def test_variations_keep_what_was_asked_for() -> None:

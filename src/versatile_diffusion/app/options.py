@@ -8,17 +8,24 @@ from typing import Any
 from versatile_diffusion.app.controls import Values
 from versatile_diffusion.app.tasks import Task
 from versatile_diffusion.sampling_presets import SAMPLING_PRESETS
+from versatile_diffusion.serving.workers import ModelInfo
 
 RANDOM = -1
 """Seed that stands for a new one each time."""
 OWN = "model's own"
 _PREVIEWS = 6
+_GUIDANCE_SCALE = 7.5  # the official one
 
 
 def defaults(guidance_scale: float, preset: str = "fast") -> dict[str, Any]:
     """What is filled in at first."""
     plain = {"num_outputs": 1, "seed": RANDOM, "guidance_scale": guidance_scale, "eta": 0.0, "negative": ""}
     return {"preset": preset, **sampling(preset), **plain}
+
+
+def own_guidance_scale(model: ModelInfo, to: str) -> float:
+    """How much a model guides its outputs of a modality; the official scale where it makes none."""
+    return model.guidance_scales.get(to, _GUIDANCE_SCALE)
 
 
 def sampling(preset: str) -> dict[str, Any]:

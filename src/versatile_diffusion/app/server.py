@@ -47,7 +47,7 @@ def serve(
     if not is_loopback(host):
         raise ValueError(
             f"The studio asks nobody for a password, and at {host} others could reach it: listen at 127.0.0.1, and let "
-            f"them in with `ssh -L {port}:localhost:{port}`, or through a proxy that asks."
+            f"them in with `ssh -L {port}:localhost:{port}`."
         )
     with tempfile.TemporaryDirectory(prefix="versatile-diffusion-") as scratch:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch}

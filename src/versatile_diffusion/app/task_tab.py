@@ -18,7 +18,7 @@ from versatile_diffusion.app import status
 from versatile_diffusion.app.forms import Form
 from versatile_diffusion.app.history import Entry
 from versatile_diffusion.app.keeping import Keeper
-from versatile_diffusion.app.options import OWN, RANDOM, asked, defaults, sampling
+from versatile_diffusion.app.options import OWN, RANDOM, asked, defaults, own_guidance_scale, sampling
 from versatile_diffusion.app.shelf import Shelf
 from versatile_diffusion.app.tasks import Task
 from versatile_diffusion.sampling_presets import SchedulerName
@@ -45,12 +45,11 @@ class TaskTab:
         model: the component that names the model.
     """
 
-    def __init__(self, task: Task, desk: Desk, keeper: Keeper, model: Component) -> None:
+    def __init__(self, task: Task, desk: Desk, keeper: Keeper, model: gr.Dropdown) -> None:
         self.task = task
         self._desk = desk
         self._keeper = keeper
-        info = next(iter(desk.engine.models.values()))
-        self._defaults = defaults(info.guidance_scales.get(task.to, 7.5))
+        self._defaults = defaults(self._guidance_scale(next(iter(desk.engine.models))))
         with gr.Tab(task.title, id=task.key) as self.tab:
             gr.Markdown(task.hint, elem_classes="vd-hint")
             with gr.Row(elem_classes="vd-columns"):
@@ -115,8 +114,9 @@ class TaskTab:
         """All there is to fill in, by name."""
         return {**self.form.components, **self.how}
 
-    def _wire(self, model: Component) -> None:
+    def _wire(self, model: gr.Dropdown) -> None:
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False}
+        model.input(self._guidance_scale, model, self.how["guidance_scale"], **quiet)  # a replay sets both
         self.dice.click(lambda: random.randrange(2**31), None, self.how["seed"], **quiet)
         self.preset.input(
             lambda preset: list(sampling(preset).values()),
@@ -144,6 +144,9 @@ class TaskTab:
             concurrency_limit=None,
             api_visibility="private",
         )
+
+    def _guidance_scale(self, model: str) -> float:
+        return own_guidance_scale(self._desk.engine.models[model], self.task.to)
 
     def fill(self, values: Mapping[str, Any]) -> dict[Component, Any]:
         """Components with what they are to show."""

@@ -120,7 +120,8 @@ class Access:
     def _refusal(self, headers: Headers, scope: Scope) -> JSONResponse | None:
         """The answer to who may not ask."""
         if not self._is_own(headers):
-            return problem(403, "This server is not for pages of other origins: see --allow-origin and --keys.")
+            why = "Pages of other origins and requests under other host names are refused"
+            return problem(403, f"{why}; vd serve lets them in with --allow-origin and --keys.")
         if scope["path"] not in OPEN_PATHS:
             scheme, _, key = headers.get("authorization", "").partition(" ")
             owner = self._keys.owner(key.strip()) if scheme.lower() == "bearer" else None
