@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from versatile_diffusion.context import Context
 
 _UNCONDITIONAL = ("default", "zeros")
+_COLON = 'If it ends in a colon and a number itself, add a weight, as in "10:30:1".'
 
-Texts = Annotated[list[str] | None, typer.Option("--text", metavar="TEXT[:WEIGHT]", help="A text; may be repeated.")]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--text", metavar="TEXT[:WEIGHT]", help=f"A text; may be repeated. {_COLON}"),
+]
 Images = Annotated[
     list[str] | None, typer.Option("--image", metavar="FILE[:WEIGHT]", help="A picture; may be repeated.")
 ]
@@ -122,7 +126,8 @@ class Negatives:
     """What to move away from."""
 
     negative: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT[:WEIGHT]", help="A text to move away from; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="TEXT[:WEIGHT]", help=f"A text to move away from; may be repeated. {_COLON}"),
     ] = None
     negative_image: Annotated[
         list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="A picture to move away from; may be repeated.")
