@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
 from tests.unit.serving import Gate
@@ -21,6 +22,8 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.serving import isolation, server
 from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
+from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 
 KEY = "a-key-for-the-tests"
@@ -131,6 +134,25 @@ def test_a_request_is_taken_in_without_the_libraries_of_models() -> None:
         sys.exit(", ".join({"diffusers", "transformers", "torchao"} & set(sys.modules)) or None)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_port_that_was_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "ProcessWorker", lambda *_: Gate())
+    monkeypatch.setattr(server, "serve", lambda worker, on_ready, **_: on_ready(12345))
+    assert "at http://127.0.0.1:12345 " in CliRunner().invoke(app, ["serve", "--port", "0"]).stderr
+
+
+def test_the_server_listens_at_the_port_that_it_tells() -> None:
+    engine = Engine(Gate())
+
+    def stop(port: int) -> None:
+        socket.create_connection(("127.0.0.1", port)).close()
+        listener.should_exit = True
+
+    config = uvicorn.Config(build_app(engine), port=0, log_level="warning")
+    listener = server._Server(config, engine, on_ready=stop)
+    listener.run()
+    assert listener.should_exit
 
 
 def test_every_limit_has_an_option(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +20,7 @@ from tests.unit.serving import listening
 from tests.unit.test_cli import empty_folder, vd  # noqa: F401
 from tests.unit.test_cli_brain_decoding import killed
 from versatile_diffusion.recipes import png
-from versatile_diffusion.voting.page import build
+from versatile_diffusion.voting.page import build, serve
 from versatile_diffusion.voting.report import Report, Share, agreement
 from versatile_diffusion.voting.settings import Side, require_unlike
 from versatile_diffusion.voting.study import CHOICES, Pair, Study, arranged
@@ -188,6 +190,14 @@ def test_voters_have_their_own_progress_and_tickets(study: Study) -> None:
             assert other.get("/page.html").status_code == 422
 
 
+def test_the_port_that_was_found_is_told(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports: list[int] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda _, sockets: ports.append(sockets[0].getsockname()[1]))
+    serve(study, 0, ports.append)
+    told, listened = ports
+    assert told == listened > 0
+
+
 # ---- reports ----
 
 
@@ -233,6 +243,15 @@ def test_there_must_be_a_study(tmp_path: Path) -> None:
         result = vd("vote", command, tmp_path / "none")
         assert result.exit_code == 1 and "There is no study in" in result.stderr
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("command", ["make a b --prompts list.txt", "open study", "report study"])
+def test_what_voting_needs_is_named(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("list.txt").write_text("a tent")
+    monkeypatch.setitem(sys.modules, "versatile_diffusion.voting.study", None)  # as if it could not be imported
+    result = vd("vote", *command.split())
+    assert result.exit_code == 1 and "pip install 'versatile-diffusion[app]'" in result.stderr
 
 
 # ---- making ----

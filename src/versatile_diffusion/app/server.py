@@ -28,7 +28,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     engine_limits: EngineLimits = _LIMITS,
-    on_ready: Callable[[], None] = lambda: None,
+    on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Serves the studio until it is interrupted.
 
@@ -38,7 +38,7 @@ def serve(
         host: address to listen at, of this machine alone.
         port: to listen at.
         engine_limits: of the queue, batches and jobs.
-        on_ready: called as soon as it listens.
+        on_ready: called with the port, as soon as it listens.
 
     Raises:
         ValueError: if others than this machine could use it.

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import messages, say
+from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
 from versatile_diffusion.cli.options import Dtype
 
@@ -25,7 +26,7 @@ def serve(
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at. Beyond this machine only with keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at; 0 is any that is free.")] = 8000,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.")] = Dtype.AUTO,
     keys: Annotated[
@@ -53,16 +54,12 @@ def serve(
     sources = [Source.parse(text) for text in model or ["postcards"]]
     # Its process opens the models while this one imports the server.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …") as opening:
-        try:
+        with extra("serve", "serving"):
             from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
             from versatile_diffusion.serving.server import serve as run
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"{error}. Install what serving needs: pip install 'versatile-diffusion[serve]'"
-            ) from error
         names = ", ".join(source.name for source in sources)
 
-        def ready() -> None:
+        def ready(port: int) -> None:
             opening.stop()
             say(f"Serving {names} at http://{host}:{port} (/docs tells how to ask).")
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import messages, say
+from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.options import Dtype
 
 
@@ -47,19 +48,15 @@ def app(
     sources = [Source.parse(text) for text in model or ["postcards"]]
     # Its process opens the models while this one imports the studio.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the studio …"):
-        try:
+        with extra("app", "the studio"):
             from versatile_diffusion.app.history import History, default_folder
             from versatile_diffusion.app.server import serve
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"{error}. Install what the studio needs: pip install 'versatile-diffusion[app]'"
-            ) from error
         serve(
             worker,
             History(history or default_folder(), limit),
             host=host,
             port=port,
-            on_ready=lambda: say(f"The studio is at http://{host}:{port} (Ctrl-C ends it)."),
+            on_ready=lambda port: say(f"The studio is at http://{host}:{port} (Ctrl-C ends it)."),
         )
 
 

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
+from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
 from versatile_diffusion.cli.making import open_pipeline, recipes_of, scale_of
 from versatile_diffusion.cli.options import Dtype, ModelOptions, Overwrite
@@ -58,7 +59,9 @@ def make(
     """
     from versatile_diffusion.batches import batches, read_prompts
     from versatile_diffusion.voting.settings import Side, require_unlike
-    from versatile_diffusion.voting.study import Study
+
+    with extra("app", "voting"):
+        from versatile_diffusion.voting.study import Study
 
     sides = Side.parse(a), Side.parse(b)
     require_unlike(*sides)
@@ -79,7 +82,7 @@ def make(
 
 def open_(
     study: Study,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at.")] = 7870,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at; 0 is any that is free.")] = 7870,
 ) -> None:
     """Show the pairs in a browser, blind and in random order, and take votes.
 
@@ -89,18 +92,16 @@ def open_(
     vd vote open study
     vd vote open study --port 9001
     """
-    from versatile_diffusion.voting import study as studies
+    with extra("app", "voting"):
+        from versatile_diffusion.voting.page import serve
+        from versatile_diffusion.voting.study import Study
 
-    opened = studies.Study(study)
+    opened = Study(study)
     if not opened.pairs:
         raise ValueError(f"{study} has no pair that is ready: run vd vote make once more.")
     try:
-        from versatile_diffusion.voting.page import serve
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{error}. Install what voting needs: pip install 'versatile-diffusion[app]'") from error
-    say(f"Vote on {len(opened.pairs)} pairs at http://127.0.0.1:{port} (stop with Ctrl-C).")
-    try:
-        serve(opened, port)
+        what = f"Vote on {len(opened.pairs)} pairs"
+        serve(opened, port, lambda port: say(f"{what} at http://127.0.0.1:{port} (stop with Ctrl-C)."))
     finally:
         opened.close()
 
@@ -117,13 +118,14 @@ def report(
     vd vote report study
     vd vote report study other-study --json --plot votes.png
     """
-    from versatile_diffusion.voting import report as reports
-    from versatile_diffusion.voting import study as store
+    with extra("app", "voting"):
+        from versatile_diffusion.voting import report as reports
+        from versatile_diffusion.voting.study import Study
 
     require_writable([plot] if plot else [], overwrite)
     found: list[Report] = []
     for folder in studies:
-        study = store.Study(folder)
+        study = Study(folder)
         found.append(reports.Report.of(study))
         study.close()
     if plot is not None:

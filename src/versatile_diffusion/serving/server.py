@@ -30,19 +30,19 @@ def serve(
     engine_limits: EngineLimits = EngineLimits(),
     limits: Limits = Limits(),
     origins: Collection[str] = (),
-    on_ready: Callable[[], None] = lambda: None,
+    on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Serves models until it is interrupted.
 
     Args:
         worker: what computes; closed at the end.
         host: address to listen at.
-        port: to listen at.
+        port: to listen at; 0 is any that is free.
         keys: who may ask.
         engine_limits: of the queue, batches and jobs.
         limits: of a request, and of a key.
         origins: pages that browsers may ask from, besides the server's own.
-        on_ready: called when the models are open and it listens.
+        on_ready: called with the port, when the models are open and it listens.
 
     Raises:
         ValueError: if others than this machine could ask without a key.
@@ -58,16 +58,18 @@ def serve(
     listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)
 
 
-def listen(app: FastAPI, engine: Engine, host: str, port: int, *, patience: int, on_ready: Callable[[], None]) -> None:
+def listen(
+    app: FastAPI, engine: Engine, host: str, port: int, *, patience: int, on_ready: Callable[[int], None]
+) -> None:
     """Serves an app until it is interrupted.
 
     Args:
         app: what to serve.
         engine: stopped at the end, before those who wait are hung up on.
         host: address to listen at.
-        port: to listen at.
+        port: to listen at; 0 is any that is free.
         patience: seconds that open connections have at the end.
-        on_ready: called as soon as it listens.
+        on_ready: called with the port, as soon as it listens.
     """
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
@@ -80,14 +82,14 @@ def listen(app: FastAPI, engine: Engine, host: str, port: int, *, patience: int,
 class _Server(uvicorn.Server):
     """Says when it listens, and answers those who wait before it hangs up."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Engine, on_ready: Callable[[int], None]) -> None:
         super().__init__(config)
         self._engine = engine
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._engine.stop()

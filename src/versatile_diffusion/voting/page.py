@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -103,9 +105,18 @@ def build(study: Study) -> FastAPI:
     return app
 
 
-def serve(study: Study, port: int) -> None:
-    """Serves the page on this machine until it is interrupted."""
-    uvicorn.run(build(study), host="127.0.0.1", port=port, log_level="warning", server_header=False)
+def serve(study: Study, port: int, on_ready: Callable[[int], None]) -> None:
+    """Serves the page on this machine until it is interrupted.
+
+    Args:
+        study: what to vote on.
+        port: to listen at; 0 is any that is free.
+        on_ready: called with the port, once it is taken.
+    """
+    config = uvicorn.Config(build(study), host="127.0.0.1", port=port, log_level="warning", server_header=False)
+    with config.bind_socket() as taken, suppress(KeyboardInterrupt):
+        on_ready(taken.getsockname()[1])
+        uvicorn.Server(config).run([taken])
 
 
 # ---- details ----
