@@ -15,6 +15,7 @@ import torch
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.batches import Prompt, batches, make, read_prompts
+from versatile_diffusion.devices import DTYPES, choose_device, choose_dtype
 
 Rows = dict[str, np.ndarray]
 
@@ -25,14 +26,16 @@ class Painter:
     Args:
         model: see `VersatileDiffusionPipeline.from_pretrained`.
         size: pictures made at once.
+        dtype: see `devices.choose_dtype`.
         options: see `generate`.
     """
 
-    def __init__(self, model: str = "postcards", size: int = 8, **options: Any) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows each actor its own GPU
-        dtype = torch.float16 if device == "cuda" else None
-        flows = ["text-to-image", "image-variation"]
-        self.pipe = VersatileDiffusionPipeline.from_pretrained(model, torch_dtype=dtype, flows=flows).to(device)
+    def __init__(self, model: str = "postcards", size: int = 8, dtype: str = "auto", **options: Any) -> None:
+        device = choose_device()  # Ray shows each actor its own GPU
+        self.pipe = VersatileDiffusionPipeline.from_pretrained(
+            model, torch_dtype=choose_dtype(dtype, device), flows=["text-to-image", "image-variation"]
+        ).to(device)
+        self.pipe.pack()  # as `vd batch` does; unpacked it may round otherwise
         self.pipe.set_progress_bar_config(disable=True)
         self.size, self.options = size, options
 
@@ -82,6 +85,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--actors", type=int, default=1)
+    parser.add_argument("--dtype", default="auto", choices=["auto", *DTYPES])
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = ray.data.from_items(to_rows(read_prompts(arguments.prompts), arguments.seed))
@@ -90,6 +94,7 @@ def main() -> None:
         fn_constructor_kwargs={
             "model": arguments.model,
             "size": arguments.batch_size,
+            "dtype": arguments.dtype,
             "num_inference_steps": arguments.steps,
         },
         batch_size=arguments.batch_size,

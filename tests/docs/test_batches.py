@@ -61,7 +61,7 @@ def test_the_actor_of_the_ray_example_makes_what_the_command_makes() -> None:
     example = runpy.run_path(RAY)
     rows = example["to_rows"](read_prompts(Path("prompts.jsonl")), 4)
     columns = {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]}
-    made = example["Painter"](num_inference_steps=2)(columns)
+    made = example["Painter"](dtype="fp32", num_inference_steps=2)(columns)
     for line, seed, png in zip(made["line"], made["seed"], made["png"], strict=True):
         Path(f"line-{line:04}-seed-{seed}.png").write_bytes(png)
     _compare_with_the_command()
@@ -76,7 +76,8 @@ def small_ray() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_ray")
 def test_the_ray_example_makes_what_the_command_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", "--steps", "2", "--seed", "4", "--actors", "2"])
+    options = ["--steps", "2", "--seed", "4", "--actors", "2", "--dtype", "fp32"]
+    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", *options])
     runpy.run_path(RAY, run_name="__main__")
     _compare_with_the_command()
 
