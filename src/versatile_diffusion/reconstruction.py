@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.outputs import Origin, Outputs, check_output_type
-from versatile_diffusion.start import one_each
+from versatile_diffusion.start import is_latent, one_each
 
 RANKINGS = ("image", "tokens")
 _PER_OUTPUT = ("negative", "colors_of", "num_outputs")
@@ -241,9 +241,8 @@ def _check_request(
 def _read_start(pipe: Pipeline, start: Any) -> Any:
     """Latents (b c y x) as a tensor, or a list of pictures."""
     image = pipe.modalities["image"]
-    if isinstance(start, np.ndarray | Tensor) and start.ndim == 4 and start.shape[1] == image.latent_shape()[0]:
-        return torch.as_tensor(start)
-    return image.read(start)
+    values = torch.as_tensor(start) if isinstance(start, np.ndarray) else start
+    return values if is_latent(values, image.latent_shape()) else image.read(start)
 
 
 def _rows(values: Any, scans: Sequence[int]) -> Any:

@@ -38,7 +38,7 @@ def encode_start(
         TypeError, ValueError: if data is not of the modality.
     """
     shape = modality.latent_shape(height, width)
-    if not _is_latent(start, shape):
+    if not is_latent(start, shape):
         return modality.encode(modality.fit(read_items(modality, start), height, width))
     if (height, width) != (None, None) and start.shape[1:] != shape:
         raise ValueError(f"Latents of that height and width have shape (batch, *{shape}), got {tuple(start.shape)}.")
@@ -63,7 +63,7 @@ def noise(
     return _finite(given, "latents").to(device, torch.float32)
 
 
-def _is_latent(start: Any, shape: tuple[int, ...]) -> bool:
+def is_latent(start: Any, shape: tuple[int, ...]) -> bool:
     """Whether it is a batch of latents of such a shape; pictures with an alpha channel are one of levels."""
     return (
         isinstance(start, Tensor)
