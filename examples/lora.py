@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch.nn.functional import mse_loss
@@ -26,9 +27,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     options = parser.parse_args()
     pipe = VersatileDiffusionPipeline.from_pretrained("postcards", flows=["text-to-image"])
-    material = Material(Postcards(seed=5, length=8), options.output.parent / "postcards")
-    latents = pipe.encode("image", list(material.pictures(0, 8)))
-    tokens = pipe.encode_context("text", material.texts[::4])
+    with TemporaryDirectory() as folder:
+        material = Material(Postcards(seed=5, length=8), Path(folder))
+        latents = pipe.encode("image", list(material.pictures(0, 8)))
+        tokens = pipe.encode_context("text", material.texts[::4])
 
     add_lora(pipe.diffuser, rank=4, layers="cross-attention", modality="text")
     trained = [parameter for parameter in pipe.diffuser.parameters() if parameter.requires_grad]

@@ -15,6 +15,7 @@ from versatile_diffusion.checkpoints import (
     open_source,
     save,
 )
+from versatile_diffusion.checkpoints.sources import BUNDLED, locate
 from versatile_diffusion.checkpoints.tensors import open_tensors
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
@@ -318,6 +319,19 @@ def test_unknown_models_list_what_is_possible(source: str, message: str):
 def test_folder_of_something_else(tmp_path: Path):
     with pytest.raises(CheckpointError, match="no model that is known"):
         open_source(tmp_path)
+
+
+def test_only_a_folder_that_holds_a_model_hides_a_bundled_one(
+    model: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("postcards").mkdir()
+    Path("postcards", "pictures.npy").touch()
+    assert locate("postcards") == BUNDLED / "postcards"
+    with pytest.raises(CheckpointError, match="no model that is known"):
+        open_source("./postcards")
+    made.save_official(model, Path("postcards"))
+    made.assert_equal(open_source("postcards"), model)
 
 
 def test_no_network_says_how_to_bring_a_model_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

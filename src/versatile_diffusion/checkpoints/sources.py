@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -62,36 +63,31 @@ def read_source(
 ) -> Checkpoint:
     """Like `open_source`, but leaves the tensors on disk."""
     place = locate(source, flows)
-    if place.is_file():
-        return official.read(place.parent, flows, place)
-    if folder.is_ours(place):
-        return folder.read(place, flows, modalities)
-    for layout in (diffusers_folder, stable_diffusion):
-        if layout.recognises(place):
-            return layout.read(place, flows)
-    for candidate in (place, place / "pretrained_pth", place / "pretrained"):
-        if official.recognises(candidate):
-            return official.read(candidate, flows)
-    raise CheckpointError(
-        f"{place} holds no model that is known. Pass a folder saved by save_pretrained or `vd convert`, one in "
-        f"diffusers' layout (image_unet, text_unet, …, or unet, vae, …), or one with {official.FILES[0]} in it."
-    )
+    read = _reader(place, modalities)
+    if read is None:
+        raise CheckpointError(
+            f"{place} holds no model that is known. Pass a folder saved by save_pretrained or `vd convert`, one in "
+            f"diffusers' layout (image_unet, text_unet, …, or unet, vae, …), or one with {official.FILES[0]} in it."
+        )
+    return read(flows)
 
 
 def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
     """The folder of a model, which is downloaded if need be, or its official file.
+
+    A folder with the name of a bundled model takes its place only if it holds a model itself.
 
     Raises:
         CheckpointError: if there is no such model.
         UnavailableError: if it has to come over the network and cannot.
     """
     name, path = str(source), Path(source).expanduser()
+    if (bundled := _bundled().get(name)) is not None:
+        return path if path.is_dir() and _reader(path) else bundled
     if name and path.exists():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return hub.download(name, flows)
-    if (BUNDLED / name / folder.INDEX).is_file():
-        return BUNDLED / name
     near = [known for known in get_close_matches(name, KNOWN, n=1) if known != name]
     raise CheckpointError(
         f"There is no model {name!r}."
@@ -123,3 +119,25 @@ def convert(
         FileExistsError: if the target holds something else.
     """
     folder.write(read_source(source, flows, modalities), target, dtype, max_shard_size)
+
+
+def _bundled() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    return {index.parent.name: index.parent for index in BUNDLED.glob(f"*/{folder.INDEX}")}
+
+
+def _reader(
+    place: Path, modalities: Sequence[type[Modality]] = folder.MODALITIES
+) -> Callable[[Sequence[Flow] | None], Checkpoint] | None:
+    """What reads a folder or an official file, given the flows; None if there is no model that is known."""
+    if place.is_file():
+        return partial(official.read, place.parent, file=place)
+    if folder.is_ours(place):
+        return partial(folder.read, place, modalities=modalities)
+    for layout in (diffusers_folder, stable_diffusion):
+        if layout.recognises(place):
+            return partial(layout.read, place)
+    for candidate in (place, place / "pretrained_pth", place / "pretrained"):
+        if official.recognises(candidate):
+            return partial(official.read, candidate)
+    return None
