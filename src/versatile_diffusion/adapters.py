@@ -78,7 +78,7 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
 
     Args:
         diffuser: that holds it.
-        folder: is made; a LoRA that was saved there before is replaced.
+        folder: is made; a LoRA that was saved there before is replaced, and what lies beside it is kept.
         name: which one; may be left out if there is only one.
 
     Raises:
@@ -98,7 +98,7 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
         "layers": sorted({_group(path) for path in layers}),
         "model": {key: config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
-    with replacing(Path(folder), _is_lora, "LoRA") as target:
+    with replacing(Path(folder), _saved_parts, "LoRA") as target:
         (target / CONFIG).write_text(json.dumps(index, indent=2) + "\n")
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, target / WEIGHTS)
 
@@ -268,8 +268,9 @@ def _group(path: str) -> str:
     return ".".join(path.split(".")[:2])
 
 
-def _is_lora(folder: Path) -> bool:
-    return (folder / WEIGHTS).is_file()
+def _saved_parts(folder: Path) -> tuple[str, ...]:
+    """The names of what `save_lora` wrote in a folder; none if it did not write it."""
+    return (CONFIG, WEIGHTS) if (folder / WEIGHTS).is_file() else ()
 
 
 class WithLoras:

@@ -124,7 +124,9 @@ def test_a_saved_lora_makes_the_same(own: Pipe, tmp_path: Path) -> None:
     folder = saved(own.diffuser, tmp_path / "a", 0)
     own.load_lora(folder)
     expected = made(own)
+    (folder / "notes").mkdir()
     save_lora(own.diffuser, folder, "a")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "lora.safetensors", "notes"]
     unload_loras(own.diffuser)
     own.load_lora(folder, "again")
     assert torch.equal(made(own), expected)

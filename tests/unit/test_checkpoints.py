@@ -91,13 +91,24 @@ def test_a_loaded_model_can_be_trained_without_touching_its_files(model: Compone
     made.assert_equal(load(tmp_path / "model"), model)
 
 
-def test_saving_again_replaces_the_model_and_keeps_a_readme(model: Components, tmp_path: Path):
-    save(model, tmp_path / "model")
-    (tmp_path / "model" / "README.md").write_text("mine")
+def test_saving_again_replaces_the_model_and_keeps_what_lies_beside_it(model: Components, tmp_path: Path):
+    folder = tmp_path / "model"
+    save(model, folder)
+    (folder / "README.md").write_text("mine")
+    (folder / ".git" / "refs").mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_text("mine, too")
+    links = {".git/LAST": "HEAD", "versions": ".git", "removed": "nothing"}
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
     other = made.random_model(seed=1)
-    save(other, tmp_path / "model")
-    made.assert_equal(load(tmp_path / "model"), other)
-    assert (tmp_path / "model" / "README.md").read_text() == "mine"
+    save(other, folder)
+    made.assert_equal(load(folder), other)
+    convert(folder, folder, flows=flows("image-variation"))
+    parts = {"model_index.json", "diffuser", "scheduler", "image"}
+    assert {path.name for path in folder.iterdir()} == parts | {"README.md", ".git", "versions", "removed"}
+    assert (folder / "README.md").read_text() == "mine"
+    assert (folder / ".git" / "HEAD").read_text() == "mine, too" and (folder / ".git" / "refs").is_dir()
+    assert {name: str((folder / name).readlink()) for name in links} == links
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -43,7 +43,7 @@ def peer_folder(cache: Path | None, preset: Preset) -> AbstractContextManager[Pa
 
     def make(folder: Path) -> None:
         require_room(folder.parent, stored_bytes(empty(preset), _STORED))
-        with replacing(folder, recognises) as target:
+        with replacing(folder) as target:
             random_pipeline(preset).save_pretrained(target)
 
     return kept_folder(cache, "random-model-of-diffusers", recognises, make)

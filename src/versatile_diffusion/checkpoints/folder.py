@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -83,8 +83,13 @@ def read(
 
 def is_ours(folder: Path) -> bool:
     """Whether `save` wrote this folder."""
-    index = folder / "model_index.json"
-    return index.is_file() and "modalities" in read_json(index)
+    return bool(saved_parts(folder))
+
+
+def saved_parts(folder: Path) -> tuple[str, ...]:
+    """The names of what `save` wrote in a folder; none if it did not write it."""
+    index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
+    return (INDEX, DIFFUSER, "scheduler", *index["modalities"]) if "modalities" in index else ()
 
 
 def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
@@ -92,7 +97,7 @@ def save(components: Components, folder: Path | str, max_shard_size: int | str =
 
     Args:
         components: the model.
-        folder: is made; if a model was saved there before, it is replaced.
+        folder: is made; if a model was saved there before, it is replaced, and what lies beside it is kept.
         max_shard_size: larger weights are split into several files.
 
     Raises:
@@ -192,13 +197,20 @@ def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, ma
 
 
 @contextmanager
-def replacing(folder: Path, ours: Callable[[Path], bool] = is_ours, kind: str = "model") -> Iterator[Path]:
+def replacing(
+    folder: Path, parts: Callable[[Path], Collection[str]] = saved_parts, kind: str = "model"
+) -> Iterator[Path]:
     """A new folder that takes the place of `folder` when it is complete.
 
+    Args:
+        folder: the place. What lies there beside what is replaced is kept.
+        parts: the names of what is replaced in a folder; none if it holds something else.
+        kind: what errors call it.
+
     Raises:
-        FileExistsError: if the folder holds something else than what is `ours` to replace.
+        FileExistsError: if the folder holds something else.
     """
-    if folder.exists() and not (folder.is_dir() and (ours(folder) or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and (parts(folder) or not any(folder.iterdir()))):
         raise FileExistsError(f"{folder} exists and holds something else than a saved {kind}. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     target = folder.parent / f".{folder.name}.{uuid4().hex}"
@@ -206,7 +218,7 @@ def replacing(folder: Path, ours: Callable[[Path], bool] = is_ours, kind: str = 
     try:
         yield target
         if folder.exists():
-            _keep_others(folder, target)
+            _keep_others(folder, target, parts(folder))
             old = folder.rename(target.with_name(target.name + ".old"))
             target.rename(folder)
             shutil.rmtree(old)
@@ -217,12 +229,12 @@ def replacing(folder: Path, ours: Callable[[Path], bool] = is_ours, kind: str = 
         raise
 
 
-def _keep_others(old: Path, new: Path) -> None:
-    """Takes along what people put beside a model, such as a README, and what goes with it."""
+def _keep_others(old: Path, new: Path, parts: Collection[str]) -> None:
+    """Takes along what people put beside a model, such as a README or a .git, and what goes with it."""
     for path in old.iterdir():
-        if (new / path.name).exists():
+        if path.name in parts or (new / path.name).exists():
             continue
-        if path.is_file():
-            shutil.copy2(path, new / path.name)
-        elif path.name in COMPANIONS:
-            shutil.copytree(path, new / path.name)
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
