@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ AXES = {
     "text": "(scans, tokens, width)",
     "start": "(scans, channels, height, width)",
 }
+UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError)
+"""What NumPy, PyTorch and safetensors raise where a file holds no arrays of numbers, or is damaged."""
+
 _LONGEST_HEADER = 99_999_992  # bytes; safetensors reads no longer ones
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
 
@@ -61,7 +65,7 @@ def _arrays(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
         ) from error

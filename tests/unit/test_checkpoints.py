@@ -256,6 +256,12 @@ def test_truncated_and_foreign_files_are_named(model: Components, tmp_path: Path
         load(tmp_path / "model")
 
 
+def test_number_formats_that_cannot_be_read_are_named(tmp_path: Path):
+    save_file({"scale": torch.zeros(2).to(torch.float8_e4m3fn)}, tmp_path / "small.safetensors")
+    with pytest.raises(CheckpointError, match=r"small\.safetensors holds scale as F8_E4M3.* F16"):
+        open_tensors(tmp_path / "small.safetensors")
+
+
 def test_weights_of_another_size_are_named(model: Components, tmp_path: Path):
     save(model, tmp_path / "model")
     config = tmp_path / "model" / "text" / "config.json"

@@ -268,6 +268,15 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
     assert [path.name for path in Path().iterdir()] == ["kept"] and Path("kept").read_text() == "old"
 
 
+def test_training_that_diverges_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(_: object) -> None:
+        raise FloatingPointError("Step 3: loss is no longer a finite number.")
+
+    monkeypatch.setattr("versatile_diffusion.training.postcards.PostcardsTraining.oracle", property(diverge))
+    result = vd("train", "postcards", "--stage", "oracle")
+    assert result.exit_code == 1 and result.stderr.startswith("Error: Step 3: loss is no longer")
+
+
 @pytest.mark.parametrize(
     ("item", "expected"),
     [

@@ -25,6 +25,9 @@ def files(empty_folder: Path) -> None:  # noqa: F811
     Image.new("L", (28, 28)).save("black.png")
     np.save("tokens.npy", np.ones((5, 24), np.float32))
     np.savez("two.npz", a=np.ones(2), b=np.ones(2))
+    Path("cut.npz").write_bytes(Path("two.npz").read_bytes()[:100])
+    np.save("words.npy", np.array(["a", "b"]))
+    Path("empty.npy").touch()
 
 
 FOUR = ["--image", "a.png:0.4", "--image", "b.png:0.3", "--image", "c.png", "--image", "d.png", "--text", "a tent:0.3"]
@@ -111,6 +114,9 @@ def test_every_scheduler_has_its_name() -> None:
         (["generate", "image", "--embedding", "tokens.npy"], "must say what it is"),
         (["generate", "image", "--embedding", "image=two.npz"], "holds a, b: keep one"),
         (["generate", "image", "--embedding", "image=none.npy"], "Cannot read an array from none.npy"),
+        (["generate", "image", "--embedding", "image=cut.npz"], "Cannot read an array from cut.npz"),
+        (["generate", "image", "--embedding", "image=words.npy"], "Cannot read an array from words.npy"),
+        (["generate", "image", "--latents", "empty.npy", "--text", "a"], "Cannot read an array from empty.npy"),
         (["generate", "image", "--text", "a", "--strength", "0.5"], "needs a --start"),
         (["image-variation", "a.png", "--fidelity", "1.5"], "--fidelity must lie between 0 and 1"),
         (["image-variation", "a.png", "--focus", "0;1"], "numbers with commas"),

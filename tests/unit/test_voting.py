@@ -254,6 +254,15 @@ def test_what_voting_needs_is_named(command: str, monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 1 and "pip install 'versatile-diffusion[app]'" in result.stderr
 
 
+def test_a_damaged_study_is_named(study: Study) -> None:
+    study.close()
+    file = study.folder / "study.db"
+    file.write_bytes(b"no table" * 200)
+    for command in ("open", "report"):
+        result = vd("vote", command, study.folder)
+        assert result.exit_code == 1 and result.stderr.startswith(f"Error: Cannot use {file}: ")
+
+
 # ---- making ----
 
 

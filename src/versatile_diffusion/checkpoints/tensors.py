@@ -104,7 +104,7 @@ def open_tensors(path: Path) -> dict[str, LazyTensor]:
     """Lists the tensors of a file, or of all files that an index names, without reading them.
 
     Raises:
-        CheckpointError: if a file is missing, damaged, or a pickle of more than tensors.
+        CheckpointError: if a file is missing, damaged, a pickle of more than tensors, or of numbers in another format.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist. Download it, or pass the folder that holds it.")
@@ -133,14 +133,20 @@ def _open_index(path: Path) -> dict[str, LazyTensor]:
 def _open_safetensors(path: Path) -> dict[str, LazyTensor]:
     try:
         file = safe_open(path, framework="pt")
-        return {key: _from_safetensors(file, key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        return {key: _from_safetensors(file, key, path) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
 
 
-def _from_safetensors(file: Any, key: str) -> LazyTensor:
+def _from_safetensors(file: Any, key: str, path: Path) -> LazyTensor:
     part = file.get_slice(key)
-    return LazyTensor(tuple(part.get_shape()), _DTYPES[part.get_dtype()], lambda: file.get_tensor(key), mapped=True)
+    dtype = _DTYPES.get(part.get_dtype())
+    if dtype is None:
+        raise CheckpointError(
+            f"{path} holds {key} as {part.get_dtype()}, which cannot be read here. Take the model in another number "
+            f"format ({', '.join(_DTYPES)})."
+        )
+    return LazyTensor(tuple(part.get_shape()), dtype, lambda: file.get_tensor(key), mapped=True)
 
 
 def _open_pickle(path: Path) -> dict[str, LazyTensor]:

@@ -38,7 +38,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (ValueError, OSError, RuntimeError, ImportError) as problem:
+        except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
             if ctx.params.get("traceback"):
                 raise
             error(str(problem) or type(problem).__name__)

@@ -95,8 +95,9 @@ def read_tensor(file: Path | str) -> Tensor:
     """
     import numpy as np
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    from versatile_diffusion.embeddings import UNREADABLE
 
     path = Path(file)
     try:
@@ -105,11 +106,12 @@ def read_tensor(file: Path | str) -> Tensor:
         else:
             loaded = np.load(path, allow_pickle=False)
             arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, SafetensorError) as error:
+        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    except UNREADABLE as error:
         raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
-    if len(arrays) != 1:
-        raise ValueError(f"{file} holds {', '.join(arrays) or 'nothing'}: keep one array in it.")
-    return torch.as_tensor(next(iter(arrays.values())))
+    if len(tensors) != 1:
+        raise ValueError(f"{file} holds {', '.join(tensors) or 'nothing'}: keep one array in it.")
+    return next(iter(tensors.values()))
 
 
 def slug(text: str) -> str:

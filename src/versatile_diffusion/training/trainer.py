@@ -131,7 +131,10 @@ class Trainer:
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise FloatingPointError(f"Step {self.step}: {', '.join(bad)} is no longer a finite number.")
+            raise FloatingPointError(
+                f"Step {self.step}: {', '.join(bad)} is no longer a finite number, so training has diverged. Try a "
+                "lower learning_rate or more warmup_steps, from the last checkpoint or, if that fails as well, afresh."
+            )
         gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         for name, gradient in gradients.items():
             if (scale := self.task.gradient_scale(name)) != 1:

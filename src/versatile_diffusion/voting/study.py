@@ -6,7 +6,8 @@ import random
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -67,19 +68,20 @@ class Study:
 
     Raises:
         ValueError: if there is no study where one must exist.
+        OSError: if the file of votes is damaged or cannot be used, now or in a later call.
     """
 
     def __init__(self, folder: Path, must_exist: bool = True) -> None:
-        self.folder = folder
-        file = folder / DATABASE
-        if must_exist and not file.is_file():
+        self.folder, self._file = folder, folder / DATABASE
+        if must_exist and not self._file.is_file():
             raise ValueError(f"There is no study in {folder}: make one with vd vote make A B --prompts FILE.")
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = RLock()
-        connection = sqlite3.connect(file, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
-        self._db = Database(connection)
-        self._db.enable_wal()
-        self._create()
+        with self._using():
+            connection = sqlite3.connect(self._file, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+            self._db = Database(connection)
+            self._db.enable_wal()
+            self._create()
 
     def _create(self) -> None:
         """The tables, as far as they are not there."""
@@ -96,7 +98,7 @@ class Study:
 
     def plan(self, names: tuple[str, str], pairs: Sequence[Pair]) -> None:
         """Adds what is to be voted on. What is planned already stays as it is."""
-        with self._lock:
+        with self._using():
             self._table("sides").insert_all(
                 [{"id": side, "name": name} for side, name in zip("ab", names, strict=True)], replace=True
             )
@@ -105,13 +107,14 @@ class Study:
     @property
     def names(self) -> tuple[str, str]:
         """Of the sides."""
-        found = {row["id"]: row["name"] for row in self._table("sides").rows}
+        with self._using():
+            found = {row["id"]: row["name"] for row in self._table("sides").rows}
         return found["a"], found["b"]
 
     @property
     def pairs(self) -> list[Pair]:
         """Those of which both pictures are there."""
-        with self._lock:
+        with self._using():
             rows = list(self._table("pairs").rows_where(order_by="line, seed"))
         pairs = [Pair(**{name: value for name, value in row.items() if name != "key"}) for row in rows]
         return [pair for pair in pairs if (self.folder / pair.a).exists() and (self.folder / pair.b).exists()]
@@ -119,7 +122,7 @@ class Study:
     def votes(self, voter: str | None = None) -> list[dict[str, Any]]:
         """Votes of one or all, the oldest first."""
         where, values = ("voter = ?", [voter]) if voter is not None else (None, None)
-        with self._lock:
+        with self._using():
             return list(self._table("votes").rows_where(where, values, order_by="at, rowid"))
 
     def order(self, voter: str) -> list[Shown]:
@@ -129,12 +132,12 @@ class Study:
     def vote(self, voter: str, shown: Shown, choice: Choice) -> bool:
         """Stores a vote. False, and nothing changed, if there was one of that voter on that pair."""
         row = (voter, shown.pair.key, choice, int(shown.a_left), time.time())
-        with self._lock:
+        with self._using():
             return self._db.execute("insert or ignore into votes values (?, ?, ?, ?, ?)", row).rowcount == 1
 
     def undo(self, voter: str) -> bool:
         """Takes the last vote back. False if there was none."""
-        with self._lock:
+        with self._using():
             cast = self.votes(voter)
             if cast:
                 self._table("votes").delete((voter, cast[-1]["pair"]))
@@ -147,6 +150,18 @@ class Study:
     def close(self) -> None:
         """Lets go of the file."""
         self._db.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """One thread at a time. What goes wrong with the tables goes wrong with their file."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                raise OSError(
+                    f"Cannot use {self._file}: {error}. If it is damaged, put a copy of it back, or make the study "
+                    "anew in another folder."
+                ) from error
 
     def _table(self, name: str) -> Any:
         return self._db[name]
