@@ -28,7 +28,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     folder = tmp_path_factory.mktemp("bench")
     session_pipe.save_pretrained(folder / "model")
-    json_path = folder / "out.json"
+    json_path = folder / "figures" / "out.json"
     names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
     return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 

@@ -1,6 +1,8 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +63,16 @@ def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
     training = PostcardsTraining(untrained(), tmp_path, start="postcards")
     with pytest.raises(CheckpointError, match="does not fit the model"):
         _ = training.clip
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_only_the_main_process_writes_down_how_a_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
+) -> None:
+    state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext)
+    monkeypatch.setattr("versatile_diffusion.training.postcards.processes", lambda: state)
+    _ = PostcardsTraining(untrained(), tmp_path).critic
+    assert (tmp_path / "run.json").exists() == main
 
 
 def test_the_oracle_of_the_model_to_go_on_from_is_kept(tmp_path: Path) -> None:

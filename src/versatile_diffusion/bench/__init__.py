@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from versatile_diffusion.files import write_whole
+
 if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
     from versatile_diffusion.presets import Preset
@@ -51,7 +53,7 @@ def run(
     Args:
         names: of benchmarks; if there are none, all of them but `IF_NAMED`.
         rounds: how often each work is timed; medians are reported.
-        json_path: a file to write the report to.
+        json_path: a file to write the report to, in a folder that is made if it is not there.
         model: what `generation` runs.
         steps: of the sampler of `generation` and `picture`.
         cache: a folder that keeps the large random models of `loading` and `picture` for the next time.
@@ -78,5 +80,5 @@ def run(
         if show is not None:
             show(report.results[name])
         if json_path is not None:  # after each, so that nothing is lost if the next one fails
-            json_path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+            write_whole(json_path, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
     return report

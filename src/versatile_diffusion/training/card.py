@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.training.checkpoint import checkpoints, read_state
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.training.journal import replace_text
 from versatile_diffusion.training.measurements import read_measurements
 from versatile_diffusion.training.processes import processes
 from versatile_diffusion.training.recipe import STAGES, Recipe, settings_of
@@ -53,8 +53,7 @@ def record_run(run: Path, recipe: Recipe, mixed_precision: str, start: str | Pat
         "mixed_precision": mixed_precision,
         "recipe": asdict(recipe),
     }
-    run.mkdir(parents=True, exist_ok=True)
-    replace_text(run / RUN, json.dumps(facts, indent=2) + "\n")
+    write_whole(run / RUN, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def write_card(run: Path, model: Path) -> Path:
@@ -77,7 +76,7 @@ def write_card(run: Path, model: Path) -> Path:
         sections.append("![Losses of all stages](curves.png)\n")
     sections += [_scores(run), LIMITS]
     card = model / "README.md"
-    replace_text(card, "\n".join(sections))
+    write_whole(card, "\n".join(sections).encode())
     return card
 
 

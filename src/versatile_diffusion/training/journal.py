@@ -11,6 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 from torch import Tensor
 
+from versatile_diffusion.files import write_whole
+
 LOG = "log.jsonl"
 NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")
 """What a line of the log holds besides losses."""
@@ -31,9 +33,8 @@ class Journal:
     def after(self, step: int) -> Iterator[None]:
         """Opens the log for what comes after a step; what an interrupted run wrote of that is forgotten."""
         if self.accelerator.is_main_process:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [line for line in read_log(self.path) if line["step"] <= step]
-            replace_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})
         try:
             yield
@@ -66,10 +67,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a log, without a last one that was cut short."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)

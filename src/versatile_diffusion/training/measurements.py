@@ -19,8 +19,8 @@ from versatile_diffusion.evaluation.stages import (
     retrieval_accuracy,
     text_reconstruction_accuracy,
 )
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.training.journal import replace_text
 from versatile_diffusion.training.material import VIEWS, Material
 from versatile_diffusion.training.processes import processes
 
@@ -68,7 +68,7 @@ class Measurements:
         figures = asdict(result) if isinstance(result, Score) else {"accuracy": result}
         rich.print(f"{stage}: accuracy {figures['accuracy']:.4f} on {len(self.fresh.scenes)} fresh postcards")
         known = read_measurements(self.folder) | {stage: {"steps": steps, **figures}}
-        replace_text(self.folder / FILE, json.dumps(known, indent=2) + "\n")
+        write_whole(self.folder / FILE, (json.dumps(known, indent=2) + "\n").encode())
 
 
 def read_measurements(folder: Path) -> dict[str, dict[str, Any]]:

@@ -291,7 +291,8 @@ class PostcardsTraining:
             write_whole(file, (json.dumps(parts, indent=2) + "\n").encode())
 
     def _train(self, name: str, task: Task[M]) -> M:
-        record_run(self.folder, self.recipe, self.mixed_precision, self.start)
+        if processes().is_main_process:
+            record_run(self.folder, self.recipe, self.mixed_precision, self.start)
         config = getattr(self.recipe, name)
         trained: Any = Trainer(task, config, self.folder / name, name, self.mixed_precision).run()
         return trained.cpu().eval().requires_grad_(False)
