@@ -1,6 +1,7 @@
 """Folders that diffusers' pipelines save, opened by the drop-in and by our own pipeline."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,22 @@ def test_a_folder_of_ours(pipe: VersatileDiffusionPipeline, tmp_path: Path, pict
     assert seeded(opened.text_to_image, "a red tent").shape == seeded(opened.image_variation, picture).shape
     with pytest.raises(NotImplementedError, match="save that"):
         opened.save_pretrained(tmp_path / "other")
+    half = compat.VersatileDiffusionPipeline.from_pretrained(tmp_path / "model", dtype=torch.float16)
+    assert half.image_unet.dtype == half.vae.dtype == torch.float16  # pyright: ignore
+
+
+def test_options_that_are_left_out_are_named(
+    pipe: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("versatile_diffusion.checkpoints.hub.download", lambda repo, flows: tmp_path / "model")
+    opened = compat.VersatileDiffusionImageVariationPipeline.from_pretrained
+    with pytest.warns(UserWarning, match=r"leaves out cache_dir, revision\. .*HF_HOME"):
+        opened("someone/model", cache_dir=tmp_path, revision="fp16", variant="fp16", token=None)
+    with pytest.warns(UserWarning, match=r"leaves out device_map\. "):
+        opened(tmp_path / "model", device_map="balanced", local_files_only=True)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        opened("someone/model", use_safetensors=True, low_cpu_mem_usage=True, local_files_only=False)
+        opened(tmp_path / "model", local_files_only=True, safety_checker=None)
+    assert not [one for one in told if "leaves out" in str(one.message)]

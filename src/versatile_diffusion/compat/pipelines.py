@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +14,16 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from versatile_diffusion.compat import flows
 from versatile_diffusion.compat.components import merged, opened
 from versatile_diffusion.flows import Flow
+
+_OF_DOWNLOADS = (
+    *("cache_dir", "force_download", "local_files_only", "mirror"),
+    *("proxies", "revision", "token", "use_auth_token"),
+)
+_OF_FILES = (
+    *("disable_mmap", "low_cpu_mem_usage", "offload_folder", "offload_state_dict", "trust_remote_code"),
+    *("use_flashpack", "use_onnx", "use_safetensors", "variant"),
+)
+"""Options that nothing is lost without: weights are found in any format, are never held twice, and bring no code."""
 
 
 class _Pipeline(DiffusionPipeline):
@@ -31,21 +43,37 @@ class _Pipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, source: str | Path, torch_dtype: torch.dtype | None = None, **options: Any
+        cls,
+        source: str | Path,
+        torch_dtype: torch.dtype | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        **options: Any,
     ) -> Self:
         """Opens a model: a folder in diffusers' layout or in ours, a hub id, or "postcards".
 
         Args:
             source: the model.
             torch_dtype: of the weights; float32 by default, as in diffusers.
-            options: components to use instead of the model's. Other options of diffusers are not needed.
+            dtype: its newer name.
+            options: components to use instead of the model's. A UserWarning names other options of diffusers that ask
+                for something: they are left out.
 
         Raises:
             CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
         """
         expected, _ = cls._get_signature_keys(cls)
-        found = opened(source, [Flow(output="image", context=context) for context in cls._contexts], torch_dtype)
-        found |= {name: component for name, component in options.items() if name in expected}
+        components = {name: options.pop(name) for name in list(options) if name in expected}
+        if left_out := _unmet(options, source):
+            warnings.warn(
+                f"from_pretrained leaves out {', '.join(left_out)}. For downloads, set the environment variables "
+                "HF_HOME, HF_TOKEN and HF_HUB_OFFLINE before Python starts, or pass a folder that `hf download` made, "
+                "which takes a --revision. To place the pipeline, call its `to`.",
+                UserWarning,
+                stacklevel=2,
+            )
+        wanted = [Flow(output="image", context=context) for context in cls._contexts]
+        found = opened(source, wanted, torch_dtype or dtype) | components
         return cls(**{name: found[name] for name in found if name in expected})
 
     def save_pretrained(self, *args: Any, **options: Any) -> None:
@@ -144,3 +172,9 @@ class VersatileDiffusionPipeline(VersatileDiffusionDualGuidedPipeline):
     text_to_image = flows.text_to_image
     image_variation = flows.image_variation
     dual_guided = flows.dual_guided
+
+
+def _unmet(options: Mapping[str, Any], source: str | Path) -> list[str]:
+    """The options that ask for something which is not done here."""
+    met = _OF_FILES + (_OF_DOWNLOADS if Path(source).expanduser().exists() else ())
+    return [name for name, value in options.items() if value is not None and value is not False and name not in met]
