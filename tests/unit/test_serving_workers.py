@@ -42,6 +42,12 @@ def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) ->
         read(pipe, ASKED, "tiny", Limits(pixels=1023))
 
 
+def test_only_the_model_that_is_open_may_be_named() -> None:
+    assert {read(ASKED | named, "tiny").model for named in ({}, {"model": None}, {"model": "tiny"})} == {"tiny"}
+    with pytest.raises(ValueError, match="There is no model 'large': take tiny"):
+        read(ASKED | {"model": "large"}, "tiny")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "path", "options"),
@@ -64,7 +70,8 @@ def test_two_workers_make_what_one_makes(
             workers |= {answer["worker"] for answer in found}
             if len(workers) == 2:
                 break
-        assert client.post(path, json={}).status_code == 422
+        for unusable in ({}, ASKED | {"model": "another"}):
+            assert client.post(path, json=unusable).status_code == 422
     assert len(workers) == 2 and os.getpid() not in workers
 
 

@@ -24,16 +24,18 @@ def read(pipe: VersatileDiffusionPipeline, body: Any, model: str, limits: Limits
     Args:
         pipe: what is to compute it.
         body: parsed JSON.
-        model: name of the model, where the body has none.
+        model: name of the model that is open; a body names it, or none.
         limits: of a request.
 
     Raises:
-        ValueError: if it is not as expected, or asks for too much; the message is for the client.
+        ValueError: if it is not as expected, asks for another model, or for too much; the message is for the client.
     """
     try:
         asked = GenerateIn.model_validate(body)
     except ValidationError as error:
         raise ValueError(in_words(error)) from error
+    if asked.model not in (model, "", None):
+        raise ValueError(f"There is no model {asked.model!r:.100}: take {model}, or leave it out.")
     request = asked.read(Uploads({}, limits.input_pixels), model)
     limits.check(request, ModelInfo.of(pipe))
     return request
