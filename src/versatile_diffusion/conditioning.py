@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from versatile_diffusion.context import Context
+from versatile_diffusion.context import Context, as_sequence
 from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.modalities.base import Modality
 
@@ -22,7 +22,7 @@ def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
     Raises:
         ValueError: if none is left.
     """
-    used = [context for context in _sequence(contexts) if context.weight > 0]
+    used = [context for context in as_sequence(contexts) if context.weight > 0]
     if not used:
         raise ValueError("Nothing to condition on: give at least one context with a weight above 0.")
     return used
@@ -75,7 +75,7 @@ class Conditioner:
         Raises:
             ValueError: if an embedding does not fit, or the diffuser takes no contexts of a modality.
         """
-        negatives = [context for context in _sequence(negative or []) if context.weight > 0]
+        negatives = [context for context in as_sequence(negative or []) if context.weight > 0]
         given, told = _weights(contexts), _weights(negatives)
         waiting: dict[str, list[ContextTokens]] = {name: [] for name in told}
         for c in negatives:
@@ -181,7 +181,3 @@ def _weights(contexts: Iterable[Context]) -> dict[str, float]:
     for context in contexts:
         weights[context.modality] = weights.get(context.modality, 0) + context.weight
     return weights
-
-
-def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
-    return [contexts] if isinstance(contexts, Context) else contexts

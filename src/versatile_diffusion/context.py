@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,3 +49,8 @@ class Context:
             raise ValueError(f"focus must lie between 0 (semantics) and 1 (style), got {self.focus}.")
         if isinstance(self.unconditional, str) and self.unconditional not in ("default", "zeros"):
             raise ValueError(f'unconditional must be "default", "zeros" or an embedding, got {self.unconditional!r}.')
+
+
+def as_sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
+    """One context as a sequence of one, several as they are."""
+    return [contexts] if isinstance(contexts, Context) else contexts

@@ -1,4 +1,4 @@
-"""What libraries tell while they are imported."""
+"""What other libraries tell."""
 
 from __future__ import annotations
 
@@ -12,3 +12,13 @@ def silence_imports() -> None:
     """Leaves out news that are not for users."""
     for name in _TALKATIVE:
         getLogger(name).setLevel(ERROR)
+
+
+def silence_opening() -> None:
+    """Leaves out what the libraries that models are opened with tell of it, and their progress bars."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()

@@ -147,12 +147,6 @@ class History:
                 self._forget([entry.id for entry in found if entry not in whole])
         return whole
 
-    def find(self, identifier: str) -> Entry | None:
-        """The result of that id, if it is still there."""
-        with self._lock:
-            rows = list(self._db.table("results").rows_where("id = ?", [identifier]))
-        return self._entry(rows[0]) if rows else None
-
     def delete(self, identifier: str) -> None:
         """Lets go of a result, and of what only it was made from."""
         with self._changing():

@@ -32,7 +32,7 @@ def download(repo: str, flows: Sequence[Flow] | None) -> Path:
     """Downloads what `flows` need of a repository, unless it is in the cache.
 
     Returns:
-        The folder in the cache, or the one in it that holds official .pth files.
+        The folder in the cache.
 
     Raises:
         CheckpointError: if there is no such repository.

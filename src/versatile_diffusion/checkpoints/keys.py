@@ -88,11 +88,6 @@ def check(missing: Sequence[str], unexpected: Sequence[str], where: object) -> N
     )
 
 
-def prefixed(table: KeyTable, ours: str = "", theirs: str = "") -> dict[str, Theirs]:
-    """The table for tensors that lie deeper on either side."""
-    return {ours + key: Theirs(theirs + entry.key, entry.pointwise) for key, entry in table.items()}
-
-
 def _as_ours(tensor: T, entry: Theirs) -> T:
     return tensor.reshape(*tensor.shape[:2]) if entry.pointwise else tensor
 

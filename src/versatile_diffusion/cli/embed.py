@@ -15,6 +15,7 @@ from rich.text import Text
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.options import Dtype, Model, Overwrite
+from versatile_diffusion.files import read_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,10 +105,7 @@ def _pictures(folder: Path) -> list[str]:
 def _lines(file: Path) -> list[str]:
     if file.is_dir():
         raise ValueError(f"{file} is a folder: texts are read from the lines of a .txt file.")
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not a text in UTF-8: {error}.") from error
+    lines = read_lines(file)
     if not lines:
         raise ValueError(f"{file} is empty: write one text a line.")
     return lines

@@ -17,6 +17,7 @@ from versatile_diffusion.cli.console import messages, results, say, warnings_as_
 from versatile_diffusion.cli.files import plan_pictures, require_writable
 from versatile_diffusion.cli.options import Making, ModelOptions, weighted
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.libraries import silence_opening
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -154,15 +155,11 @@ def open_pipeline(
     """
     with messages.status(Text(f"Opening {options.model} …")):
         import torch
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
 
         from versatile_diffusion.devices import choose_device, choose_dtype
         from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
-        for logging in (diffusers_logging, transformers_logging):
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
+        silence_opening()
         device = choose_device(options.device)
         dtype: torch.dtype = choose_dtype(options.dtype, device)
         pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows)

@@ -18,7 +18,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.datasets.postcards import ATTRIBUTES, Postcards, Scene, Split, caption, instruction, render
 from versatile_diffusion.evaluation.findings import Applications, Blend, Kept, Masked
 from versatile_diffusion.evaluation.oracle import Oracle
-from versatile_diffusion.evaluation.postcards import quiet
+from versatile_diffusion.evaluation.postcards import quiet, seed_of
 from versatile_diffusion.evaluation.stages import read_attributes
 from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
@@ -106,7 +106,7 @@ def _bench(
 ) -> Iterator[_Bench]:
     if num < 2:
         raise ValueError(f"num must be 2 or more, got {num}.")
-    source = Postcards(_seed(_POSTCARDS, seed), num, Split.ALL)
+    source = Postcards(seed_of(_POSTCARDS, seed), num, Split.ALL)
     scenes = [source.scene(i) for i in range(num)]
     options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
     with quiet(pipe), Progress(disable=not progress) as bar:
@@ -136,7 +136,7 @@ class _Bench:
         for start in range(0, len(data[0]), self.batch_size):
             rows = [list(column[start : start + self.batch_size]) for column in data]
             seeds = range(start, start + len(rows[0]))
-            generators = [Generator().manual_seed(_seed(_NOISE, self.seed, i)) for i in seeds]
+            generators = [Generator().manual_seed(seed_of(_NOISE, self.seed, i)) for i in seeds]
             made += make(*rows, generator=generators, output_type="pt", **self.options).images
             self.bar.advance(task, len(rows[0]))
         return read_attributes(self.oracle, torch.stack(made))
@@ -270,7 +270,3 @@ def _kept(scenes: Sequence[Scene], changes: Sequence[tuple[str, str]], read: Seq
 def _mean(truths: Iterator[bool] | Any) -> float:
     values = list(truths)
     return sum(values) / len(values) if values else float("nan")
-
-
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -153,7 +153,7 @@ class _Made:
 
 def _draw(settings: Settings, split: Split, bar: Progress) -> _Fresh:
     num, size = settings.num, settings.size
-    source = Postcards(_seed(_POSTCARDS, settings.seed), 2 * num, split, size)
+    source = Postcards(seed_of(_POSTCARDS, settings.seed), 2 * num, split, size)
     drawn = [source[i] for i in bar.track(range(2 * num), description=f"drawing postcards ({_name(split)})")]
     asked, others = drawn[:num], drawn[num:]
     redrawn = [render(replace(a.scene, seed=b.scene.seed), size) for a, b in zip(asked, others, strict=True)]
@@ -186,7 +186,7 @@ class _Maker:
 
     def _generators(self, flow: Flow) -> Iterator[Generator]:
         where = (self.settings.seed, SPLITS.index(self.split), FLOWS.index(flow))
-        return (Generator().manual_seed(_seed(_NOISE, *where, index)) for index in count())
+        return (Generator().manual_seed(seed_of(_NOISE, *where, index)) for index in count())
 
 
 def _make(maker: _Maker, fresh: _Fresh) -> _Made:
@@ -257,7 +257,8 @@ def quiet(pipe: VersatileDiffusionPipeline) -> Iterator[None]:
         pipe.set_progress_bar_config(**before)
 
 
-def _seed(*key: int) -> int:
+def seed_of(*key: int) -> int:
+    """A seed for each key, unlike those of all others."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 

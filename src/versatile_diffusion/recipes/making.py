@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from versatile_diffusion import __version__
-from versatile_diffusion.context import Context
+from versatile_diffusion.context import Context, as_sequence
 from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.modalities.pictures import read_mask, read_pictures, rgb
 from versatile_diffusion.outputs import Origin
@@ -74,8 +74,8 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
     }
     recipe = Recipe(
         to=arguments["to"],
-        contexts=tuple(map(row.context, _sequence(arguments["contexts"]))),
-        negative=tuple(map(row.context, _sequence(arguments.get("negative") or ()))),
+        contexts=tuple(map(row.context, as_sequence(arguments["contexts"]))),
+        negative=tuple(map(row.context, as_sequence(arguments.get("negative") or ()))),
         seed=seed,
         guidance_scale=arguments["guidance_scale"],
         start=row.start(arguments["to"], arguments.get("start")),
@@ -231,10 +231,6 @@ class _Batched:
             return None
         value = self._value(name)
         return value.expand(self.items * times, *value.shape[1:])
-
-
-def _sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
-    return [contexts] if isinstance(contexts, Context) else contexts
 
 
 def _is_single(data: Any) -> bool:

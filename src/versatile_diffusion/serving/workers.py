@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
-from versatile_diffusion.libraries import silence_imports
+from versatile_diffusion.libraries import silence_imports, silence_opening
 from versatile_diffusion.serving.requests import Failure, Made, Request
 
 if TYPE_CHECKING:
@@ -124,15 +124,10 @@ def open_models(
         CheckpointError: if one cannot be opened.
     """
     silence_imports()
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
     from versatile_diffusion.devices import choose_device, choose_dtype
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    silence_opening()
     require_unlike_names(sources)
     where = choose_device(device)
     pipes: dict[str, VersatileDiffusionPipeline] = {}
