@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Generator
 
 from versatile_diffusion.context import Context
+from versatile_diffusion.files import read_lines
+from versatile_diffusion.modalities.pictures import require_picture
 
 if TYPE_CHECKING:
     from versatile_diffusion.outputs import Outputs
     from versatile_diffusion.pipeline import VersatileDiffusionPipeline
 
 _KEYS = ("text", "image", "seed")
+_SEEDS = 2**63  # generators take twice as many, which leaves room for the seeds of further outputs
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,7 @@ def read_prompts(file: Path) -> list[Prompt]:
     Raises:
         ValueError: if a line cannot be used; the message names the line.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not a text in UTF-8: {error}.") from error
-    given = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    given = [(number, line) for number, line in enumerate(read_lines(file), start=1) if line.strip()]
     if not given:
         raise ValueError(f"{file} holds no prompts: write one a line.")
     if file.suffix != ".jsonl":
@@ -132,8 +131,13 @@ def _parsed(number: int, line: str, folder: Path) -> Prompt:
         raise ValueError("text and image must be strings.")
     if text is None and image is None:
         raise ValueError("there is neither a text nor an image: give one at least.")
-    if seed is not None and (type(seed) is not int or seed < 0):
-        raise ValueError(f"the seed must be an integer from 0, got {seed!r}.")
-    if image is not None and not (folder / image).is_file():
-        raise ValueError(f"there is no file {folder / image}.")
-    return Prompt(number, text, None if image is None else folder / image, seed)
+    if seed is not None and (type(seed) is not int or not 0 <= seed < _SEEDS):
+        raise ValueError(f"the seed must be an integer from 0 to {_SEEDS - 1}, got {seed!r}.")
+    return Prompt(number, text, None if image is None else _picture(folder / image), seed)
+
+
+def _picture(file: Path) -> Path:
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}.")
+    require_picture(file)
+    return file

@@ -13,6 +13,7 @@ from tests.conftest import CAPTIONS
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.batches import Prompt, batches, make, read_prompts
 from versatile_diffusion.cli import app, batch
+from versatile_diffusion.files import read_lines
 
 from . import killed_worker
 
@@ -71,6 +72,16 @@ def test_a_list_of_texts_keeps_its_line_numbers() -> None:
     ]  # fmt: skip
 
 
+def test_only_line_breaks_part_lines() -> None:
+    Path("windows.txt").write_bytes("\ufeffa tent\u2028a tree\r\n\r\na house\f\n".encode())
+    texts = ["a tent\u2028a tree", "", "a house\f"]
+    assert read_lines(Path("windows.txt")) == texts
+    assert [(prompt.line, prompt.text) for prompt in read_prompts(Path("windows.txt"))] == [
+        (1, texts[0]),
+        (3, "a house"),
+    ]
+
+
 def test_a_list_of_objects_names_pictures_from_its_own_folder() -> None:
     read = read_prompts(Path("given/mixed.jsonl"))
     assert read[0] == Prompt(1, CAPTIONS[0], None, 5) and read[1] == Prompt(2, None, Path("given/a.png"), None)
@@ -96,13 +107,17 @@ def test_every_output_is_in_one_batch_and_more_outputs_change_no_batch(size: int
         ('{"prompt": "a red tent"}', "line 2: an object with the keys text, image, seed is expected"),
         ('{"seed": 3}', "line 2: there is neither a text nor an image"),
         ('{"text": 3}', "line 2: text and image must be strings"),
-        ('{"text": "a", "seed": -1}', "line 2: the seed must be an integer from 0, got -1"),
-        ('{"text": "a", "seed": true}', "line 2: the seed must be an integer from 0, got True"),
+        ('{"text": "a", "seed": -1}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got -1"),
+        ('{"text": "a", "seed": true}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got True"),
+        ('{"text": "a", "seed": 9223372036854775808}', "line 2: the seed must be an integer from 0 to"),
         ('{"image": "b.png"}', "line 2: there is no file b.png"),
+        ('{"image": "cut.png"}', "line 2: Cannot read a picture from cut.png"),
+        ('{"image": "prompts.txt"}', "line 2: Cannot read a picture from prompts.txt"),
     ],
 )
 def test_bad_lines_are_named(line: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "open_pipeline", None)
+    Path("cut.png").write_bytes(Path("given/a.png").read_bytes()[:-30])
     Path("bad.jsonl").write_text('{"text": "a"}\n' + line + "\n")
     result = vd("bad.jsonl", "-o", "made")
     assert result.exit_code == 1 and message in result.stderr

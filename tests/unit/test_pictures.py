@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, resize, to_pil
+from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, require_picture, resize, to_pil
 
 _LEVELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 _EXPECTED = torch.from_numpy(_LEVELS).permute(2, 0, 1) / 255
@@ -112,8 +112,9 @@ def test_what_cannot_be_read(data: Any, message: str) -> None:
 def test_files_that_are_no_pictures(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.png"):
-        read_pictures(path)
+    for read in (read_pictures, require_picture):
+        with pytest.raises(ValueError, match=r"Cannot read a picture from .*broken\.png"):
+            read(path)
 
 
 def test_a_picture_cut_off(tmp_path: Path) -> None:

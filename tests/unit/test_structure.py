@@ -43,7 +43,7 @@ MAY_IMPORT = {
         "sampling_presets",
     ],
     "voting/": ["recipes", "sampling_presets", "voting"],
-    "batches.py": ["context", "outputs", "pipeline"],
+    "batches.py": ["context", "files", "modalities.pictures", "outputs", "pipeline"],
     "diffuser/": ["diffuser", "kernels"],
     "modalities/": ["modalities", "diffuser", "kernels"],
     "training/task.py": [],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,12 @@ def read_mask(mask: Any) -> Float[Tensor, "h w"]:
     return values
 
 
+def require_picture(path: Path) -> None:
+    """Raises ValueError unless a file holds a picture, as far as that can be told without decoding it."""
+    with _readable(path), Image.open(path) as image:
+        image.verify()
+
+
 def rgb(image: Image.Image) -> Image.Image | None:
     """What is seen of a picture: upright, on white. None if it has more than 8 bits, which PIL would cut off."""
     if image.mode.startswith("I") or image.mode == "F":
@@ -113,12 +121,19 @@ def present(pictures: list[Float[Tensor, "3 h w"]], output_type: str) -> Any:
 
 
 def _load(path: Path) -> Image.Image:
-    try:
+    with _readable(path):
         image = Image.open(path)
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Cannot read a picture from {path}: {error}") from error
     return image
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What PIL raises of a file, as a ValueError that names it."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise ValueError(f"Cannot read a picture from {path}: {error}") from error
 
 
 def _from_pil(image: Image.Image) -> Float[Tensor, "3 h w"]:
