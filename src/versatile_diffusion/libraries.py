@@ -1,7 +1,8 @@
-"""What other libraries tell."""
+"""Other libraries: what they tell, and whether they are there."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from logging import ERROR, getLogger
 
 _TALKATIVE = ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao")
@@ -22,3 +23,9 @@ def silence_opening() -> None:
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+
+
+def require(library: str, what: str, extra: str) -> None:
+    """Raises ImportError, which says that `what` needs the library, unless that is installed with the extra."""
+    if find_spec(library) is None:
+        raise ImportError(f"{what} needs {library}: pip install 'versatile-diffusion[{extra}]'")

@@ -268,6 +268,19 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
     assert [path.name for path in Path().iterdir()] == ["kept"] and Path("kept").read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("options", "library"), [([], "torchmetrics"), (["--applications", "--plot", "a.png"], "matplotlib")]
+)
+def test_evaluation_says_first_which_library_it_needs(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], library: str
+) -> None:
+    monkeypatch.setattr("versatile_diffusion.cli.evaluate.open_pipeline", None)
+    monkeypatch.setitem(sys.modules, library, None)
+    result = vd("evaluate", "postcards", *options)
+    assert result.exit_code == 1
+    assert f"needs {library}: pip install 'versatile-diffusion[evaluate]'" in result.stderr
+
+
 def test_training_that_diverges_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(_: object) -> None:
         raise FloatingPointError("Step 3: loss is no longer a finite number.")

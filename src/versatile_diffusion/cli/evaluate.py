@@ -13,6 +13,7 @@ from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.making import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.libraries import require
 from versatile_diffusion.recipes import png
 
 
@@ -47,6 +48,10 @@ def postcards(
     if (sheet and applications) or (plot and not applications):
         raise ValueError("--sheet shows the four flows, --plot the applications: leave one out.")
     require_writable([file for file in (as_json, sheet, plot) if file], overwrite)
+    if not applications:
+        require("torchmetrics", "Evaluation", "evaluate")
+    if plot:
+        require("matplotlib", "A plot", "evaluate")
     pipe = open_pipeline(options, None)
     from versatile_diffusion.evaluation.applications import evaluate_applications
     from versatile_diffusion.evaluation.findings import Applications

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.evaluation.stages import BATCH
+from versatile_diffusion.libraries import require
 
 
 class OracleFeatures(nn.Module):
@@ -35,10 +36,9 @@ def frechet_distance(oracle: Oracle, real: Float[Tensor, "n 3 h w"], generated: 
     Raises:
         ImportError: if torchmetrics is not installed.
     """
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-    except ImportError as error:
-        raise ImportError("Evaluation needs torchmetrics: pip install 'versatile-diffusion[evaluate]'") from error
+    require("torchmetrics", "Evaluation", "evaluate")
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     metric = FrechetInceptionDistance(OracleFeatures(oracle), normalize=True).to(oracle.device)
     for pictures, is_real in ((real, True), (generated, False)):
         for batch in pictures.split(BATCH):

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+from versatile_diffusion.libraries import require
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -100,8 +102,9 @@ class Applications:
         """Dual guidance over the share of the text, and focus over its levels, as a PNG.
 
         Raises:
-            ModuleNotFoundError: if matplotlib is missing; it comes with the extra "evaluate".
+            ImportError: if matplotlib is not installed.
         """
+        require("matplotlib", "A plot", "evaluate")
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 3.4), layout="constrained")
