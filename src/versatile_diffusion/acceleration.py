@@ -33,7 +33,7 @@ class WithAcceleration:
         compile_blocks(self.diffuser, **options)
 
     def pack(self) -> None:
-        """Lays the weights of the diffuser and of the image autoencoder out for the CPU, once instead of at every step.
+        """Lays the weights of the diffuser and of autoencoders out for the CPU, once instead of at every step.
 
         Outputs stay the same but for rounding, and the model can be saved. Brought to another device or dtype it is as
         quick as before; LoRAs, `quantize` and `compile` unpack the diffuser. Does nothing to what is not on the CPU.

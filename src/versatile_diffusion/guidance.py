@@ -66,12 +66,13 @@ def guided_denoiser(
     in_one_batch = [_kind(c) for c in conditional] == [_kind(c) for c in unconditional]
     both = _stacked(unconditional, conditional) if in_one_batch else []
     conditional, unconditional, both = (_remembered(contexts) for contexts in (conditional, unconditional, both))
+    dtype = diffuser.dtype  # which diffusers finds by looking through all modules
 
     def predict(
         latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
     ) -> Float[Tensor, "kb *latent"]:
         timesteps = timestep.to(latents.device).expand(len(latents))
-        return diffuser(latents.to(diffuser.dtype), timesteps, output, contexts).to(latents.dtype)
+        return diffuser(latents.to(dtype), timesteps, output, contexts).to(latents.dtype)
 
     def denoise(latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
         scale = guidance.scale_at(timestep)

@@ -68,7 +68,8 @@ def test_it_makes_and_saves_the_same(packed: Pipe, session_pipe: Pipe, tmp_path:
 )
 def test_it_makes_the_same_after(change: Callable[[Pipe], Any], kept: bool, packed: Pipe, session_pipe: Pipe) -> None:
     changed = change(packed) or packed
-    assert has_packed(changed.diffuser) is has_packed(changed.modalities["image"]) is kept
+    parts = (changed.diffuser, *changed.modalities.values())
+    assert [has_packed(part) for part in parts] == [kept] * 3
     require_same(made(changed), made(session_pipe))
 
 

@@ -60,10 +60,11 @@ def _outside_loras(model: nn.Module) -> list[nn.Module]:
 
 
 def _packed(layer: nn.Module) -> PackedLayer | None:
-    if isinstance(layer, nn.Linear) and _is_packable(layer.weight):
+    if isinstance(layer, nn.Linear | linear.LinearConv1D) and _is_packable(layer.weight):
         # PyTorch gives smaller ones in float32 to another library, which rounds otherwise.
         alike = layer.weight.dtype == torch.bfloat16 or layer.weight.numel() >= linear.LARGE
-        return PackedLinear(layer) if alike else None
+        cls = PackedLinear if isinstance(layer, nn.Linear) else PackedConv1D
+        return cls(layer) if alike else None
     if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
         return _packed_convolution(layer) if layer.weight.numel() >= LARGE and _is_packable(layer.weight) else None
     return None
@@ -97,7 +98,7 @@ class PackedLayer(nn.Module):
     weight: Tensor
     bias: nn.Parameter | None
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d | linear.LinearConv1D) -> None:
         super().__init__()
         self.bias = cast("nn.Parameter | None", layer.bias)
         self.weight = self.pack(layer.weight.detach())
@@ -162,11 +163,31 @@ class PackedLinear(PackedLayer):
         """Lays out a weight."""
         return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
 
+    def rows(self) -> Float[Tensor, "o i"]:
+        """The weight as it was, a row for each output."""
+        return self.dense()
+
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
         """See nn.Linear."""
         if self._is_usable():
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-        return linear.linear(x, self.dense(), self.bias)
+        return linear.linear(x, self.rows(), self.bias)
+
+
+class PackedConv1D(PackedLinear):
+    """See `PackedLayer`. Stands for `LinearConv1D`, whose weight is (inputs, outputs)."""
+
+    def pack(self, weight: Float[Tensor, "i o"]) -> Tensor:
+        """Lays out a weight."""
+        return super().pack(weight.t())
+
+    def dense(self) -> Tensor:
+        """The weight as it was."""
+        return self.weight.to_dense().t() if self.is_packed else self.weight
+
+    def rows(self) -> Float[Tensor, "o i"]:
+        """See `PackedLinear.rows`."""
+        return self.dense().t()
 
 
 class PackedConv2d(PackedLayer):

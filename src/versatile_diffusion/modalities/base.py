@@ -54,7 +54,7 @@ class Modality(ModelMixin, ConfigMixin, ABC):
 
     @property
     def packable(self) -> tuple[nn.Module, ...]:
-        """Parts that are quicker on the CPU once their weights are laid out for it: large convolutions, for example."""
+        """Parts that are quicker on the CPU once their weights are laid out for it."""
         return ()
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
@@ -75,6 +75,11 @@ class TextModality(ModalityOfParts):
     def context_lengths(self) -> tuple[int, ...]:
         """See `Modality.context_lengths`: texts are padded to one length."""
         return (self._context_encoder().max_length,)
+
+    @property
+    def packable(self) -> tuple[nn.Module, ...]:
+        """See `Modality.packable`: the part of Optimus that writes, which reads all its weights for each token."""
+        return () if self.autoencoder is None else (self.autoencoder.decoder,)
 
     def data_layers(self, plan: Plan) -> FullyConnectedLayers:
         """See `Modality.data_layers`."""
