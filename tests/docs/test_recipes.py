@@ -1,14 +1,15 @@
 """The blocks of docs/recipes.md marked <!-- test --> run as they stand, one after the other."""
 
 import re
-import subprocess
-import sys
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from versatile_diffusion.cli import app
 from versatile_diffusion.recipes.kept import MOST_EMBEDDED
 from versatile_diffusion.recipes.recipe import CHUNK
 
@@ -27,8 +28,9 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             exec(compile(code, str(PAGE), "exec"), names)
             continue
         for line in code.strip().splitlines():
-            command = f"{sys.executable} -m versatile_diffusion.cli {line.removeprefix('vd ')}"
-            told = subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stderr
+            made = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+            assert made.exit_code == 0, made.output
+            told = made.stderr
     assert "The same picture, pixel for pixel." in told
     assert (np.asarray(names["again"]) == np.asarray(names["before"])).all()
     assert [language for language, _ in BLOCKS] == ["bash", "python"]
