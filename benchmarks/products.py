@@ -41,8 +41,8 @@ from versatile_diffusion.diffuser import model as diffuser_model
 from versatile_diffusion.diffuser.context_layers import GatedFeedForward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
-from versatile_diffusion.kernels import convolution, winograd
 from versatile_diffusion.kernels import rows as rows_kernel
+from versatile_diffusion.kernels import winograd
 from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.kernels.packing import pack
@@ -119,7 +119,6 @@ def convolutions(rounds: int = 5) -> None:
     ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "PyTorch": partial(conv2d, padding=1),
         "Winograd": winograd.convolve,
-        "one product": convolution.in_one_product,
     }
     table = Table("pictures, channels, pixels", *ways, title="ms, float32")
     for count, inner, outer, side in CONVOLUTIONS:
@@ -171,7 +170,7 @@ def _layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     for inner, outer, side in ((320, 320, 64), (640, 640, 32), (1280, 1280, 16), (1280, 1280, 8)):
         name = f"3×3 convolution {inner} → {outer}, {side}²"
         yield name, nn.Conv2d(inner, outer, 3, padding=1), (2, inner, side, side)
-    for inner, outer, rows in ((320, 2560, 8192), (1280, 10240, 512), (5120, 5120, 2), (5120, 5120, 8)):
+    for inner, outer, rows in ((320, 2560, 8192), (1280, 10240, 512), (5120, 5120, 2), (5120, 5120, 8), (768, 3072, 4)):
         yield f"linear {inner} → {outer}, {rows} rows", Linear(inner, outer), (rows, inner)
 
 

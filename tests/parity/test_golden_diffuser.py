@@ -18,7 +18,7 @@ from versatile_diffusion.diffuser import (
     FullyConnectedLayers,
     Plan,
 )
-from versatile_diffusion.kernels import convolution, packing
+from versatile_diffusion.kernels import packing, winograd
 
 NAMES = {"current": "diffuser", "legacy": "diffuser.legacy"}
 EPS = sorted(name for name in golden.read("diffuser").tensors if name.startswith("eps."))
@@ -79,7 +79,7 @@ def ready(request: pytest.FixtureRequest, diffuser: Diffuser) -> Iterator[Diffus
     """Also with weights of any size laid out, and pictures of any size by Winograd's algorithm."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "LARGE", 0)
-        patch.setattr(convolution, "MANY", 0)
+        patch.setattr(winograd, "MANY", 0)
         if request.param:
             diffuser = copy.deepcopy(diffuser)
             packing.pack(diffuser)

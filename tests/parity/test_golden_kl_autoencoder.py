@@ -6,7 +6,7 @@ import torch
 from tests.parity import golden
 from versatile_diffusion.checkpoints.encoder_keys import kl_autoencoder
 from versatile_diffusion.checkpoints.keys import to_ours
-from versatile_diffusion.kernels import convolution, packing
+from versatile_diffusion.kernels import packing, winograd
 from versatile_diffusion.modalities.image import ImageModality
 
 
@@ -37,7 +37,7 @@ def image(request: pytest.FixtureRequest, pair: golden.Golden) -> Iterator[Image
     modality.autoencoder.load_state_dict(to_ours(kl_autoencoder(channels, config["num_res_blocks"]), pair.weights()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "LARGE", 0)
-        patch.setattr(convolution, "MANY", 0)
+        patch.setattr(winograd, "MANY", 0)
         if request.param:
             packing.pack(modality.autoencoder)
         yield modality

@@ -2,7 +2,7 @@
 
 oneDNN computes from weights in blocks. Where few rows or pixels meet a large weight, laying it out takes as long as
 the product itself (`benchmarks/products.py packing`). What comes out is the same; 3×3 convolutions in float32, which
-`convolution` computes, round otherwise.
+`winograd` computes, round otherwise.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from versatile_diffusion.kernels import linear
-from versatile_diffusion.kernels.convolution import convolve
+from versatile_diffusion.kernels import linear, winograd
 from versatile_diffusion.kernels.memory import give_back
 
 LARGE = 2**19
@@ -74,7 +73,7 @@ def _packed_convolution(layer: nn.Conv2d) -> PackedLayer | None:
     if layer.weight.dtype != torch.float32:
         return PackedConv2d(layer)
     if (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups) == _SEES_NEIGHBOURS:
-        return ChannelsLastConv2d(layer)
+        return WinogradConv2d(layer)
     # A pointwise one gains nothing, and loses much where pixels are not as many as is likely.
     return None if layer.kernel_size == (1, 1) else PackedConv2d(layer)
 
@@ -211,8 +210,8 @@ class PackedConv2d(PackedLayer):
         return functional.conv2d(x, self.dense(), self.bias, stride, padding, dilation, groups)
 
 
-class ChannelsLastConv2d(PackedLayer):
-    """See `PackedLayer`. Of 3×3 weights in float32, each surrounded by as many pixels as it sees."""
+class WinogradConv2d(PackedLayer):
+    """See `PackedLayer`. Of 3×3 weights in float32, with a padding of 1: by `winograd` where pixels are many."""
 
     def pack(self, weight: Float[Tensor, "o i 3 3"]) -> Tensor:
         """Lays out a weight."""
@@ -229,6 +228,6 @@ class ChannelsLastConv2d(PackedLayer):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """See nn.Conv2d."""
-        if self._is_usable():
-            return convolve(x, self.weight, self.bias)
+        if self._is_usable() and winograd.count_tiles(x) >= winograd.MANY:
+            return winograd.convolve(x, self.weight, self.bias)
         return functional.conv2d(x, self.weight, self.bias, padding=1)

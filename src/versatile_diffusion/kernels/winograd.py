@@ -20,6 +20,9 @@ from torch.nn.functional import pad
 SIDE = 4
 """Pixels of the side of a tile that comes out."""
 
+MANY = 16
+"""Tiles that there must be for it to pay: it takes longer to change kernels than to use them for a few."""
+
 _SEEN = SIDE + 2
 _FREQUENCIES = _SEEN**2
 _MOST_TILES = 256  # at once; more are not quicker

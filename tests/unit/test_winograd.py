@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from versatile_diffusion.kernels import convolution, winograd
+from versatile_diffusion.kernels import winograd
+from versatile_diffusion.kernels.packing import WinogradConv2d
 
 sizes = st.integers(1, 11)
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -59,15 +60,6 @@ def test_winograd(
     assert ours.is_contiguous(memory_format=torch.channels_last) or height % 4 or width % 4
 
 
-@given(images=st.integers(0, 3), height=sizes, width=sizes, many=st.sampled_from([0, 4, 1000]))
-@torch.no_grad()
-def test_of_few_pixels_and_of_many(images: int, height: int, width: int, many: int) -> None:
-    x, weight, bias = drawn(images, 5, height, width, 7)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "MANY", max(many, 1))
-        require_near(convolution.convolve(x, weight, bias), x, weight, bias)
-
-
 @torch.no_grad()
 def test_as_exact_as_float32_where_channels_are_many() -> None:
     x, weight, bias = drawn(2, 640, 32, 32, 64)
@@ -80,6 +72,7 @@ def test_as_exact_as_float32_where_channels_are_many() -> None:
 
 
 def test_the_number_of_tiles_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = WinogradConv2d(nn.Conv2d(2, 3, 3, padding=1))
     asked: list[int] = []
     original = winograd.convolve
 
@@ -90,7 +83,8 @@ def test_the_number_of_tiles_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd, "convolve", counted)
     with torch.no_grad():
         for side in (4, 12, 13, 16):
-            convolution.convolve(*drawn(1, 2, side, side, 3))
+            x, *_ = drawn(1, 2, side, side, 3)
+            require_near(layer(x), x, layer.dense(), layer.bias)
     assert asked == [16, 16]
 
 
