@@ -1,4 +1,5 @@
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,10 @@ def test_stages_do_not_go_on_where_the_latents_changed(tmp_path: Path) -> None:
     assert longer.kl is not None and not torch.equal(longer.latents.part("image/latents"), before)
     with pytest.raises(ValueError, match="one_flow was begun on image/latents of kl at its start"):
         _ = longer.one_flow
+    shutil.rmtree(tmp_path / "kl")
+    otherwise = run(kl=replace(tiny_recipe().kl, steps=1), kl_feature_weight=9.0)  # to the same step
+    kept = longer.latents.part("image/latents")
+    assert otherwise.kl is not None and not torch.equal(otherwise.latents.part("image/latents"), kept)
 
 
 def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*"))
 
 
+def identity(folder: Path) -> str:
+    """What a run has come to: the name of its newest checkpoint, and a checksum of the averaged weights."""
+    whole = checkpoints(folder)
+    if not whole:
+        return "its start"
+    digest = sha256((whole[-1] / "average.safetensors").read_bytes()).hexdigest()
+    return f"{whole[-1].name} ({digest[:12]})"
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """The state that a checkpoint was saved with."""
     return json.loads((path / "state.json").read_text())
@@ -80,7 +90,8 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
     for name, value in tensors.items():
         path, key = name.rsplit("/", 1)
         parameter = parameters[path]
-        moved = value if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(value)
+        there = value.to(parameter.device)  # the number of steps, too, as fused optimizers expect it
+        moved = there if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(there)
         optimizer.state[parameter][key] = moved
 
 

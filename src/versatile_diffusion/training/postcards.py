@@ -29,7 +29,7 @@ from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.presets import build
 from versatile_diffusion.training.card import record_run, write_card
-from versatile_diffusion.training.checkpoint import checkpoints
+from versatile_diffusion.training.checkpoint import checkpoints, identity
 from versatile_diffusion.training.latents import PostcardLatents
 from versatile_diffusion.training.material import VIEWS, Material, fresh
 from versatile_diffusion.training.measurements import Measurements
@@ -88,7 +88,7 @@ class PostcardsTraining:
         if self.start is not None and has_oracle(self.start):
             return load_oracle(self.start)
         oracle = self._classifier("oracle", self.recipe.oracle, widths=(32, 64, 96, 128))
-        self.measurements.oracle(oracle, self.recipe.oracle.steps)
+        self.measurements.oracle(oracle)
         return oracle
 
     @cached_property
@@ -106,7 +106,7 @@ class PostcardsTraining:
         weights = self.recipe.kl_feature_weight, self.recipe.kl_divergence_weight
         task = KLAutoencoderTask(autoencoder, self.critic, self.images, *weights)
         image.autoencoder = self._train("kl", task)
-        self.measurements.kl(image, self.oracle, self.recipe.kl.steps)
+        self.measurements.kl(image, self.oracle)
         return image.autoencoder
 
     @cached_property
@@ -118,7 +118,7 @@ class PostcardsTraining:
         task = ClipTask(pair, self.images, captions, self.material.labels, TWINS_IN)
         pair = self._train("clip", task)
         image.context_encoder, text.context_encoder = pair.image, pair.text
-        self.measurements.clip(image, text, self.recipe.clip.steps)
+        self.measurements.clip(image, text)
         return pair
 
     @cached_property
@@ -136,7 +136,7 @@ class PostcardsTraining:
             tokenizer=tokenizer,
         )
         text.autoencoder = self._train("optimus", task).optimus
-        self.measurements.optimus(text, self.recipe.optimus.steps)
+        self.measurements.optimus(text)
         return text.autoencoder
 
     # ---- modalities ----
@@ -272,8 +272,8 @@ class PostcardsTraining:
     def _origin(self, part: str) -> str:
         """What latents or tokens come from; see `PostcardLatents`. Its stage must have been trained."""
         stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
-        steps = [path.name for path in checkpoints(self.folder / stage)]
-        return f"{stage} at {steps[-1] if steps else 'its start'}, {self.recipe.pictures} postcards"
+        cards = self.material.postcards
+        return f"{stage} at {identity(self.folder / stage)}, {len(cards)} postcards of {cards.size}², seed {cards.seed}"
 
     def _require_same_latents(self, name: str, flows: Sequence[Flow]) -> None:
         """Raises ValueError if a stage was begun on other latents than there are now."""
