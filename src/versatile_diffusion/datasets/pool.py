@@ -6,10 +6,10 @@ not at all: a run that was killed goes on with the parts that are missing.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,6 +22,21 @@ from versatile_diffusion.datasets.postcards import Postcards
 PART = 1000
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some pictures in a file of their own."""
+
+    postcards: Postcards
+    start: int
+    stop: int
+    path: Path
+
+    def render(self) -> None:
+        """Unless it is there."""
+        if not self.path.exists():
+            _write(self.path, np.stack([self.postcards[i].image for i in range(self.start, self.stop)]))
+
+
 def image_pool(postcards: Postcards, folder: Path) -> UInt8[np.ndarray, "n size size 3"]:
     """The pictures of all `postcards`, memory-mapped from `folder`, rendered where missing.
 
@@ -29,42 +44,37 @@ def image_pool(postcards: Postcards, folder: Path) -> UInt8[np.ndarray, "n size 
         TypeError: if the postcards have no end.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    parts = list(_parts(postcards, folder))
     whole = folder / f"postcards-{postcards.seed}-{postcards.split.value}-{len(postcards)}-{postcards.size}.npy"
     if not whole.exists():
-        _join(list(_render_parts(postcards, folder)), whole)
+        _render(parts)
+        _write(whole, np.concatenate([np.load(part.path, mmap_mode="r") for part in parts]))
+    for part in parts:  # of this run, or of one that was killed here
+        part.path.unlink(missing_ok=True)
     return np.load(whole, mmap_mode="r")
 
 
-def _render_parts(postcards: Postcards, folder: Path) -> Iterator[Path]:
-    """Renders what is missing, on all cores if it is much, and yields the parts in order."""
-    starts = range(0, len(postcards), PART)
-    stops = [min(start + PART, len(postcards)) for start in starts]
+def _parts(postcards: Postcards, folder: Path) -> Iterator[_Part]:
     name = f"part-{postcards.seed}-{postcards.split.value}-{postcards.size}"
-    paths = [folder / f"{name}-{start}-{stop}.npy" for start, stop in zip(starts, stops, strict=True)]
+    for start in range(0, len(postcards), PART):
+        stop = min(start + PART, len(postcards))
+        yield _Part(postcards, start, stop, folder / f"{name}-{start}-{stop}.npy")
+
+
+def _render(parts: Sequence[_Part]) -> None:
+    """Renders what is missing, on all cores if it is much."""
     with ExitStack() as stack:
         run = map
-        if len(paths) > 1:
+        if len(parts) > 1:
             run = stack.enter_context(ProcessPoolExecutor(mp_context=get_context("spawn"))).map
-        jobs = run(_render_part, [postcards] * len(paths), paths, starts, stops)
-        for _, path in zip(track(jobs, "rendering postcards", total=len(paths)), paths, strict=True):
-            yield path
-
-
-def _render_part(postcards: Postcards, path: Path, start: int, stop: int) -> None:
-    if path.exists():
-        return
-    images = np.stack([postcards[i].image for i in range(start, stop)])
-    _write(path, images)
-
-
-def _join(parts: list[Path], whole: Path) -> None:
-    _write(whole, np.concatenate([np.load(part, mmap_mode="r") for part in parts]))
-    for part in parts:
-        part.unlink()
+        for _ in track(run(_Part.render, parts), "rendering postcards", total=len(parts)):
+            pass
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished = path.with_suffix(
+        ".tmp"
+    )  # of one name, so that a killed run leaves nothing that the next does not take
     with unfinished.open("wb") as file:
         np.save(file, array)
     unfinished.replace(path)
