@@ -170,6 +170,22 @@ def test_the_page_is_blind_and_stores_what_was_meant(study: Study) -> None:
             assert secret not in told
 
 
+@pytest.mark.parametrize("number", range(6))  # one in two would pass by chance
+def test_a_vote_is_on_the_sides_that_were_shown_even_if_pairs_came_since(study: Study, number: int) -> None:
+    with listening(build(study)) as address, httpx.Client(base_url=address) as browser:
+        browser.get(f"/?voter={number}", follow_redirects=True)
+        for pair in study.pairs[1:]:
+            (study.folder / pair.b).rename(study.folder / f"{pair.line}.later")
+        pair = browser.get("/state").json()["pair"]
+        content = browser.get(f"/pictures/{pair['left']}").content
+        for later in study.folder.glob("*.later"):
+            later.rename(study.folder / f"pictures/{later.stem}-b.png")
+        browser.post("/vote", json={"pair": pair["ticket"], "choice": "left"})
+        [vote] = study.votes(str(number))
+        a_left = bool(np.asarray(Image.open(io.BytesIO(content)))[0, 0, 0])
+        assert (vote["pair"], vote["choice"], vote["a_left"]) == ("1-0", "a" if a_left else "b", int(a_left))
+
+
 def test_voters_have_their_own_progress_and_tickets(study: Study) -> None:
     with listening(build(study)) as address:
         with httpx.Client(base_url=address) as anna, httpx.Client(base_url=address) as ben:

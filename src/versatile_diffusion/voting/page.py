@@ -83,7 +83,8 @@ def build(study: Study) -> FastAPI:
 
     @app.post("/vote")
     def vote(voter: Voter, cast: VoteIn) -> State:
-        shown = next((s for s in study.order(voter) if study.ticket(voter, s.pair, "pair") == cast.pair), None)
+        either = (Shown(pair, a_left) for pair in study.pairs for a_left in (True, False))
+        shown = next((shown for shown in either if _ticket(study, voter, shown) == cast.pair), None)
         if shown is None:
             raise HTTPException(404, "There is no such pair.")
         study.vote(voter, shown, shown.choice(cast.choice))
@@ -151,12 +152,16 @@ def _state(study: Study, voter: str) -> State:
     return State(done=len(order) - len(left_over), total=len(order), pair=pair)
 
 
+def _ticket(study: Study, voter: str, shown: Shown) -> str:
+    """Of a pair and its sides, which are others as soon as further pairs are ready."""
+    return study.ticket(voter, shown.pair, f"pair, {'a' if shown.a_left else 'b'} on the left")
+
+
 def _out(study: Study, voter: str, shown: Shown) -> PairOut:
     pair, sides = shown.pair, ("a", "b") if shown.a_left else ("b", "a")
     left, right = (study.ticket(voter, pair, side) for side in sides)
     given = None if pair.given is None else study.ticket(voter, pair, "given")
-    ticket = study.ticket(voter, pair, "pair")
-    return PairOut(ticket=ticket, prompt=pair.prompt, given=given, left=left, right=right)
+    return PairOut(ticket=_ticket(study, voter, shown), prompt=pair.prompt, given=given, left=left, right=right)
 
 
 def _pixels(file: Path) -> bytes:
