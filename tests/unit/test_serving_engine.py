@@ -174,10 +174,12 @@ def test_jobs_of_one_kind_are_computed_together_in_their_order(open_engine: Open
 def test_a_pipeline_computes_what_is_asked(
     open_engine: Open, pipe: VersatileDiffusionPipeline, picture: Image.Image
 ) -> None:
-    engine = open_engine(LocalWorker({"tiny": pipe}))
+    worker = Held({"tiny": pipe})
+    engine = open_engine(worker)
     heard: list[tuple[int, int, bool]] = []
     job = engine.submit(ask(num_inference_steps=4, preview_every=2))
     with job.heard(lambda: heard.append((job.state.step, job.state.steps, job.state.preview is not None))):
+        worker.go.set()
         finished(job)
     assert job.state.made is not None and job.state.made.items[0].size == (32, 32)
     assert (2, 4, True) in heard and (4, 4, True) in heard
@@ -212,10 +214,12 @@ def test_a_cancelled_job_leaves_its_batch_at_the_next_step(open_engine: Open, pi
 def test_a_job_that_is_cancelled_alone_stops_at_its_next_step(
     open_engine: Open, pipe: VersatileDiffusionPipeline
 ) -> None:
-    engine = open_engine(LocalWorker({"tiny": pipe}))
+    worker = Held({"tiny": pipe})
+    engine = open_engine(worker)
     with rows_of(pipe) as rows:
         job = engine.submit(ask(num_inference_steps=9, preview_every=2))
         with job.heard(lambda: job.state.step == 2 and engine.cancel(job)):
+            worker.go.set()
             finished(job)
         finished(engine.submit(ask(num_inference_steps=1)))  # after the thread has left the first
     assert len(rows) == 3

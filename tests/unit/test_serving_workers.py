@@ -42,10 +42,10 @@ def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) ->
         read(pipe, ASKED, "tiny", Limits(pixels=1023))
 
 
-def test_only_the_model_that_is_open_may_be_named() -> None:
-    assert {read(ASKED | named, "tiny").model for named in ({}, {"model": None}, {"model": "tiny"})} == {"tiny"}
+def test_only_the_model_that_is_open_may_be_named(pipe: VersatileDiffusionPipeline) -> None:
+    assert {read(pipe, ASKED | named, "tiny").model for named in ({}, {"model": None}, {"model": "tiny"})} == {"tiny"}
     with pytest.raises(ValueError, match="There is no model 'large': take tiny"):
-        read(ASKED | {"model": "large"}, "tiny")
+        read(pipe, ASKED | {"model": "large"}, "tiny")
 
 
 @pytest.mark.slow

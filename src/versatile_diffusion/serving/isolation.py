@@ -55,11 +55,13 @@ class ProcessWorker:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_main, args=(theirs, *self._arguments), name="worker", daemon=True)
         self._process.start()
+        self._is_open = False
         theirs.close()
 
     def _opened(self) -> Mapping[str, ModelInfo]:
         match self._receive():
             case "models", models:
+                self._is_open = True
                 return models
             case answer:
                 self._process.join()
@@ -73,6 +75,10 @@ class ProcessWorker:
         """
         if not self._process.is_alive():
             self._start()
+        while not self._is_open and not self._pipe.poll(_TICK):
+            if not watch.wanted():
+                return [None] * len(requests)
+        if not self._is_open:
             self._models = self._opened()
         self._send(list(requests))
         known, unwanted_since = frozenset(range(len(requests))), None

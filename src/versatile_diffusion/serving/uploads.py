@@ -78,6 +78,8 @@ class Uploads:
         except (ValueError, TypeError, RuntimeError) as error:
             raise Refused(f"An embedding is a rectangle of numbers: {error}") from error
         value = value[None] if value.ndim == 2 else value
+        if value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64):
+            value = value.float()  # which can be checked, and have a checksum
         if value.ndim != 3 or len(value) != 1 or not value.is_floating_point() or not value.isfinite().all():
             raise Refused(f"An embedding has shape (tokens, width) and finite numbers, got {tuple(value.shape)}.")
         return value
