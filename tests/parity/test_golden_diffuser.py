@@ -18,7 +18,7 @@ from versatile_diffusion.diffuser import (
     FullyConnectedLayers,
     Plan,
 )
-from versatile_diffusion.kernels import packing, winograd
+from versatile_diffusion.kernels import linear, packing, winograd
 
 NAMES = {"current": "diffuser", "legacy": "diffuser.legacy"}
 EPS = sorted(name for name in golden.read("diffuser").tensors if name.startswith("eps."))
@@ -78,11 +78,14 @@ def mixture(name: str) -> tuple[str, dict[str, float]]:
 def ready(request: pytest.FixtureRequest, diffuser: Diffuser) -> Iterator[Diffuser]:
     """Also with weights of any size laid out, and pictures of any size by Winograd's algorithm."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "LARGE", 0)
+        for module in (linear, packing):
+            patch.setattr(module, "LARGE", 0)
         patch.setattr(winograd, "MANY", 0)
         if request.param:
             diffuser = copy.deepcopy(diffuser)
             packing.pack(diffuser)
+            kinds = {type(layer) for layer in diffuser.modules()}
+            assert kinds >= {packing.PackedLinear, packing.PackedConv2d, packing.WinogradConv2d}
         yield diffuser
 
 

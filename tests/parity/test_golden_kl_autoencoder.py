@@ -6,7 +6,7 @@ import torch
 from tests.parity import golden
 from versatile_diffusion.checkpoints.encoder_keys import kl_autoencoder
 from versatile_diffusion.checkpoints.keys import to_ours
-from versatile_diffusion.kernels import packing, winograd
+from versatile_diffusion.kernels import linear, packing, winograd
 from versatile_diffusion.modalities.image import ImageModality
 
 
@@ -36,10 +36,12 @@ def image(request: pytest.FixtureRequest, pair: golden.Golden) -> Iterator[Image
     assert modality.autoencoder is not None
     modality.autoencoder.load_state_dict(to_ours(kl_autoencoder(channels, config["num_res_blocks"]), pair.weights()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "LARGE", 0)
+        for module in (linear, packing):
+            patch.setattr(module, "LARGE", 0)
         patch.setattr(winograd, "MANY", 0)
         if request.param:
             packing.pack(modality.autoencoder)
+            assert any(isinstance(layer, packing.WinogradConv2d) for layer in modality.autoencoder.modules())
         yield modality
 
 
