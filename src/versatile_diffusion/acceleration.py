@@ -58,3 +58,4 @@ def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
     else:  # before that, the setting was that of all threads
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
     diffuser.compile_repeated_blocks(**defaults | options)
+    diffuser.contexts_at_once = False  # each thread would compile for itself

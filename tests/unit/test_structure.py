@@ -36,7 +36,7 @@ MAY_IMPORT = {
         "quantization",
     ],
     "quantization.py": ["diffuser", "kernels.packing"],
-    "offloading.py": ["diffuser"],
+    "offloading.py": ["diffuser", "kernels.packing"],
     "files.py": [],
     "recipes/": [
         *("__version__", "context", "devices", "files", "modalities.pictures", "outputs", "recipes"),

@@ -10,9 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import silu
 
 from versatile_diffusion.diffuser.plan import Data, Plan, Role
 from versatile_diffusion.kernels.linear import Linear
@@ -23,8 +24,9 @@ GROUPS = 32
 class DataLayers(nn.ModuleList, ABC):
     """The blocks of one output modality, in the order of the plan's data steps.
 
-    Every block is called as `block(features, time)` with features (b c *positions) and the time embedding (b t). The
-    first takes a latent instead of features, the last returns one.
+    Every block is called as `block(features, time)` with features (b c *positions) and the time embedding (b t), on the
+    way up also with the positions that are due, `block(features, time, positions)`: halved, an odd number was rounded.
+    The first takes a latent instead of features, the last returns one.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -76,15 +78,25 @@ class TimelessBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Float[Tensor, "b *c"], time: Float[Tensor, "b t"]) -> Float[Tensor, "b *d"]:
+    def forward(
+        self, x: Float[Tensor, "b *c"], time: Float[Tensor, "b t"], positions: torch.Size | None = None
+    ) -> Float[Tensor, "b *d"]:
         return self.layers(x)
 
 
-class Upsample(nn.Module):
-    """Twice the height and width, by repetition."""
+class UpsampleBlock(nn.Module):
+    """Twice the height and width by repetition, as far as they are due; then a projection."""
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        return interpolate(x, scale_factor=2.0, mode="nearest")
+    def __init__(self, project: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), project)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], positions: torch.Size
+    ) -> Float[Tensor, "b d h2 w2"]:
+        repeat, project = self.layers
+        height, width = positions
+        return project(repeat(x)[..., :height, :width])
 
 
 class ConvolutionalLayers(DataLayers):
@@ -109,7 +121,7 @@ class ConvolutionalLayers(DataLayers):
             case Role.DOWNSAMPLE:
                 return TimelessBlock(nn.Conv2d(inner, outer, kernel_size=3, stride=2, padding=1))
             case Role.UPSAMPLE:
-                return TimelessBlock(Upsample(), _convolution(inner, outer))
+                return UpsampleBlock(_convolution(inner, outer))
             case Role.OUTPUT:
                 return TimelessBlock(nn.GroupNorm(GROUPS, inner), nn.SiLU(), _convolution(inner, self.latent_channels))
 

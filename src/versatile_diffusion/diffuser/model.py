@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues, repeated
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
-from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push
+from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push, Role
 from versatile_diffusion.kernels.concurrency import at_once
 
 DataLayersFactory = Callable[[Plan], DataLayers]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Diffuser(ModelMixin, ConfigMixin):
         config: sizes that all modalities share.
         data_layers: for each output modality, what makes its data layers for a plan.
         context_dims: for each context modality, the width of its tokens.
+
+    Attributes:
+        contexts_at_once: whether the CPU computes several contexts at once, a share of its threads each.
     """
 
     config_name = "config.json"
@@ -58,7 +62,7 @@ class Diffuser(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.register_to_config(**asdict(config), outputs=list(data_layers), context_dims=dict(context_dims))
-        self.plan = Plan.of(config)
+        self.plan, self.contexts_at_once = Plan.of(config), True
         self.global_layers = GlobalLayers(config)
         self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
         self.context_layers = nn.ModuleDict({name: ContextLayers(self.plan, d) for name, d in context_dims.items()})
@@ -87,17 +91,18 @@ class Diffuser(ModelMixin, ConfigMixin):
         x = latents
         for step in self.plan.steps:
             match step:
+                case Data(role=Role.UPSAMPLE):
+                    x = next(data)(x, repeated(time, len(x)), kept[-1].shape[2:])
                 case Data():
                     x = next(data)(x, repeated(time, len(x)))
                 case Context():
                     blocks = [(context, *next(stack)) for context, stack in zip(contexts, stacks, strict=True)]
-                    attended = list(at_once(lambda block, x=x: attend(x, *block), blocks, x.device))
+                    attended = self._each(lambda block, x=x: attend(x, *block), blocks, x.device)
                     x = mix(attended, [context.weight / total for context in contexts])
                 case Push():
                     kept.append(x)
                 case Pop():
-                    before = repeated(kept.pop(), len(x))
-                    x = torch.cat([cropped(x, before.shape[2:]), before], dim=1)
+                    x = torch.cat([x, repeated(kept.pop(), len(x))], dim=1)
         return x
 
     def require_no_loras(self) -> None:
@@ -113,6 +118,9 @@ class Diffuser(ModelMixin, ConfigMixin):
         self.require_no_loras()
         super().save_pretrained(*args, **options)
 
+    def _each(self, compute: Callable[[T], Tensor], items: Sequence[T], device: torch.device) -> list[Tensor]:
+        return list(at_once(compute, items, device) if self.contexts_at_once else map(compute, items))
+
     def _stack(self, context: ContextTokens) -> Iterator[tuple[ContextBlock, KeysValues | None]]:
         """The blocks of a context, with what they remember of its tokens."""
         blocks = cast(Sequence[ContextBlock], self.context_layers[context.modality])
@@ -125,11 +133,6 @@ def attend(x: Tensor, context: ContextTokens, block: ContextBlock, known: KeysVa
     if known is None and context.memory is not None:
         context.memory.append(memory)
     return x
-
-
-def cropped(x: Float[Tensor, "b c *_"], positions: Sequence[int]) -> Float[Tensor, "b c *s"]:
-    """The first positions. Halved, an odd number is rounded up, so that there is one more after doubling."""
-    return x if x.shape[2:] == positions else x[(..., *map(slice, positions))]
 
 
 def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

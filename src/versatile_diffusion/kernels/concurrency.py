@@ -65,6 +65,7 @@ def _workers(count: int, share: int) -> ThreadPoolExecutor:
 
         def begin() -> None:
             _here.share, _here.total = share, total
+            torch.get_num_threads()  # whose first call in a thread makes it like all others
             torch.set_num_threads(share)
             all_there.wait()
 

@@ -147,10 +147,10 @@ class ImageModality(ModalityOfParts):
         references = self._references(colors_of, len(pictures))
         return [match_color(picture, reference) for picture, reference in zip(pictures, references, strict=True)]
 
-    def check_decoding(self, count: int, *, colors_of: Any = None) -> None:
+    def check_decoding(self, count: int, **options: Any) -> None:
         """See `Modality.check_decoding`."""
-        if colors_of is not None:
-            self._references(colors_of, count)
+        if options.get("colors_of") is not None:
+            self._references(options["colors_of"], count)
 
     def _references(self, colors_of: Any, count: int) -> list[Float[Tensor, "3 _ _"]]:
         """The picture whose colours each of so many pictures takes."""

@@ -87,6 +87,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         return (model.decode(latents, return_dict=False)[0] + 1) / 2
 
     def _feature_distance(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        critic = self.critic.to(a.device)
+        critic: Any = self.critic
+        critic.to(a.device)
         pairs = zip(critic.features(a), critic.features(b), strict=True)
         return torch.stack([(normalize(x) - normalize(y)).square().sum(1).mean() for x, y in pairs]).mean()
