@@ -1,15 +1,21 @@
 """What tests of the server share: a worker that waits, and a server that listens."""
 
+import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from socket import create_connection
 from threading import Event
 from typing import Any
 
+import httpx
 import uvicorn
 from PIL import Image
 
+from versatile_diffusion.serving.engine import Engine
+from versatile_diffusion.serving.jobs import Job
 from versatile_diffusion.serving.requests import Failure, Made, Request
 from versatile_diffusion.serving.workers import ModelInfo, Watch
 
@@ -69,3 +75,14 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def ask_and_leave(address: str, body: dict[str, Any], engine: Engine) -> list[Job]:
+    """Hangs up as soon as the job is in the engine."""
+    url, content = httpx.URL(address), json.dumps(body).encode()
+    head = f"POST /v1/generate HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Type: application/json\r\n"
+    with create_connection((url.host, url.port)) as line:
+        line.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        while not (found := [job for job in list(engine._jobs.values()) if job.request.to == body["to"]]):
+            time.sleep(0.01)
+    return found

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,12 +19,11 @@ from PIL import Image
 from prometheus_client import generate_latest
 from safetensors.torch import save
 
-from tests.unit.serving import Gate, encoded, listening
+from tests.unit.serving import Gate, ask_and_leave, encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.serving.access import Keys
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.jobs import Job
 from versatile_diffusion.serving.limits import EngineLimits, Limits
 from versatile_diffusion.serving.metrics import Metrics
 from versatile_diffusion.serving.requests import Request
@@ -266,17 +264,6 @@ def test_a_full_queue_says_when_to_come_again(gate: Gate) -> None:
         assert client.delete(f"/v1/jobs/{first['id']}").json()["status"] == "cancelled"
         gate.go.set()
         assert client.post("/v1/generate", json=ASKED).json()["status"] == "succeeded"
-
-
-def ask_and_leave(address: str, body: dict[str, Any], engine: Engine) -> list[Job]:
-    """Hangs up as soon as the job is in the engine."""
-    url, content = httpx.URL(address), json.dumps(body).encode()
-    head = f"POST /v1/generate HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Type: application/json\r\n"
-    with create_connection((url.host, url.port)) as line:
-        line.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-        while not (found := [job for job in list(engine._jobs.values()) if job.request.to == body["to"]]):
-            time.sleep(0.01)
-    return found
 
 
 def test_a_client_that_goes_does_no_harm(gate: Gate) -> None:

@@ -72,9 +72,7 @@ def _render(parts: Sequence[_Part]) -> None:
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    unfinished = path.with_suffix(
-        ".tmp"
-    )  # of one name, so that a killed run leaves nothing that the next does not take
+    unfinished = path.with_suffix(".tmp")  # always the same, so that what a killed run left is written over
     with unfinished.open("wb") as file:
         np.save(file, array)
     unfinished.replace(path)
