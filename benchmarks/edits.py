@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.evaluation.applications import compare_edits
-from versatile_diffusion.evaluation.postcards import load_oracle
+from versatile_diffusion.worlds.postcards.applications import compare_edits
+from versatile_diffusion.worlds.postcards.evaluation import load_oracle
 
 WAYS: dict[str, dict[str, Any]] = {
     "rewrite, text_share 1.0": {"text_share": 1.0},

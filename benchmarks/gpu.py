@@ -23,7 +23,6 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from versatile_diffusion.acceleration import WithAcceleration
 from versatile_diffusion.bench.diffuser import converted, random_peer
 from versatile_diffusion.bench.report import Figure, Machine, Report, Result, Settings
 from versatile_diffusion.bench.timing import Timed, alternate, ratios, seconds
@@ -31,9 +30,10 @@ from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.cli.files import write_whole
 from versatile_diffusion.devices import DTYPES, choose_device
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
-from versatile_diffusion.guidance import Guidance, guided_denoiser
-from versatile_diffusion.presets import Preset, tiny, vd_four_flow
-from versatile_diffusion.sampling import Denoiser, Schedule, sample
+from versatile_diffusion.model_presets import Preset, tiny, vd_four_flow
+from versatile_diffusion.pipeline.acceleration import WithAcceleration
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.sampler import Denoiser, Schedule, sample
 
 PEER = "diffusers, eager"
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}

@@ -46,7 +46,7 @@ from versatile_diffusion.kernels import winograd
 from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.kernels.packing import pack
-from versatile_diffusion.presets import build, vd_four_flow
+from versatile_diffusion.model_presets import build, vd_four_flow
 
 ROWS = (1, 2, 8, 32, 64, 128, 308)
 CONVOLUTIONS = (

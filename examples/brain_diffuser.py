@@ -16,8 +16,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.embeddings import read_embeddings
-from versatile_diffusion.reconstruction import Reconstructions
+from versatile_diffusion.applications.brain_decoding import Reconstructions
+from versatile_diffusion.applications.embeddings import read_embeddings
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))
 

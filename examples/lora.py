@@ -14,10 +14,10 @@ import torch
 from torch.nn.functional import mse_loss
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.adapters import add_lora, save_lora
-from versatile_diffusion.datasets.postcards import Postcards
 from versatile_diffusion.diffuser import ContextTokens
-from versatile_diffusion.training.material import Material
+from versatile_diffusion.pipeline.lora import add_lora, save_lora
+from versatile_diffusion.worlds.postcards import Postcards
+from versatile_diffusion.worlds.postcards.material import Material
 
 
 def main() -> None:

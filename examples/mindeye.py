@@ -14,8 +14,8 @@ from typing import Any
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.embeddings import read_embeddings
-from versatile_diffusion.reconstruction import Reconstructions
+from versatile_diffusion.applications.brain_decoding import Reconstructions
+from versatile_diffusion.applications.embeddings import read_embeddings
 
 
 def reconstruct(

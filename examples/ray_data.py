@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.batches import Prompt, batches, make, read_prompts
+from versatile_diffusion.applications.prompt_lists import Prompt, batches, make, read_prompts
 from versatile_diffusion.devices import DTYPES, choose_device, choose_dtype
 
 Rows = dict[str, np.ndarray]

@@ -12,9 +12,9 @@ import litserve
 import typer
 from fastapi import HTTPException
 
+from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.workers import Source, open_models
 from versatile_diffusion.serving.plain import answers, read
-from versatile_diffusion.serving.requests import Request
-from versatile_diffusion.serving.workers import Source, open_models
 
 
 class Generate(litserve.LitAPI):

@@ -18,9 +18,9 @@ from ray import serve
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse
 
+from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.workers import Source, open_models
 from versatile_diffusion.serving.plain import answers, read
-from versatile_diffusion.serving.requests import Request
-from versatile_diffusion.serving.workers import Source, open_models
 
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=16, ray_actor_options={"num_cpus": 1})

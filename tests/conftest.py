@@ -22,7 +22,7 @@ from PIL import Image
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
-from versatile_diffusion.presets import build, clip_text, optimus, tiny
+from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
 
 settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from versatile_diffusion.context import Context
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-    from versatile_diffusion.sampling_presets import FAST, QUALITY
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.sampling.presets import FAST, QUALITY
 
 __version__ = "0.1.0"
 __all__ = ["FAST", "QUALITY", "Context", "VersatileDiffusionPipeline", "__version__"]
@@ -14,9 +14,9 @@ __all__ = ["FAST", "QUALITY", "Context", "VersatileDiffusionPipeline", "__versio
 # Loaded when asked for, because PyTorch takes seconds.
 _MODULES = {
     "Context": "versatile_diffusion.context",
-    "FAST": "versatile_diffusion.sampling_presets",
-    "QUALITY": "versatile_diffusion.sampling_presets",
-    "VersatileDiffusionPipeline": "versatile_diffusion.pipeline",
+    "FAST": "versatile_diffusion.sampling.presets",
+    "QUALITY": "versatile_diffusion.sampling.presets",
+    "VersatileDiffusionPipeline": "versatile_diffusion.pipeline.pipeline",
 }
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Request, sync_playwright
 
 from tests.browser.visiting import PATIENCE, Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.serving.workers import Source, open_models
+from versatile_diffusion.engine.workers import Source, open_models
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 

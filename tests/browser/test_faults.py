@@ -12,8 +12,8 @@ from playwright.sync_api import Browser
 
 from tests.browser.conftest import studio_in, visited
 from tests.browser.visiting import Studio, Visit
-from versatile_diffusion.app.history import RESULTS
-from versatile_diffusion.recipes.kept import read
+from versatile_diffusion.provenance.files import read
+from versatile_diffusion.studio.history import RESULTS
 
 pytestmark = pytest.mark.slow
 ROOM = 2**20

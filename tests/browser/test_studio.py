@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from tests.browser.conftest import visited
 from tests.browser.visiting import Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.app.tasks import TASKS, Task
-from versatile_diffusion.recipes.kept import read
-from versatile_diffusion.recipes.making import replayed
+from versatile_diffusion.provenance.files import read
+from versatile_diffusion.provenance.replay import replayed
+from versatile_diffusion.studio.tasks import TASKS, Task
 
 PHONE = {"viewport": {"width": 390, "height": 844}}
 pytestmark = pytest.mark.slow

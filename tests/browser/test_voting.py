@@ -8,8 +8,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import SHOTS
-from tests.unit.serving import listening
-from versatile_diffusion.recipes import png
+from tests.unit.serving.running import listening
+from versatile_diffusion.provenance import png
 from versatile_diffusion.voting.page import build
 from versatile_diffusion.voting.study import Pair, Study
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
-from versatile_diffusion.app.controls import Control, Embeddings, Painted, Picture, Words
+from versatile_diffusion.studio.controls import Control, Embeddings, Painted, Picture, Words
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 PATIENCE = 120_000  # milliseconds; a busy machine is slow, and nothing here is a measurement

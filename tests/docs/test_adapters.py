@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.adapters import add_lora, save_lora
 from versatile_diffusion.cli import app
+from versatile_diffusion.pipeline.lora import add_lora, save_lora
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

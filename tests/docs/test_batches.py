@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.batches import read_prompts
+from versatile_diffusion.applications.prompt_lists import read_prompts
 from versatile_diffusion.cli import app
 
 ROOT = Path(__file__).parents[2]

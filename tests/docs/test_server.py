@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.unit.serving import listening
+from tests.unit.serving.running import listening
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.engine.engine import Engine
+from versatile_diffusion.engine.limits import EngineLimits
+from versatile_diffusion.engine.workers import LocalWorker
 from versatile_diffusion.serving.app import build_app
-from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.limits import EngineLimits, Limits
-from versatile_diffusion.serving.workers import LocalWorker
+from versatile_diffusion.serving.limits import Limits
 
 PAGE = Path(__file__).parents[2] / "docs" / "server.md"
 TEXT = PAGE.read_text()

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.applications.brain_decoding import Reconstructions
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.reconstruction import Reconstructions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCANS, SAMPLES = 2, 3

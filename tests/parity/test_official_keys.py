@@ -14,7 +14,7 @@ from versatile_diffusion.checkpoints.keys import KeyTable, to_ours, to_theirs
 from versatile_diffusion.checkpoints.tensors import LazyTensor
 from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser, DiffuserConfig, FullyConnectedLayers, Plan
 from versatile_diffusion.modalities.optimus import Optimus
-from versatile_diffusion.presets import vd_four_flow
+from versatile_diffusion.model_presets import vd_four_flow
 
 PARAMETERS = 2_566_318_852
 Layout = Callable[[Plan], KeyTable]

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.guidance import Guidance, guided_denoiser
-from versatile_diffusion.presets import build, vd_four_flow
-from versatile_diffusion.sampling import Denoiser
+from versatile_diffusion.model_presets import build, vd_four_flow
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.sampler import Denoiser
 
 COSTS = {
     "text-to-image": {1.0: (803273441280, 800321372160), 7.5: (1565678960640, 1559774822400)},

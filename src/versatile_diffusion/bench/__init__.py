@@ -15,7 +15,7 @@ from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
     from versatile_diffusion.bench.report import Report, Result
-    from versatile_diffusion.presets import Preset
+    from versatile_diffusion.model_presets import Preset
 
 NAMES = (
     "startup",

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from versatile_diffusion.acceleration import compile_blocks
 from versatile_diffusion.bench.diffuser import Work, converted, image_inputs, random_peer, require_near
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.kernels.packing import pack
+from versatile_diffusion.pipeline.acceleration import compile_blocks
 
 _OURS, _COMPILED, _PEER = "ours, packed", "ours, compiled", "diffusers, compiled"
 _HOW: dict[str, Any] = {"options": {"freezing": True}}

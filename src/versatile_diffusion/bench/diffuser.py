@@ -20,7 +20,7 @@ from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels.packing import pack
-from versatile_diffusion.presets import Preset, build
+from versatile_diffusion.model_presets import Preset, build
 
 _TOKENS, _TEXT_STEPS = 77, 5
 _IMAGE_AT_LEAST = {torch.float32: 1.15, torch.bfloat16: 1.3}

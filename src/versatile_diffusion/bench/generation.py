@@ -8,10 +8,10 @@ import torch
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
-from versatile_diffusion.datasets.postcards import Postcard, Postcards
 from versatile_diffusion.devices import choose_device, choose_dtype
-from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling
+from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, Sampling
+from versatile_diffusion.worlds.postcards import Postcard, Postcards
 
 _BATCHES = (1, 4, 16, 64)
 _TEXTS = 4

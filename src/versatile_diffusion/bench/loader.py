@@ -12,7 +12,7 @@ from pathlib import Path
 
 from versatile_diffusion.bench.process import status, watching
 from versatile_diffusion.devices import DTYPES
-from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 
 def main(folder: str, flow: str, dtype: str) -> None:

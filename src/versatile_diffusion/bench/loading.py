@@ -26,7 +26,7 @@ from versatile_diffusion.checkpoints.sources import read_source
 from versatile_diffusion.checkpoints.tensors import LazyTensor
 from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.presets import Preset
+from versatile_diffusion.model_presets import Preset
 
 _FLOW = "text-to-image"
 _STORED = torch.float16

@@ -21,7 +21,7 @@ from versatile_diffusion.bench.sizes import FLOWS, empty, stored_bytes
 from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.presets import Preset, build
+from versatile_diffusion.model_presets import Preset, build
 
 CARD = 12e9
 _ROWS = 2  # guidance asks with and without the condition, at once

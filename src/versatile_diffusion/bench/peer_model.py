@@ -30,9 +30,9 @@ from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, st
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.checkpoints.diffusers_folder import recognises
 from versatile_diffusion.checkpoints.folder import replacing
-from versatile_diffusion.datasets.postcards import Postcards
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
-from versatile_diffusion.presets import Preset
+from versatile_diffusion.model_presets import Preset
+from versatile_diffusion.worlds.postcards import Postcards
 
 _STORED = torch.float16  # diffusers maps what it need not cast, so that its figures depend on this
 _WORDS = 50

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from versatile_diffusion.presets import Preset
+    from versatile_diffusion.model_presets import Preset
 
 _LIBRARIES = ("versatile-diffusion", "torch", "diffusers", "transformers")
 
@@ -35,7 +35,7 @@ class Settings:
     @property
     def sizes(self) -> Preset:
         """Sizes of the large model."""
-        from versatile_diffusion.presets import vd_four_flow
+        from versatile_diffusion.model_presets import vd_four_flow
 
         return self.preset or vd_four_flow()
 

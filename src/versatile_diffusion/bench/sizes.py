@@ -14,7 +14,7 @@ from accelerate import init_empty_weights
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.presets import Preset, build
+from versatile_diffusion.model_presets import Preset, build
 
 FLOWS = ("text-to-image", "image-variation", "image-to-text", "text-variation")
 _DTYPE = torch.float16

@@ -16,11 +16,11 @@ from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-from versatile_diffusion.training.recipe import Recipe
+from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
+from versatile_diffusion.worlds.postcards.recipe import Recipe
 
 _AT_LEAST = 1.5
 _SAMPLES = 1000

@@ -18,8 +18,8 @@ from versatile_diffusion.checkpoints.keys import check
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.kernels.quantization import is_quantized
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.quantization import is_quantized
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -16,7 +16,7 @@ from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
 
-BUNDLED = Path(__file__).parents[1] / "bundled"
+WORLDS = Path(__file__).parents[1] / "worlds"
 KNOWN = ("postcards", "shi-labs/versatile-diffusion", "CompVis/stable-diffusion-v1-4")
 
 
@@ -122,8 +122,8 @@ def convert(
 
 
 def _bundled() -> dict[str, Path]:
-    """The models that come with the package, by name."""
-    return {index.parent.name: index.parent for index in BUNDLED.glob(f"*/{folder.INDEX}")}
+    """The models that come with the package, by the names of their worlds."""
+    return {index.parents[1].name: index.parent for index in WORLDS.glob(f"*/weights/{folder.INDEX}")}
 
 
 def _reader(

@@ -27,7 +27,7 @@ from versatile_diffusion.cli import (
 )
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
-from versatile_diffusion.libraries import silence_imports
+from versatile_diffusion.extras import silence_imports
 
 
 class Commands(TyperGroup):

@@ -22,9 +22,9 @@ from versatile_diffusion.files import write_whole
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from versatile_diffusion.batches import Wanted
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-    from versatile_diffusion.recipes.kept import Kept
+    from versatile_diffusion.applications.prompt_lists import Wanted
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.provenance.files import Kept
 
 SETTINGS = "settings.json"
 
@@ -69,8 +69,8 @@ def batch(
     vd batch prompts.jsonl -o captions --to text
     accelerate launch --num_processes 2 -m versatile_diffusion.cli batch prompts.txt --output pictures
     """
-    from versatile_diffusion.batches import batches, read_prompts
-    from versatile_diffusion.training.processes import processes
+    from versatile_diffusion.applications.prompt_lists import batches, read_prompts
+    from versatile_diffusion.processes import processes
 
     state = processes()
     with state.main_process_first():  # what is wrong is said once
@@ -119,7 +119,7 @@ class _Job:
 
         A batch is made whole even if some of it is there, since a smaller one would round otherwise.
         """
-        from versatile_diffusion.batches import make
+        from versatile_diffusion.applications.prompt_lists import make
 
         recipe, total, made = self.recipe, sum(map(len, batches)), 0
         options = {
@@ -144,7 +144,7 @@ class _Job:
         return made
 
     def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any], kept: Kept) -> None:
-        from versatile_diffusion.recipes.kept import write_picture
+        from versatile_diffusion.provenance.files import write_picture
 
         if self.recipe.to == To.TEXT:
             write_whole(self.file(wanted), f"{item}\n".encode())

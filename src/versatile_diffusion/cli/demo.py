@@ -19,8 +19,8 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 
 if TYPE_CHECKING:
-    from versatile_diffusion.outputs import Outputs
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.pipeline.outputs import Outputs
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
 PICTURE = Path(__file__).parents[1] / "assets" / "example.png"
@@ -48,7 +48,7 @@ def demo(
     """
     from versatile_diffusion.cli.page import FlowResult, page
     from versatile_diffusion.modalities.pictures import to_pil
-    from versatile_diffusion.recipes.kept import write_picture
+    from versatile_diffusion.provenance.files import write_picture
 
     seeds = range(seed, seed + COUNT)
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == "image"}

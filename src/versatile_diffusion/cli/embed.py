@@ -75,8 +75,8 @@ def embed(
     items = _pictures(source) if modality == Of.IMAGE else _lines(source)
     require_writable([output], overwrite)
     bound = _open(encoder, modality)
+    from versatile_diffusion.applications.embeddings import RowFile
     from versatile_diffusion.devices import DTYPES
-    from versatile_diffusion.embeddings import RowFile
 
     def rows(first: int, end: int) -> Tensor:
         chosen = items[first:end]

@@ -12,9 +12,9 @@ from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.making import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
+from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
-from versatile_diffusion.libraries import require
-from versatile_diffusion.recipes import png
+from versatile_diffusion.provenance import png
 
 
 def postcards(
@@ -53,13 +53,13 @@ def postcards(
     if plot:
         require("matplotlib", "A plot", "evaluate")
     pipe = open_pipeline(options, None)
-    from versatile_diffusion.evaluation.applications import evaluate_applications
-    from versatile_diffusion.evaluation.findings import Applications
-    from versatile_diffusion.evaluation.postcards import evaluate, load_oracle
-    from versatile_diffusion.evaluation.report import Report
+    from versatile_diffusion.worlds.postcards.applications import evaluate_applications
+    from versatile_diffusion.worlds.postcards.evaluation import evaluate, load_oracle
+    from versatile_diffusion.worlds.postcards.findings import Applications
+    from versatile_diffusion.worlds.postcards.report import Report
 
     if scheduler is not None:
-        from versatile_diffusion.schedulers import named_scheduler
+        from versatile_diffusion.sampling.schedulers import named_scheduler
 
         pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
     measure = evaluate_applications if applications else evaluate

@@ -97,7 +97,7 @@ def read_tensor(file: Path | str) -> Tensor:
     import torch
     from safetensors.torch import load_file
 
-    from versatile_diffusion.embeddings import UNREADABLE
+    from versatile_diffusion.applications.embeddings import UNREADABLE
 
     path = Path(file)
     try:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from versatile_diffusion.serving.limits import EngineLimits, Limits
+from versatile_diffusion.engine.limits import EngineLimits
+from versatile_diffusion.serving.limits import Limits
 
 _queue = partial(typer.Option, rich_help_panel="The queue")
 _request = partial(typer.Option, min=1, rich_help_panel="At most")

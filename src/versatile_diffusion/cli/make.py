@@ -14,7 +14,7 @@ from versatile_diffusion.cli.options import Making, Size, Writing
 from versatile_diffusion.cli.sweep import Sweep
 
 if TYPE_CHECKING:
-    from versatile_diffusion.pipeline import Outputs, VersatileDiffusionPipeline
+    from versatile_diffusion.pipeline.pipeline import Outputs, VersatileDiffusionPipeline
 
 Prompts = Annotated[
     list[str], typer.Argument(metavar="PROMPT", help='One or several; "" is allowed.', show_default=False)

@@ -16,18 +16,18 @@ from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_pictures, require_writable
 from versatile_diffusion.cli.options import Making, ModelOptions, weighted
+from versatile_diffusion.extras import silence_opening
 from versatile_diffusion.files import write_whole
-from versatile_diffusion.libraries import silence_opening
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from versatile_diffusion.modalities import Modality
-    from versatile_diffusion.outputs import Origin, Outputs
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-    from versatile_diffusion.recipes.kept import Kept
-    from versatile_diffusion.sampling_presets import Sampling
+    from versatile_diffusion.pipeline.outputs import Origin, Outputs
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.sampling.presets import Sampling
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
 """(pipeline, options of `generate`) -> what it made."""
@@ -118,7 +118,7 @@ class Job:
     def _write_pictures(
         self, pictures: list[Any], recipes: list[dict[str, Any]], kept: Sequence[Kept | None], files: list[Path]
     ) -> None:
-        from versatile_diffusion.recipes.kept import write_picture
+        from versatile_diffusion.provenance.files import write_picture
 
         for picture, recipe, one, file in zip(pictures, recipes, kept, files, strict=True):
             write_picture(file, picture, recipe, one)
@@ -157,7 +157,7 @@ def open_pipeline(
         import torch
 
         from versatile_diffusion.devices import choose_device, choose_dtype
-        from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+        from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
         silence_opening()
         device = choose_device(options.device)
@@ -180,7 +180,7 @@ def recipes_of(
     loras: Sequence[str] | None = None,
 ) -> list[Kept]:
     """Recipes of outputs, each of which has a generator of its own."""
-    from versatile_diffusion.recipes.making import computed_by, recipe_of
+    from versatile_diffusion.provenance.replay import computed_by, recipe_of
 
     computed = computed_by(pipe, options.model, loras or (), options.weights)
     return [recipe_of(origin, computed) for origin in origins]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, Sampling, SchedulerName
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, Sampling, SchedulerName
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 

@@ -12,7 +12,7 @@ from string import Template
 from PIL import Image
 
 from versatile_diffusion import __version__
-from versatile_diffusion.recipes import png
+from versatile_diffusion.provenance import png
 
 _TEMPLATE = Path(__file__).with_name("demo.html")
 _LARGEST = 512  # pixels of a picture on the page

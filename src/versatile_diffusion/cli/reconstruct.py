@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.modalities import Modality
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
 
@@ -95,7 +95,7 @@ def reconstruct(
     vd reconstruct embeddings.npz -o pictures --scheduler unipc --steps 20 --guidance-scale 3.5 --strength 0.85
     """
     require_writable_folder(output)
-    from versatile_diffusion.embeddings import read_embeddings
+    from versatile_diffusion.applications.embeddings import read_embeddings
 
     arrays = read_embeddings(embeddings)
     options = _options(recipe, arrays)
@@ -157,7 +157,7 @@ def _make(
     options: Mapping[str, Any],
     told: Mapping[str, Any],
 ) -> None:
-    from versatile_diffusion.recipes.kept import write_picture
+    from versatile_diffusion.provenance.files import write_picture
 
     if "start" in arrays:
         _check_start(pipe, arrays["start"])

@@ -19,8 +19,8 @@ from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-    from versatile_diffusion.recipes.kept import Kept
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.provenance.files import Kept
 
 BUNDLED = "postcards"
 
@@ -78,7 +78,7 @@ def replay(
     vd replay captions.json
     vd replay picture.png --model my-folder
     """
-    from versatile_diffusion.recipes.kept import read
+    from versatile_diffusion.provenance.files import read
 
     require_writable([output] if output else [], overwrite)
     kept = [(one.with_inputs(_values(given or [])), before) for one, before in read(file)]
@@ -99,7 +99,7 @@ def replay(
 def _values(files: Sequence[Path]) -> list[Tensor]:
     """What the user's files may stand for in a recipe."""
     from versatile_diffusion.modalities.pictures import read_mask, read_pictures
-    from versatile_diffusion.recipes.inputs import mask_value, picture_value
+    from versatile_diffusion.provenance.inputs import mask_value, picture_value
 
     values: list[Tensor] = []
     for file in files:
@@ -123,9 +123,9 @@ def _replayed(
     output: Path | None,
 ) -> dict[str, Any]:
     """Makes an output again, and says how it compares with the one before."""
-    from versatile_diffusion.recipes.comparing import compared, differences
-    from versatile_diffusion.recipes.kept import Kept, write_picture
-    from versatile_diffusion.recipes.making import computed_by, replayed
+    from versatile_diffusion.provenance.comparison import compared, differences
+    from versatile_diffusion.provenance.files import Kept, write_picture
+    from versatile_diffusion.provenance.replay import computed_by, replayed
 
     kept.require_inputs()
     options, loras = _opening(kept, opening)

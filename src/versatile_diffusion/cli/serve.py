@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import messages, say
-from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
 from versatile_diffusion.cli.options import Dtype
+from versatile_diffusion.extras import extra
 
 
 def serve(
@@ -48,8 +48,8 @@ def serve(
     vd serve --model postcards --model large=my-folder --port 9000
     vd serve --host 0.0.0.0 --keys keys.txt --queue 100 --batch 16
     """
-    from versatile_diffusion.serving.isolation import ProcessWorker
-    from versatile_diffusion.serving.workers import Source
+    from versatile_diffusion.engine.isolation import ProcessWorker
+    from versatile_diffusion.engine.workers import Source
 
     sources = [Source.parse(text) for text in model or ["postcards"]]
     # Its process opens the models while this one imports the server.

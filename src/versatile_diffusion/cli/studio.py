@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.cli.console import messages, say
-from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.options import Dtype
+from versatile_diffusion.extras import extra
 
 
 def app(
@@ -41,16 +41,16 @@ def app(
     vd app --model postcards --model large=my-folder --port 9000
     vd app --history results --history-limit 500MB
     """
-    from versatile_diffusion.serving.isolation import ProcessWorker
-    from versatile_diffusion.serving.workers import Source
+    from versatile_diffusion.engine.isolation import ProcessWorker
+    from versatile_diffusion.engine.workers import Source
 
     limit = read_size(history_limit)
     sources = [Source.parse(text) for text in model or ["postcards"]]
     # Its process opens the models while this one imports the studio.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the studio …"):
         with extra("app", "the studio"):
-            from versatile_diffusion.app.history import History, default_folder
-            from versatile_diffusion.app.server import serve
+            from versatile_diffusion.studio.history import History, default_folder
+            from versatile_diffusion.studio.server import serve
         serve(
             worker,
             History(history or default_folder(), limit),

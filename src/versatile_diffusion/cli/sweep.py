@@ -10,7 +10,7 @@ from versatile_diffusion.cli.making import generators
 from versatile_diffusion.cli.options import numbers
 
 if TYPE_CHECKING:
-    from versatile_diffusion.outputs import Outputs
+    from versatile_diffusion.pipeline.outputs import Outputs
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Sweep:
     def _joined(self, made: Sequence[Outputs], items: list[Any]) -> Outputs:
         import torch
 
-        from versatile_diffusion.outputs import Outputs
+        from versatile_diffusion.pipeline.outputs import Outputs
 
         return Outputs("image", items, torch.cat([outputs.latents for outputs in made]), made[0].per_context)
 

@@ -52,9 +52,9 @@ def postcards(
     """
     require_writable_folder(run)
     from versatile_diffusion.devices import computes_bf16
-    from versatile_diffusion.training.postcards import PostcardsTraining
-    from versatile_diffusion.training.processes import processes
-    from versatile_diffusion.training.recipe import Recipe, with_settings
+    from versatile_diffusion.processes import processes
+    from versatile_diffusion.worlds.postcards.recipe import Recipe, with_settings
+    from versatile_diffusion.worlds.postcards.training import PostcardsTraining
 
     recipe = with_settings(Recipe(), settings or [])
     if not resume and processes().is_main_process:

@@ -13,13 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
-from versatile_diffusion.cli.extras import extra
 from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
 from versatile_diffusion.cli.making import open_pipeline, recipes_of, scale_of
 from versatile_diffusion.cli.options import Dtype, ModelOptions, Overwrite
+from versatile_diffusion.extras import extra
 
 if TYPE_CHECKING:
-    from versatile_diffusion.batches import Prompt, Wanted
+    from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
     from versatile_diffusion.voting.report import Report
     from versatile_diffusion.voting.settings import Side
     from versatile_diffusion.voting.study import Pair
@@ -57,7 +57,7 @@ def make(
     vd vote make postcards postcards:preset=fast --prompts prompts.txt
     vd vote make old=postcards "new=my-folder:steps=25,guidance=5" --prompts prompts.txt -n 2 -o study
     """
-    from versatile_diffusion.batches import batches, read_prompts
+    from versatile_diffusion.applications.prompt_lists import batches, read_prompts
     from versatile_diffusion.voting.settings import Side, require_unlike
 
     with extra("app", "voting"):
@@ -162,7 +162,7 @@ def _pair(wanted: Wanted) -> Pair:
 def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
     """Keeps the pictures among the prompts, to show them beside what was made of them."""
     from versatile_diffusion.modalities.pictures import read_pictures, to_pil
-    from versatile_diffusion.recipes import png
+    from versatile_diffusion.provenance import png
 
     for prompt in prompts:
         name = _given(prompt)
@@ -172,8 +172,8 @@ def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
 
 def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
-    from versatile_diffusion.batches import make
-    from versatile_diffusion.recipes.kept import write_picture
+    from versatile_diffusion.applications.prompt_lists import make
+    from versatile_diffusion.provenance.files import write_picture
 
     missing = [batch for batch in batches if not all((output / _file(key, wanted)).exists() for wanted in batch)]
     if not missing:

@@ -14,8 +14,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor
 
 from versatile_diffusion.compat.encoding import Pair
-from versatile_diffusion.guidance import Guidance, guided_denoiser
-from versatile_diffusion.sampling import Schedule, sample
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.sampler import Schedule, sample
 
 Callback = Callable[[int, Any, Tensor], None]
 Generators = Generator | list[Generator] | None

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from versatile_diffusion.evaluation.oracle import Oracle
-from versatile_diffusion.evaluation.stages import BATCH
-from versatile_diffusion.libraries import require
+from versatile_diffusion.extras import require
+from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
+from versatile_diffusion.worlds.postcards.stage_scores import BATCH
 
 
 class OracleFeatures(nn.Module):

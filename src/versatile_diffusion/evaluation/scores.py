@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from versatile_diffusion.datasets.postcards import ATTRIBUTES, parse
-from versatile_diffusion.datasets.postcards.captions import STOP, tokenize
+from versatile_diffusion.worlds.postcards import ATTRIBUTES, parse
+from versatile_diffusion.worlds.postcards.captions import STOP, tokenize
 
 Attributes = Mapping[str, str]
 """Attribute name -> value, for some or all of `ATTRIBUTES`."""

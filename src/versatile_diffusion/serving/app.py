@@ -13,10 +13,10 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from versatile_diffusion import __version__
+from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.serving import jobs_api, openai_api
 from versatile_diffusion.serving.access import Access, Keys
 from versatile_diffusion.serving.desk import Desk
-from versatile_diffusion.serving.engine import Engine
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Counted, Metrics
 from versatile_diffusion.serving.problems import RESPONSES, handle_problems

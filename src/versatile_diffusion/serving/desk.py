@@ -10,14 +10,14 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException
 from fastapi import Request as HTTPRequest
 
-from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.jobs import Job, State, Status
+from versatile_diffusion.engine.engine import Engine
+from versatile_diffusion.engine.jobs import Job, State, Status
+from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import failed
-from versatile_diffusion.serving.requests import Request
 from versatile_diffusion.serving.schemas import JobOut
 from versatile_diffusion.serving.uploads import Uploads
-from versatile_diffusion.serving.workers import ModelInfo
 
 _POLL = 1.0  # seconds between looks whether a client is still there
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from versatile_diffusion.serving.engine import Observer
-from versatile_diffusion.serving.jobs import Job
-from versatile_diffusion.serving.requests import Request
+from versatile_diffusion.engine.engine import Observer
+from versatile_diffusion.engine.jobs import Job
+from versatile_diffusion.engine.requests import Request
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 _METHODS = ("GET", "POST", "DELETE", "OPTIONS")

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.sampling_presets import SchedulerName
-from versatile_diffusion.serving import requests
+from versatile_diffusion.engine import requests
+from versatile_diffusion.sampling.presets import SchedulerName
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.jobs_api import AtDesk, Owner
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES
@@ -158,7 +158,9 @@ async def edits(
     def read(uploads: Uploads, default: str) -> requests.Request:
         if not parts:
             raise Refused("There is no picture to edit: send one as the part 'image'.")
-        from versatile_diffusion.editing import Method  # takes seconds, which the start of the server need not
+        from versatile_diffusion.applications.editing import (
+            Method,  # takes seconds, which the start of the server need not
+        )
 
         share = Method.REWRITE.text_share
         pictures = [uploads.picture(Part(file=str(i))) for i in range(len(parts))]

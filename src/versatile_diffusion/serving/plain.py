@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from versatile_diffusion.pipeline import VersatileDiffusionPipeline
-from versatile_diffusion.serving.computing import compute
+from versatile_diffusion.engine.computing import compute
+from versatile_diffusion.engine.requests import Failure, Made, Replayable, Request
+from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import in_words
-from versatile_diffusion.serving.requests import Failure, Made, Replayable, Request
 from versatile_diffusion.serving.schemas import GenerateIn, outputs
 from versatile_diffusion.serving.uploads import Uploads
-from versatile_diffusion.serving.workers import ModelInfo
 
 
 def read(pipe: VersatileDiffusionPipeline, body: Any, model: str, limits: Limits = Limits()) -> Request:

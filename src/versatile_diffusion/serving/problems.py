@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from versatile_diffusion.serving.engine import Busy, Closed
-from versatile_diffusion.serving.requests import Failure, Reason
+from versatile_diffusion.engine.engine import Busy, Closed
+from versatile_diffusion.engine.requests import Failure, Reason
 from versatile_diffusion.serving.schemas import ErrorOut, Problem
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}

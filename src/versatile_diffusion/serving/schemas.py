@@ -12,11 +12,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.recipes import png
-from versatile_diffusion.recipes.recipe import CHUNK
-from versatile_diffusion.sampling_presets import SchedulerName
-from versatile_diffusion.serving.jobs import Job, State, Status
-from versatile_diffusion.serving.requests import Edit, Made, Replayable, Request
+from versatile_diffusion.engine.jobs import Job, State, Status
+from versatile_diffusion.engine.requests import Edit, Made, Replayable, Request
+from versatile_diffusion.provenance import png
+from versatile_diffusion.provenance.record import CHUNK
+from versatile_diffusion.sampling.presets import SchedulerName
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]

@@ -11,12 +11,13 @@ from socket import socket
 import uvicorn
 from fastapi import FastAPI
 
+from versatile_diffusion.engine.engine import Engine
+from versatile_diffusion.engine.limits import EngineLimits
+from versatile_diffusion.engine.workers import Worker
 from versatile_diffusion.serving.access import Keys, is_loopback
 from versatile_diffusion.serving.app import build_app
-from versatile_diffusion.serving.engine import Engine
-from versatile_diffusion.serving.limits import EngineLimits, Limits
+from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Metrics
-from versatile_diffusion.serving.workers import Worker
 
 _PATIENCE = 5  # seconds that open connections have when the server is stopped
 

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints, read_state
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.training.measurements import read_measurements
-from versatile_diffusion.training.processes import processes
-from versatile_diffusion.training.recipe import STAGES, Recipe, settings_of
+from versatile_diffusion.worlds.postcards.measurements import read_measurements
+from versatile_diffusion.worlds.postcards.recipe import STAGES, Recipe, settings_of
 
 RUN, EVALUATION = "run.json", "evaluation.json"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from versatile_diffusion.training.journal import LOG, NO_LOSS, read_log
-from versatile_diffusion.training.recipe import STAGES
+from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, read_log
+from versatile_diffusion.worlds.postcards.recipe import STAGES
 
 COLUMNS = 4
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.kernels.concurrency import at_once
+from versatile_diffusion.processes import processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.interrupt import HeldInterrupt
-from versatile_diffusion.training.journal import Journal
-from versatile_diffusion.training.processes import processes
+from versatile_diffusion.training.metric_logger import Journal
 from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
 
 SMOOTHING = 50

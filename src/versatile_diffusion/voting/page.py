@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from versatile_diffusion.recipes import png
+from versatile_diffusion.provenance import png
 from versatile_diffusion.voting.study import Shown, Study
 
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]

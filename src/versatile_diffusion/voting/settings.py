@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from versatile_diffusion.sampling_presets import SAMPLING_PRESETS, SchedulerName
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SchedulerName
 
 KEYS = ("preset", "steps", "guidance", "interval", "scheduler")
 GRAMMAR = "[NAME=]MODEL[:KEY=VALUE,…]"

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
 from versatile_diffusion.modalities.image import normalize_for_clip
 from versatile_diffusion.training.task import Batch, Pass, Task
-from versatile_diffusion.training.tasks.oracle import to_pictures
+from versatile_diffusion.worlds.postcards.classifier_task import to_pictures
 
 
 class ClipPair(nn.Module):

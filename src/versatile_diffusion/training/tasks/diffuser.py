@@ -15,9 +15,9 @@ from torch.nn.functional import mse_loss
 
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.guidance import Guidance, guided_denoiser
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.sampling import Schedule, sample
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
 

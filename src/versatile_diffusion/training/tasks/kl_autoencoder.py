@@ -13,10 +13,10 @@ from numpy import ndarray
 from torch import Generator, Tensor
 from torch.nn.functional import l1_loss, normalize
 
-from versatile_diffusion.evaluation.oracle import Oracle
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
-from versatile_diffusion.training.tasks.oracle import to_pictures
+from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
+from versatile_diffusion.worlds.postcards.classifier_task import to_pictures
 
 
 class KLAutoencoderTask(Task[AutoencoderKL]):

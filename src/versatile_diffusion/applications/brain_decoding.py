@@ -1,0 +1,280 @@
+"""Brain decoding: pictures from CLIP embeddings that were predicted from scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+from torch.nn.functional import cosine_similarity
+
+from versatile_diffusion.context import Context
+from versatile_diffusion.pipeline.initial_latents import is_latent, one_each
+from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
+
+RANKINGS = ("image", "tokens")
+_PER_OUTPUT = ("negative", "colors_of", "num_outputs")
+
+
+@runtime_checkable
+class Pipeline(Protocol):
+    """What reconstruction needs of a pipeline."""
+
+    @property
+    def modalities(self) -> Any: ...
+
+    @property
+    def diffuser(self) -> Any: ...
+
+    def generate(self, to: str, contexts: Sequence[Context], **options: Any) -> Outputs: ...
+
+    def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]: ...
+
+
+@dataclass
+class Reconstructions:
+    """Pictures of scans.
+
+    Attributes:
+        images: for each scan its pictures, the best first if they are ranked.
+        scores: for each picture its cosine similarity to the predicted embedding, or None if they are not ranked.
+        order: for each picture which of the scan's outputs it is: 0 drew from the first seed, 1 from the next.
+        origins: of each picture.
+    """
+
+    images: list[list[Any]]
+    scores: list[list[float]] | None
+    order: list[list[int]]
+    origins: list[list[Origin]] = field(default_factory=list)
+
+    @property
+    def best(self) -> list[Any]:
+        """The first picture of each scan."""
+        return [pictures[0] for pictures in self.images]
+
+
+@dataclass(frozen=True)
+class Scans:
+    """What is known of scans. All of it has one row for each scan, or one for all.
+
+    Attributes:
+        count: how many scans there are.
+        contexts: of pictures made from them.
+        target: the predicted embedding of the picture, to rank by.
+        start: pictures, latents (b c y x), or None.
+    """
+
+    count: int
+    contexts: list[Context]
+    target: Float[Tensor, "_ n d"] | None = None
+    start: Any = None
+
+    @classmethod
+    def of(
+        cls,
+        pipe: Pipeline,
+        embeddings: Mapping[str, Any],
+        weights: Mapping[str, float],
+        unconditional: Mapping[str, str | Tensor],
+        start: Any = None,
+    ) -> Scans:
+        """Checks embeddings of modalities, of which some may be None, and a start.
+
+        Raises:
+            ValueError: if there are none, or one does not fit the model or the others.
+        """
+        given = {name: read_embedding(pipe, name, each) for name, each in embeddings.items() if each is not None}
+        if not given:
+            raise ValueError("Nothing to reconstruct from: give an image_embedding, a text_embedding or both.")
+        contexts = [
+            Context(name, embedding=each, weight=weights[name], unconditional=unconditional[name])
+            for name, each in given.items()
+        ]
+        starts = None if start is None else _read_start(pipe, start)
+        sizes = {f"{name}_embedding": len(each) for name, each in given.items()}
+        sizes |= {
+            f"{c.modality}_unconditional": len(c.unconditional)
+            for c in contexts
+            if isinstance(c.unconditional, Tensor) and c.unconditional.ndim == 3
+        }
+        sizes |= {} if starts is None else {"start": len(starts)}
+        if len(several := {size for size in sizes.values() if size != 1}) > 1:
+            listed = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+            raise ValueError(f"All must hold one row for each scan, or one for all, got {listed}.")
+        return cls(several.pop() if several else 1, contexts, given.get("image"), starts)
+
+    def rows(self, scans: Sequence[int]) -> tuple[list[Context], dict[str, Any]]:
+        """Contexts, and options of `generate`, with one row for each of these scans."""
+        contexts = [
+            replace(c, embedding=_rows(c.embedding, scans), unconditional=_rows(c.unconditional, scans))
+            for c in self.contexts
+        ]
+        return contexts, {} if self.start is None else {"start": _rows(self.start, scans)}
+
+
+def reconstruct(
+    pipe: Pipeline,
+    scans: Scans,
+    *,
+    num_outputs: int,
+    rank_by: str | None,
+    batch_size: int,
+    draw: Callable[[int], Generator],
+    output_type: str = "pil",
+    latents: Float[Tensor, "b *latent"] | None = None,
+    **options: Any,
+) -> Reconstructions:
+    """See `NamedFlows.reconstruct`; `draw` gives the generator of an output, counted over all scans."""
+    check_output_type(output_type)
+    _check_request(scans, num_outputs, rank_by, batch_size, options)
+    total = scans.count * num_outputs
+    if latents is not None and len(latents) != total:
+        raise ValueError(f"latents must hold one row for each of the {total} outputs, got {len(latents)}.")
+    pictures: list[Any] = []
+    scores: list[float] = []
+    origins: list[Origin] = []
+    for outputs in _batches(total, batch_size):
+        of = [output // num_outputs for output in outputs]
+        contexts, start = scans.rows(of)
+        noise = {} if latents is None else {"latents": latents[outputs]}
+        made = pipe.generate(
+            "image",
+            contexts,
+            generator=[draw(output) for output in outputs],
+            output_type="latent" if output_type == "latent" and rank_by is None else "pt",
+            **start,
+            **noise,
+            **options,
+        )
+        if rank_by is not None and scans.target is not None:
+            seen = pipe.encode_context("image", made.items)
+            scores += similarity(seen, _rows(scans.target, of).to(seen.device), rank_by)
+        origins += made.origins
+        items = made.latents if output_type == "latent" else made.items
+        pictures += items.cpu() if output_type == "latent" else _present(pipe, items, output_type)
+    return _grouped(pictures, scores, origins, num_outputs)
+
+
+def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], rank_by: str) -> list[float]:
+    """Cosine similarities of context tokens of pictures: "image" is of the class tokens, "tokens" the mean of all."""
+    if rank_by == "image":
+        seen, predicted = seen[:, :1], predicted[:, :1]
+    return cosine_similarity(seen.float(), predicted.float(), dim=-1).mean(dim=1).tolist()
+
+
+def seeds(seed: int | None, generator: Any, scans: int, num_outputs: int) -> Callable[[int], Generator]:
+    """The generator of each output, counted over all scans.
+
+    Raises:
+        ValueError: if there are both a seed and generators, or too few or too many of these.
+    """
+    if seed is not None and generator is not None:
+        raise ValueError("Give a seed or generators, not both.")
+    if generator is not None and not isinstance(generator, Generator):
+        each = one_each(generator, scans * num_outputs)
+        return (each or []).__getitem__
+    device = None if generator is None else generator.device
+    first = int(torch.randint(2**31, (), generator=generator, device=device)) if seed is None else seed
+    return lambda output: Generator().manual_seed(first + output % num_outputs)
+
+
+def read_embedding(pipe: Pipeline, modality: str, embedding: Any) -> Float[Tensor, "b n d"]:
+    """An embedding as a batch.
+
+    Args:
+        pipe: whose contexts it must be like.
+        modality: "image" or "text".
+        embedding: a tensor or array (n d) or (b n d).
+
+    Raises:
+        ValueError: if it has another shape than the model's contexts, or is not finite.
+    """
+    tokens, width = context_shape(pipe, modality)
+    tensor = torch.as_tensor(embedding)
+    tensor = tensor[None] if tensor.ndim == 2 else tensor
+    if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
+        raise ValueError(
+            f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), "
+            f"got {tuple(torch.as_tensor(embedding).shape)}."
+        )
+    if not tensor.is_floating_point() or not tensor.isfinite().all():
+        raise ValueError(f"{modality}_embedding must hold finite floating-point numbers: look for NaN in it.")
+    return tensor if tensor.dtype != torch.float64 else tensor.float()
+
+
+def context_shape(pipe: Pipeline, modality: str) -> tuple[int, int]:
+    """How many tokens a context of a picture or a text has, and their width.
+
+    Raises:
+        ValueError: if the model takes no such contexts.
+    """
+    if modality not in pipe.diffuser.config["context_dims"]:
+        raise ValueError(
+            f"This model takes no {modality} contexts. If they were left out in loading, load it with the flow "
+            f"'{modality}-to-image', or with all flows."
+        )
+    encoder = pipe.modalities[modality].context_encoder
+    return (1 + encoder.grid**2 if modality == "image" else encoder.max_length), encoder.dim
+
+
+# ---- details ----
+
+
+def _check_request(
+    scans: Scans, num_outputs: int, rank_by: str | None, batch_size: int, options: Mapping[str, Any]
+) -> None:
+    for name, number in (("num_outputs", num_outputs), ("batch_size", batch_size)):
+        if number < 1:
+            raise ValueError(f"{name} must be 1 or more, got {number}.")
+    if rank_by is not None and rank_by not in RANKINGS:
+        raise ValueError(f"rank_by must be None, {' or '.join(map(repr, RANKINGS))}, got {rank_by!r}.")
+    if rank_by is not None and scans.target is None:
+        raise ValueError("Ranking compares pictures with the predicted image_embedding: give it, or leave rank_by out.")
+    if refused := [name for name in _PER_OUTPUT if name in options]:
+        raise TypeError(f"reconstruct takes no {', '.join(refused)}: call `generate` for that.")
+
+
+def _read_start(pipe: Pipeline, start: Any) -> Any:
+    """Latents (b c y x) as a tensor, or a list of pictures."""
+    image = pipe.modalities["image"]
+    values = torch.as_tensor(start) if isinstance(start, np.ndarray) else start
+    return values if is_latent(values, image.latent_shape()) else image.read(start)
+
+
+def _rows(values: Any, scans: Sequence[int]) -> Any:
+    """One row for each of these scans, of rows for each or for all."""
+    if values is None or isinstance(values, str):
+        return values
+    index = [scan if len(values) > 1 else 0 for scan in scans]
+    return values[index] if isinstance(values, Tensor) else [values[i] for i in index]
+
+
+def _batches(total: int, batch_size: int) -> Iterator[list[int]]:
+    for first in range(0, total, batch_size):
+        yield list(range(first, min(first + batch_size, total)))
+
+
+def _present(pipe: Pipeline, pictures: Float[Tensor, "b 3 h w"], output_type: str) -> list[Any]:
+    return list(pipe.modalities["image"].present(list(pictures.cpu()), output_type))
+
+
+def _grouped(
+    pictures: Sequence[Any], scores: Sequence[float], origins: Sequence[Origin], num_outputs: int
+) -> Reconstructions:
+    """The pictures of each scan, those of the highest scores first."""
+    orders = [list(range(num_outputs)) for _ in range(len(pictures) // num_outputs)]
+    if scores:
+        orders = [
+            sorted(order, key=lambda j, scan=scan: -scores[scan * num_outputs + j]) for scan, order in enumerate(orders)
+        ]
+    places = [[scan * num_outputs + j for j in order] for scan, order in enumerate(orders)]
+    return Reconstructions(
+        images=[[pictures[place] for place in row] for row in places],
+        scores=[[scores[place] for place in row] for row in places] if scores else None,
+        order=orders,
+        origins=[[origins[place] for place in row] for row in places],
+    )

@@ -1,1 +1,0 @@
-"""Data sets: worlds of captioned pictures to train and judge on."""

@@ -1,0 +1,148 @@
+"""What computes: models by name, in this process or (see `isolation`) in one of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from versatile_diffusion.engine.requests import Failure, Made, Request
+from versatile_diffusion.extras import silence_imports, silence_opening
+
+if TYPE_CHECKING:
+    from versatile_diffusion.modalities.base import Modality
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model can do.
+
+    Attributes:
+        outputs: modalities that it makes.
+        contexts: modalities that it takes.
+        guidance_scales: by output, where the user gives none.
+        sizes: by output, height and width in pixels where the user gives none; outputs without a size are left out.
+    """
+
+    outputs: tuple[str, ...]
+    contexts: tuple[str, ...]
+    guidance_scales: Mapping[str, float]
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, pipe: VersatileDiffusionPipeline) -> ModelInfo:
+        """What this pipeline can do."""
+        outputs = {name: cast("Modality", pipe.modalities[name]) for name in pipe.diffuser.data_layers}
+        scales = {name: modality.guidance_scale for name, modality in outputs.items()}
+        sizes = {name: size for name, modality in outputs.items() if (size := modality.size) is not None}
+        return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes)
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """Who waits for a batch."""
+
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+        """Hears of a step, and answers as `wanted`."""
+        ...
+
+    def wanted(self) -> Collection[int]:
+        """Numbers of the requests whose outputs somebody still wants."""
+        ...
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Computes one batch at a time."""
+
+    @property
+    def models(self) -> Mapping[str, ModelInfo]:
+        """The models by name, the default first."""
+        ...
+
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+        """See `computing.compute`."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the models."""
+        ...
+
+
+class LocalWorker:
+    """Computes in the thread that calls it.
+
+    Args:
+        pipes: by name, the default first.
+    """
+
+    def __init__(self, pipes: Mapping[str, VersatileDiffusionPipeline]) -> None:
+        self._pipes = dict(pipes)
+        self.models = {name: ModelInfo.of(pipe) for name, pipe in pipes.items()}
+
+    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+        """See `computing.compute`."""
+        from versatile_diffusion.engine.computing import compute
+
+        return compute(self._pipes[requests[0].model], requests, watch.step)
+
+    def close(self) -> None:
+        """Lets go of the models."""
+        self._pipes.clear()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to open.
+
+    Attributes:
+        name: under which it is served.
+        path: see `VersatileDiffusionPipeline.from_pretrained`.
+    """
+
+    name: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Reads SOURCE or NAME=SOURCE. A folder is called by its last part, so that nobody learns where it lies."""
+        name, equals, path = text.partition("=")
+        if equals and name and path:
+            return cls(name, path)
+        return cls(Path(text).resolve().name if Path(text).is_dir() else text, text)
+
+
+def open_models(
+    sources: Sequence[Source], device: str = "auto", dtype: str = "auto"
+) -> dict[str, VersatileDiffusionPipeline]:
+    """Opens models, each with all its flows.
+
+    Raises:
+        ValueError: if two have the same name, or there is no such device or dtype.
+        CheckpointError: if one cannot be opened.
+    """
+    silence_imports()
+    from versatile_diffusion.devices import choose_device, choose_dtype
+    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+
+    silence_opening()
+    require_unlike_names(sources)
+    where = choose_device(device)
+    pipes: dict[str, VersatileDiffusionPipeline] = {}
+    for source in sources:
+        pipe = VersatileDiffusionPipeline.from_pretrained(source.path, torch_dtype=choose_dtype(dtype, where)).to(where)
+        pipe.pack()
+        pipe.set_progress_bar_config(disable=True)
+        pipes[source.name] = pipe
+    return pipes
+
+
+def require_unlike_names(sources: Sequence[Source]) -> None:
+    """Raises ValueError if there are no models, or two of one name."""
+    names = [source.name for source in sources]
+    if not names:
+        raise ValueError("There is no model to serve: name one.")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"Two models are called {', '.join(sorted(twice))}: call one another, as in NAME=SOURCE.")

@@ -1,0 +1,79 @@
+"""Where sampling starts: noise, and data or latents beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.pipeline.conditioning import read_items
+from versatile_diffusion.sampling.sampler import draw_noise
+
+
+def one_each(generator: Generator | Sequence[Generator] | None, count: int) -> list[Generator] | None:
+    """A generator for each output, which may be the same one.
+
+    Raises:
+        ValueError: if there are neither one nor `count`.
+    """
+    if generator is None:
+        return None
+    generators = [generator] * count if isinstance(generator, Generator) else list(generator)
+    if len(generators) != count:
+        raise ValueError(f"{count} outputs need one generator, or {count}, got {len(generators)}.")
+    return generators
+
+
+def encode_start(
+    modality: Modality, start: Any, height: int | None = None, width: int | None = None
+) -> Float[Tensor, "b *latent"]:
+    """Latents of a start, which may be data, stretched to the size of the outputs, or latents already.
+
+    Raises:
+        ValueError: if latents are not of the size that is asked for, or not finite.
+        TypeError, ValueError: if data is not of the modality.
+    """
+    shape = modality.latent_shape(height, width)
+    if not is_latent(start, shape):
+        return modality.encode(modality.fit(read_items(modality, start), height, width))
+    if (height, width) != (None, None) and start.shape[1:] != shape:
+        raise ValueError(f"Latents of that height and width have shape (batch, *{shape}), got {tuple(start.shape)}.")
+    return _finite(start, "start")
+
+
+def noise(
+    shape: tuple[int, ...],
+    given: Float[Tensor, "b *latent"] | None,
+    generators: Sequence[Generator] | None,
+    device: torch.device,
+) -> Float[Tensor, "b *latent"]:
+    """Noise of that shape, each row from its own generator unless it is given.
+
+    Raises:
+        ValueError: if the given noise has another shape, or is not finite.
+    """
+    if given is None:
+        return draw_noise(shape, generators, device)
+    if given.shape != shape:
+        raise ValueError(f"latents must have shape {shape}, got {tuple(given.shape)}.")
+    return _finite(given, "latents").to(device, torch.float32)
+
+
+def is_latent(start: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is a batch of latents of such a shape; pictures with an alpha channel are one of levels."""
+    return (
+        isinstance(start, Tensor)
+        and start.is_floating_point()
+        and start.ndim == len(shape) + 1
+        and start.shape[1] == shape[0]
+    )
+
+
+def _finite(tensor: Tensor, name: str) -> Tensor:
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} holds values that are NaN or infinite.")
+    return tensor

@@ -1,0 +1,1 @@
+"""Sampling and guidance as functions of a denoiser, schedulers, and named ways to sample."""

@@ -1,0 +1,103 @@
+"""Classifier-free guidance: away from the unconditional prediction, towards the conditional one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.sampling.sampler import Denoiser
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly, and when.
+
+    Attributes:
+        scale: 1 is no guidance; the official default is 7.5.
+        interval: guide only where the timestep, as a share of the whole schedule, lies between these two (arXiv
+            2404.07724); None is everywhere.
+        num_train_timesteps: length of the whole schedule.
+
+    Raises:
+        ValueError: if the scale is not finite, or the interval not two numbers between 0 and 1, the smaller first.
+    """
+
+    scale: float = 7.5
+    interval: tuple[float, float] | None = None
+    num_train_timesteps: int = 1000
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise ValueError(f"guidance_scale must be a finite number, got {self.scale}.")
+        if self.interval is not None and not 0 <= self.interval[0] < self.interval[1] <= 1:
+            raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high <= 1, got {self.interval}.")
+
+    def scale_at(self, timestep: Tensor) -> float:
+        """The scale at a timestep."""
+        if self.interval is None:
+            return self.scale
+        low, high = self.interval
+        return self.scale if low <= float(timestep) / self.num_train_timesteps <= high else 1.0
+
+
+def guided_denoiser(
+    diffuser: Diffuser,
+    output: str,
+    conditional: Sequence[ContextTokens],
+    unconditional: Sequence[ContextTokens],
+    guidance: Guidance,
+) -> Denoiser:
+    """A denoiser that runs both predictions as one batch, or the conditional one alone where the scale is 1.
+
+    Args:
+        diffuser: predicts the noise.
+        output: modality of the latents.
+        conditional: tokens (b n d) of each context.
+        unconditional: tokens (b m d) of what to move away from; may be empty if the scale is 1. Unless they are of
+            the same modalities, sizes and weights, the predictions run one after the other.
+        guidance: how strongly, and when.
+    """
+    in_one_batch = [_kind(c) for c in conditional] == [_kind(c) for c in unconditional]
+    both = _stacked(unconditional, conditional) if in_one_batch else []
+    conditional, unconditional, both = (_remembered(contexts) for contexts in (conditional, unconditional, both))
+    dtype = diffuser.dtype  # which diffusers finds by looking through all modules
+
+    def predict(
+        latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
+    ) -> Float[Tensor, "kb *latent"]:
+        timesteps = timestep.to(latents.device).expand(len(latents))
+        return diffuser(latents.to(dtype), timesteps, output, contexts).to(latents.dtype)
+
+    def denoise(latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
+        scale = guidance.scale_at(timestep)
+        if scale == 1:
+            return predict(latents, timestep, conditional)
+        if in_one_batch:
+            without, with_context = predict(latents, timestep, both).chunk(2)
+        else:
+            without, with_context = (predict(latents, timestep, c) for c in (unconditional, conditional))
+        return without + scale * (with_context - without)
+
+    return denoise
+
+
+def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:
+    return context.modality, context.tokens.shape, context.weight
+
+
+def _remembered(contexts: Sequence[ContextTokens]) -> list[ContextTokens]:
+    """The same contexts, whose keys and values are computed in the first step alone."""
+    return [replace(context, memory=[]) for context in contexts]
+
+
+def _stacked(above: Sequence[ContextTokens], below: Sequence[ContextTokens]) -> list[ContextTokens]:
+    return [
+        ContextTokens(first.modality, torch.cat([first.tokens, second.tokens]), second.weight)
+        for first, second in zip(above, below, strict=True)
+    ]

@@ -1,0 +1,50 @@
+"""What is going on, as HTML that screen readers read out."""
+
+from __future__ import annotations
+
+import time
+from html import escape
+
+from versatile_diffusion.serving.schemas import JobOut
+from versatile_diffusion.studio.history import Entry
+
+
+def idle(hint: str) -> str:
+    """Nothing was made yet."""
+    return f'<p class="vd-empty">{escape(hint)}</p>'
+
+
+def said(message: str) -> str:
+    """How it ended."""
+    return f'<p class="vd-said" role="status">{escape(message)}</p>'
+
+
+def failed(message: str) -> str:
+    """Why it did not work, and what to do."""
+    return f'<p class="vd-failed" role="alert">{escape(message)}</p>'
+
+
+def going_on(job: JobOut) -> str:
+    """Where a job is, with a picture of how far it got."""
+    if job.queue_position:
+        before = job.queue_position - 1
+        words = "Waiting: it is next." if not before else f"Waiting: {before} before it."
+        bar = "<progress aria-label='Waiting'></progress>"
+    elif not job.steps:
+        words, bar = "Reading what you gave …", "<progress aria-label='Reading'></progress>"
+    else:
+        words = f"Step {job.step} of {job.steps}"
+        bar = f"<progress aria-label='Steps' value='{job.step}' max='{job.steps}'></progress>"
+    shown = ""
+    if job.preview:
+        shown = f'<img src="data:image/png;base64,{job.preview}" alt="The first picture at step {job.step}">'
+    return f'<div class="vd-going-on">{shown}<p role="status">{words}</p>{bar}</div>'
+
+
+def about(entry: Entry) -> str:
+    """How a result was made."""
+    form = entry.form
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
+    facts = [f"seed {entry.seed}", f"{form['steps']:g} steps", f"scheduler: {form['scheduler']}"]
+    facts += [f"guidance {form['guidance_scale']:g}", str(form["model"]), when]
+    return f'<p class="vd-title">{escape(entry.title)}</p><p class="vd-said">{escape(" · ".join(facts))}</p>'

@@ -1,0 +1,1 @@
+"""Worlds: a bundled data set each, with its model."""

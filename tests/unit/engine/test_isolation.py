@@ -1,0 +1,82 @@
+"""The computation in a process of its own, which may be killed."""
+
+import os
+import signal
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.engine.isolation import ProcessWorker
+from versatile_diffusion.engine.requests import BatchFailed, Made, Reason, Request
+from versatile_diffusion.engine.workers import Source, open_models
+
+pytestmark = pytest.mark.slow
+ASKED = Request("tiny", "image", (Context("text", "a red tent"),), (1,), num_inference_steps=3, preview_every=2)
+
+
+class Watch:
+    """Does something at the first step."""
+
+    def __init__(self, first: Any = lambda: {0, 1}) -> None:
+        self.first = first
+        self.left: Collection[int] = {0, 1}
+        self.steps: list[tuple[int, int, bool]] = []
+
+    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+        self.steps.append((step, steps, bool(previews)))
+        if step == 1:
+            self.left = self.first()
+        return self.left
+
+    def wanted(self) -> Collection[int]:
+        return self.left
+
+
+def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDiffusionPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "model")
+    worker = ProcessWorker([Source("tiny", str(tmp_path / "model"))], "cpu", "fp32")
+    assert worker.models["tiny"].outputs == ("image", "text")
+    with pytest.raises(BatchFailed, match="guidance_interval") as wrong:
+        worker.run([replace(ASKED, guidance_interval=(1, 0))], Watch())
+    assert wrong.value.failure.reason is Reason.INVALID
+
+    def kill() -> set[int]:
+        os.kill(worker._process.pid or 0, signal.SIGKILL)
+        return {0}
+
+    with pytest.raises(BatchFailed) as failed:
+        worker.run([ASKED], Watch(kill))
+    assert failed.value.failure.reason is Reason.CRASHED and "SIGKILL" in failed.value.failure.message
+    watch = Watch()
+    (made,) = worker.run([ASKED], watch)
+    assert isinstance(made, Made) and made.items[0].size == (32, 32)
+    assert watch.steps == [(1, 3, False), (2, 3, True), (3, 3, False)]
+    with pytest.raises(BatchFailed):
+        worker.run([ASKED], Watch(lambda: set()))
+    assert len(worker.run([ASKED, ASKED], Watch())) == 2
+    long = replace(ASKED, num_inference_steps=200, preview_every=0)
+    left, stayed = worker.run([long, replace(long, seeds=(2,))], Watch(lambda: {1}))
+    assert left is None and isinstance(stayed, Made) and stayed.batch.remainders[0].rows == (1,)
+    worker.close()
+
+
+def test_models_that_cannot_be_opened_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="'nothing'"):
+        _ = ProcessWorker([Source("a", "nothing")], "cpu", "fp32").models
+    with pytest.raises(ValueError, match="called a"):
+        ProcessWorker([Source("a", "postcards"), Source("a", "postcards")])
+    with pytest.raises(ValueError, match="no model"):
+        open_models([])
+
+
+def test_a_folder_is_called_by_its_last_part(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert Source.parse(str(folder)) == Source("mine", str(folder))
+    assert Source.parse(f"a={folder}") == Source("a", str(folder))
+    assert Source.parse("postcards") == Source("postcards", "postcards")
+    assert Source.parse("shi-labs/versatile-diffusion").name == "shi-labs/versatile-diffusion"

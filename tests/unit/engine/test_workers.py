@@ -1,0 +1,111 @@
+"""The examples with LitServe and Ray Serve: both workers answer, and make what one makes."""
+
+import base64
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from tests.unit.cli.test_serve import free_port
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.serving.limits import Limits
+from versatile_diffusion.serving.plain import answers, read
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+ASKED: dict[str, Any] = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "seed": 1}
+ASKED |= {"num_inference_steps": 2}
+SMALL = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
+    bodies = [ASKED, ASKED | {"to": "text"}, ASKED | {"seed": 2}, ASKED | {"guidance_interval": [0.9, 0.1]}]
+    image, text, other, wrong = answers(pipe, [read(pipe, body, "tiny") for body in bodies])
+    assert image["outputs"][0]["image"] != other["outputs"][0]["image"]
+    assert isinstance(text["outputs"][0]["text"], str) and "guidance_interval" in wrong["error"]["message"]
+    assert {answer["worker"] for answer in (image, text, other, wrong)} == {os.getpid()}
+    for unusable in ({}, [], ASKED | {"num_outputs": 9}, ASKED | {"start": "/etc/passwd"}):
+        with pytest.raises(ValueError):
+            read(pipe, unusable, "tiny")
+    with pytest.raises(ValueError, match="1023 pixels"):
+        read(pipe, ASKED, "tiny", Limits(pixels=1023))
+
+
+def test_only_the_model_that_is_open_may_be_named(pipe: VersatileDiffusionPipeline) -> None:
+    assert {read(pipe, ASKED | named, "tiny").model for named in ({}, {"model": None}, {"model": "tiny"})} == {"tiny"}
+    with pytest.raises(ValueError, match="There is no model 'large': take tiny"):
+        read(pipe, ASKED | {"model": "large"}, "tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("example", "path", "options"),
+    [("serve_litserve.py", "/predict", ["--accelerator", "cpu"]), ("serve_ray.py", "/", [])],
+    ids=["LitServe", "Ray Serve"],
+)
+def test_two_workers_make_what_one_makes(
+    pipe: VersatileDiffusionPipeline, model: Path, example: str, path: str, options: list[str]
+) -> None:
+    bodies = [ASKED | {"seed": seed} for seed in range(8)]
+    expected = answers(pipe, [read(pipe, body, "model") for body in bodies])
+    workers: set[int] = set()
+    options = ["--model", str(model), "--workers", "2", *options]
+    with serving(example, *options) as client, ThreadPoolExecutor(8) as threads:
+        for _ in range(200):  # until both have answered
+            responses = list(threads.map(lambda body: client.post(path, json=body), bodies))
+            assert {response.status_code for response in responses} == {200}, responses[0].text
+            found = [response.json() for response in responses]
+            assert max(map(difference, map(opened, found), map(opened, expected))) <= 1
+            workers |= {answer["worker"] for answer in found}
+            if len(workers) == 2:
+                break
+        for unusable in ({}, ASKED | {"model": "another"}):
+            assert client.post(path, json=unusable).status_code == 422
+    assert len(workers) == 2 and os.getpid() not in workers
+
+
+@contextmanager
+def serving(example: str, *options: str) -> Iterator[httpx.Client]:
+    """A client of an example that runs, in single precision, until the end."""
+    port = free_port()
+    command = [sys.executable, str(EXAMPLES / example), "--port", str(port), "--dtype", "fp32", *options]
+    process = subprocess.Popen(command, env=os.environ | SMALL)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client:
+            while not is_ready(client):
+                assert process.poll() is None
+                time.sleep(0.2)
+            yield client
+    finally:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait()
+        for member in psutil.wait_procs(family, timeout=10)[1]:
+            member.kill()
+
+
+def is_ready(client: httpx.Client) -> bool:
+    """Whether all workers are there: LitServe says so, and Ray Serve knows no route before."""
+    try:
+        return client.get("/health").status_code in (200, 422)
+    except httpx.ConnectError:
+        return False
+
+
+def opened(answer: dict[str, Any]) -> Image.Image:
+    return Image.open(BytesIO(base64.b64decode(answer["outputs"][0]["image"])))
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    return int(np.abs(np.array(one, int) - np.array(other, int)).max())

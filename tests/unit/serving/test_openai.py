@@ -1,0 +1,89 @@
+"""OpenAI's own client asks a real server, for all that it can ask of pictures."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+import openai
+import pytest
+import torch
+from PIL import Image
+
+from tests.unit.serving.running import encoded, listening
+from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.engine.engine import Engine
+from versatile_diffusion.engine.workers import LocalWorker
+from versatile_diffusion.serving.access import Keys
+from versatile_diffusion.serving.app import build_app
+
+KEY = "a-key-for-the-tests"
+TENT = "a red tent in the meadow"
+OURS = {"seed": 3, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def client(session_pipe: VersatileDiffusionPipeline) -> Iterator[openai.OpenAI]:
+    app = build_app(Engine(LocalWorker({"tiny": session_pipe})), keys=Keys([KEY]))
+    with listening(app) as address:
+        yield openai.OpenAI(base_url=f"{address}/v1", api_key=KEY, max_retries=0)
+
+
+def pictures(response: openai.types.ImagesResponse | None) -> list[Image.Image]:
+    assert response is not None and response.data is not None and response.created > 1e9
+    return [Image.open(BytesIO(base64.b64decode(image.b64_json or ""))) for image in response.data]
+
+
+def same(image: Image.Image, other: Image.Image) -> bool:
+    return image.size == other.size and bool(np.abs(np.array(image, int) - np.array(other, int)).max() <= 1)
+
+
+def seeds(*numbers: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(number) for number in numbers]
+
+
+def test_generations(client: openai.OpenAI, pipe: VersatileDiffusionPipeline) -> None:
+    made = pictures(client.images.generate(prompt=TENT, model="tiny", n=2, quality="low", extra_body=OURS))
+    expected = pipe.text_to_image(TENT, num_outputs=2, num_inference_steps=2, generator=seeds(3, 4)).images
+    assert all(same(one, other) for one, other in zip(made, expected, strict=True))
+    wide = client.images.generate(prompt=TENT, size="64x32", response_format="b64_json", extra_body=OURS)  # pyright: ignore
+    assert pictures(wide)[0].size == (64, 32)
+
+
+def test_variations(client: openai.OpenAI, pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
+    made = pictures(client.images.create_variation(image=encoded(picture), extra_body=OURS))
+    expected = pipe.image_variation(picture, num_inference_steps=2, generator=seeds(3)).images
+    assert same(made[0], expected[0])
+
+
+def test_edits(client: openai.OpenAI, pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
+    seen = Image.new("L", picture.size, 255)
+    seen.paste(0, (0, 0, 20, 30))
+    mask = picture.convert("RGBA")
+    mask.putalpha(seen)
+    files = [encoded(picture), encoded(picture.rotate(180))]
+    made = pictures(client.images.edit(image=files, mask=encoded(mask), prompt=TENT, extra_body=OURS))
+    contexts = [
+        Context("text", TENT, weight=0.8),
+        Context("image", picture, mask=seen, weight=0.1),
+        Context("image", picture.rotate(180), weight=0.1),
+    ]
+    expected = pipe.generate("image", contexts, num_inference_steps=2, generator=seeds(3)).images
+    assert same(made[0], expected[0])
+    assert len(pictures(client.images.edit(image=files[0], prompt=TENT, n=2, extra_body=OURS))) == 2
+    with pytest.raises(openai.UnprocessableEntityError, match="no transparency"):
+        client.images.edit(image=files[0], mask=files[0], prompt=TENT, extra_body=OURS)
+
+
+def test_its_errors_are_the_clients_errors(client: openai.OpenAI, picture: Image.Image) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    with pytest.raises(openai.UnprocessableEntityError, match="b64_json"):
+        client.images.generate(prompt=TENT, response_format="url", extra_body=OURS)
+    with pytest.raises(openai.NotFoundError, match="no model 'dall-e-2': take tiny"):
+        client.images.generate(prompt=TENT, model="dall-e-2")
+    with pytest.raises(openai.UnprocessableEntityError, match="8 outputs"):
+        client.images.generate(prompt=TENT, n=9)
+    with pytest.raises(openai.UnprocessableEntityError, match="PNG"):
+        client.images.create_variation(image=b"/etc/passwd")
+    with pytest.raises(openai.AuthenticationError, match="Send a key"):
+        client.with_options(api_key="wrong").images.generate(prompt=TENT)

@@ -1,0 +1,159 @@
+"""What the studio asks of the engine for what was filled in, without a browser."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load
+
+from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.provenance import png
+from versatile_diffusion.serving.schemas import GenerateIn, OutputOut
+from versatile_diffusion.serving.uploads import Uploads
+from versatile_diffusion.studio.controls import NamedFile, Painting
+from versatile_diffusion.studio.examples import postcard
+from versatile_diffusion.studio.history import History
+from versatile_diffusion.studio.options import OWN, RANDOM, asked, defaults, own_guidance_scale, title
+from versatile_diffusion.studio.results_store import Keeper, referred
+from versatile_diffusion.studio.tasks import LIGHTHOUSE, TASKS, Missing, Task
+
+BY_KEY = {task.key: task for task in TASKS}
+
+
+def filled(task: Task, **values: Any) -> dict[str, Any]:
+    """What a tab holds where only this was filled in."""
+    own = {control.name: getattr(control, "default", None) for control in task.controls}
+    return {"model": "postcards", **own, **defaults(3.0), **values}
+
+
+def request(key: str, **values: Any) -> Request:
+    task = BY_KEY[key]
+    read = GenerateIn.model_validate(asked(task, filled(task, **values)))
+    return read.read(Uploads({}, 10**7), "postcards")
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
+def test_examples_can_be_asked_for_and_empty_tabs_say_what_to_do(task: Task) -> None:
+    for example in task.examples:
+        made = request(task.key, **example.values)
+        assert made.to == task.to and made.num_inference_steps == 8 and made.scheduler == "dpm"
+    with pytest.raises(Missing, match=r"[a-z]+: .+\.$"):
+        asked(task, filled(task))
+
+
+def test_options_become_those_of_the_pipeline() -> None:
+    how = {"steps": 12, "scheduler": OWN, "eta": 0.5, "negative": " rain ", "seed": 7, "num_outputs": 3}
+    made = request("text-to-image", prompt=" a tent ", **how, guidance_scale=2.5)
+    assert (made.num_inference_steps, made.scheduler, made.eta, made.seeds) == (12, None, 0.5, (7, 8, 9))
+    assert (made.contexts[0].data, made.negative[0].data, made.guidance_scale) == ("a tent", "rain", 2.5)
+    assert made.preview_every == 2
+    assert request("text-variation", prompt="a tent", temperature=0.0).decoding == {"temperature": 0.0}
+    assert len({request("text-to-image", prompt="a tent", seed=RANDOM).seeds for _ in range(4)}) > 1
+
+
+def test_each_model_has_its_own_guidance_scale() -> None:
+    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": 64})
+    assert own_guidance_scale(painter, "image") == 3.0
+    assert own_guidance_scale(painter, "text") == 7.5
+
+
+def test_variations_keep_what_was_asked_for() -> None:
+    picture = postcard(LIGHTHOUSE)
+    free = request("image-variation", picture=picture, fidelity=0)
+    assert free.start is None and free.colors_of is None
+    near = request("image-variation", picture=picture, fidelity=0.25, focus=0.1, colors=True)
+    assert near.strength == 0.75 and near.contexts[0].focus == 0.1
+    assert near.start.tobytes() == near.colors_of.tobytes() == Image.open(BytesIO(picture)).tobytes()
+
+
+def test_mixtures_take_masks_and_weights() -> None:
+    picture, mask = postcard(LIGHTHOUSE), png(Image.new("L", (256, 256), 255))
+    shares = {"weight2": 0.3, "focus2": 0.9, "weight": 0.6}
+    made = request("multi-context", picture2=Painting(picture, mask), picture4=picture, prompt="a tent", **shares)
+    assert [context.modality for context in made.contexts] == ["image", "image", "text"]
+    assert [context.weight for context in made.contexts] == [0.3, 1.0, 0.6]
+    assert made.contexts[0].mask.getextrema() == (255, 255) and made.contexts[1].mask is None
+    with pytest.raises(Missing, match="weights are 0"):
+        request("multi-context", picture1=picture, weight1=0.0)
+    dual = request("dual-context", prompt="a tent", picture=picture, share=0.7)
+    assert [round(context.weight, 6) for context in dual.contexts] == [0.7, 0.3]
+
+
+def test_edits_are_changes_of_one_picture() -> None:
+    made = request("edit", picture=postcard(LIGHTHOUSE), remove="lighthouse", add="tent", strength=0.9)
+    assert made.edit is not None and (made.edit.remove, made.edit.add, made.edit.text_share) == (
+        "lighthouse",
+        "tent",
+        0.8,
+    )
+    assert made.strength == 0.9 and made.start is not None and len(made.contexts) == 1
+    assert title(BY_KEY["edit"], {"prompt": "", "remove": "a", "add": "b"}) == "a · b"
+
+
+def embeddings(name: str, tmp_path: Path, **arrays: Any) -> NamedFile:
+    file = tmp_path / name
+    np.save(file, arrays["image"]) if name.endswith(".npy") else np.savez(file, **arrays)
+    return NamedFile(name, file.read_bytes())
+
+
+def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
+    image, text = (np.random.default_rng(i).standard_normal((2, 5, 4)).astype("float32") for i in range(2))
+    both = embeddings("a.npz", tmp_path, image=image, text=text)
+    made = request("reconstruct", file=both, scan=1, share=0.75)
+    assert [(context.modality, context.weight) for context in made.contexts] == [("image", 0.75), ("text", 0.25)]
+    assert made.contexts[0].embedding is not None
+    torch.testing.assert_close(made.contexts[0].embedding[0], torch.tensor(image[1]))
+    alone = request("reconstruct", file=embeddings("a.npy", tmp_path, image=image[0]))
+    assert [(context.modality, context.weight) for context in alone.contexts] == [("image", 1.0)]
+    with pytest.raises(ValueError, match=r"a\.npz holds 2 scans: choose one from 0 to 1"):
+        request("reconstruct", file=both, scan=2)
+    with pytest.raises(ValueError, match=r"Cannot read embeddings from a\.npz"):
+        request("reconstruct", file=NamedFile("a.npz", b"none"))
+    [field] = asked(
+        BY_KEY["reconstruct"], filled(BY_KEY["reconstruct"], file=embeddings("b.npy", tmp_path, image=image))
+    )["contexts"]
+    assert list(load(base64.b64decode(field["embedding"]))) == ["embedding"]
+
+
+# ---- keeping ----
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(History(tmp_path / "history"), History(tmp_path / "spare"))
+    yield keeper
+    for history in (keeper.history, keeper.spare):
+        history.close()
+
+
+def test_what_was_filled_in_comes_back_from_the_history(keeper: Keeper) -> None:
+    picture, mask = postcard(LIGHTHOUSE), png(Image.new("L", (256, 256), 9))
+    values = {"model": "m", "picture": picture, "painted": Painting(picture, mask), "plain": Painting(mask)}
+    values |= {"file": NamedFile("a.npy", b"array"), "nothing": None, "share": 0.5, "steps": 8}
+    output = OutputOut(seed=9, text="a tent", request={"to": "text"})
+    entry, problem = keeper.keep(BY_KEY["image-to-text"], values, output, {"b" * 64 + ".png": b"given"})
+    assert problem is None and (entry.seed, entry.text) == (9, "a tent")
+    assert keeper.values(entry) == values
+    form, inputs = referred(values)
+    assert len(inputs) == 3 and form["picture"] == {"input": next(iter(inputs))}
+    assert keeper.history.input("b" * 64 + ".png").read_bytes() == b"given"
+
+
+def test_results_that_cannot_be_kept_are_shown_all_the_same(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(new: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeper.history, "add", full)
+    values = {"model": "m", "picture": postcard(LIGHTHOUSE)}
+    content = png(Image.new("RGB", (8, 8)), {"request": "{}"})
+    output = OutputOut(seed=9, image=base64.b64encode(content).decode())
+    entry, problem = keeper.keep(BY_KEY["image-variation"], values, output, {})
+    assert isinstance(problem, OSError) and entry.file.read_bytes() == content
+    assert keeper.values(entry) == values and keeper.history.entries() == []

@@ -1,0 +1,155 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from tests.unit.worlds.postcards.training_runs import four_flow_task
+from versatile_diffusion.modalities.vocabulary import word_tokenizers
+from versatile_diffusion.model_presets import build
+from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.task import Task, TrainingConfig
+from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask, nearly_equal
+from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
+from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
+from versatile_diffusion.training.trainer import Trainer, draw
+from versatile_diffusion.worlds.postcards import VOCABULARY, Postcards
+from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
+from versatile_diffusion.worlds.postcards.classifier_task import OracleTask
+from versatile_diffusion.worlds.postcards.material import Material
+from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
+    return Material(Postcards(3, 8, size=32), tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def modalities() -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    image: Any
+    text: Any
+    image, text = build(tiny_recipe().preset).modalities.values()
+    text.tokenizers = word_tokenizers(VOCABULARY)
+    return image, text
+
+
+def optimus_task(text: Any, material: Material) -> OptimusTask:
+    ids = text.encoder_ids(material.texts), text.decoder_ids(material.texts)
+    tokenizer = text.tokenizers.gpt2
+    return OptimusTask(OptimusWithWords(text.autoencoder), *ids, pad=tokenizer.pad_token_id, tokenizer=tokenizer)
+
+
+def train(task: Task, folder: Path, steps: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The losses of one batch before and after training."""
+    config = TrainingConfig(steps, 8, 5e-3, warmup_steps=2)
+    batch = task.draw(Generator().manual_seed(0), 32)
+
+    @torch.no_grad()
+    def losses() -> dict[str, float]:
+        return {name: loss.item() for compute in task.passes(batch) for name, loss in compute().items()}
+
+    before = losses()
+    Trainer(task, config, folder).run()
+    return before, losses()
+
+
+def test_the_oracle_learns(material: Material, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before, after = train(OracleTask(Oracle(size=32), material.images, material.labels), tmp_path, steps=12)
+    assert after["cross-entropy"] < 0.8 * before["cross-entropy"]
+
+
+def test_the_image_autoencoder_learns_and_leaves_the_critic_alone(
+    material: Material, modalities: tuple[Any, Any], tmp_path: Path
+) -> None:
+    critic = Oracle(size=32)
+    weights = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
+    task = KLAutoencoderTask(modalities[0].autoencoder, critic, material.images)
+    before, after = train(task, tmp_path, steps=12)
+    assert after["error"] < 0.9 * before["error"]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in critic.state_dict().items())
+    assert all(parameter.grad is None for parameter in critic.parameters())
+    with torch.no_grad():
+        picture = task.preview(task.model)["pictures"]
+    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 32, 8 * 32)
+    original = torch.from_numpy(np.concatenate(list(material.images), axis=1)).permute(2, 0, 1) / 255
+    torch.testing.assert_close(picture[:, :32], original)
+
+
+def test_the_context_encoders_learn(material: Material, modalities: tuple[Any, Any], tmp_path: Path) -> None:
+    image, text = modalities
+    captions = text.context_ids(material.texts).unflatten(0, (8, -1))
+    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels)
+    before, after = train(task, tmp_path, steps=20)
+    assert after["contrastive"] < before["contrastive"]
+
+
+def test_every_second_picture_differs_in_one_attribute_where_there_is_one() -> None:
+    labels = torch.cartesian_prod(torch.arange(3), torch.arange(2), torch.arange(4))[:-1]
+    twins = nearly_equal(labels)
+    for attribute in range(3):
+        differs = labels != labels[twins[:, attribute]]
+        others = [i for i in range(3) if i != attribute]
+        assert not differs[:, others].any()
+        assert differs[:, attribute].all() == (attribute != 1)  # the last but four lost its only partner
+    assert nearly_equal(torch.tensor([[0, 0], [1, 1]])).tolist() == [[0, 0], [1, 1]]
+
+
+def test_optimus_learns_and_its_divergence_is_watched(
+    material: Material, modalities: tuple[Any, Any], tmp_path: Path
+) -> None:
+    task = optimus_task(modalities[1], material)
+    before, after = train(task, tmp_path, steps=25)
+    assert after["error"] < 0.95 * before["error"] and after["words"] < before["words"]
+    assert all(line["kl"] > 0 for line in read_log(tmp_path / "log.jsonl"))  # 0 would be a collapsed posterior
+    with torch.no_grad():
+        text = task.preview(task.model)["sentences"]
+    assert isinstance(text, str) and text.count(" → ") == 8 and material.texts[0].lower()[:12] in text
+
+
+def test_hidden_words_are_never_the_first_and_about_as_many_as_told(
+    material: Material, modalities: tuple[Any, Any]
+) -> None:
+    hidden = optimus_task(modalities[1], material).draw(Generator().manual_seed(0), 500)["hidden"]
+    assert not hidden[:, 0].any()
+    assert hidden[:, 1:].float().mean().item() == pytest.approx(0.3, abs=0.03)
+
+
+def test_the_diffuser_is_previewed_in_every_flow_with_equal_noise() -> None:
+    class Echo:
+        def __init__(self, decode: object) -> None:
+            self.decode = decode
+
+    task = four_flow_task()
+    task.modalities = {  # pyright: ignore
+        "image": Echo(lambda latents, generators: list(latents[:, :3])),
+        "text": Echo(lambda latents, generators: [f"{row.sum():.3f}" for row in latents]),
+    }
+    with torch.no_grad():
+        first, again = task.preview(task.model), task.preview(task.model)
+    assert list(first) == ["image-variation", "image-to-text", "text-to-image", "text-variation"]
+    for name, shown in first.items():
+        assert isinstance(shown, Tensor if name.endswith("image") or name == "image-variation" else str)
+        assert torch.equal(shown, again[name]) if isinstance(shown, Tensor) else shown == again[name]  # pyright: ignore
+    picture = first["text-to-image"]
+    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 4, 8 * 4) and picture.isfinite().all()
+
+
+def test_every_draw_has_as_many_rows_as_asked_for(material: Material, modalities: tuple[Any, Any]) -> None:
+    image, text = modalities
+    captions = text.context_ids(material.texts).unflatten(0, (8, -1))
+    tasks = [
+        OracleTask(Oracle(size=32), material.images, material.labels),
+        KLAutoencoderTask(image.autoencoder, Oracle(size=32), material.images),
+        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels),
+        optimus_task(text, material),
+    ]
+    for task in tasks:
+        config = TrainingConfig(1, 5, 1.0)
+        batch, again = draw(task, config, 0), draw(task, config, 0)
+        assert {len(tensor) for tensor in batch.values()} == {5}
+        assert all(torch.equal(batch[name], again[name]) for name in batch)
