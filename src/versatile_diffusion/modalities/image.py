@@ -21,8 +21,8 @@ from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipImageEncoder
 from versatile_diffusion.modalities.focus import adjust_focus, match_color
+from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
-from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, resize, to_pil
 
 _LONGEST = 4  # sides of a picture as CLIP sees it; what sticks out further is cropped before it is resized
 
@@ -97,8 +97,8 @@ class ImageModality(ModalityOfParts):
         return (config["latent_channels"], *(side // self.factor for side in sides))
 
     def read(self, data: Any) -> list[Float[Tensor, "3 h w"]]:
-        """See `read_pictures`."""
-        return read_pictures(data)
+        """See `read_images`."""
+        return read_images(data)
 
     def fit(
         self, items: Sequence[Float[Tensor, "3 _ _"]], height: int | None = None, width: int | None = None
@@ -196,7 +196,7 @@ class ImageModality(ModalityOfParts):
         return self.embed([torch.zeros(3, encoder.image_size, encoder.image_size)])
 
     def present(self, items: list[Float[Tensor, "3 h w"]], output_type: str) -> Any:
-        """See `pictures.present`."""
+        """See `images.present`."""
         return present(items, output_type)
 
     @property
