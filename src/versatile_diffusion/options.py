@@ -19,14 +19,14 @@ Mark = TypeVar("Mark")
 
 @dataclass(frozen=True)
 class Flag:
-    """How the command line offers a field; its description is the help.
+    """How the command line asks for a field; the field's description is the help.
 
     Attributes:
-        name: of the option, such as "--temperature".
+        name: such as "--steps", where it is not --its-name.
         metavar: what stands for the value in the help, such as "FILE"; by default the field's type.
     """
 
-    name: str
+    name: str | None = None
     metavar: str | None = None
 
 
@@ -66,7 +66,7 @@ class Options(BaseModel):
 
     @classmethod
     def flags(cls) -> dict[str, Flag]:
-        """How the command line offers each field that it does offer."""
+        """How the command line asks for each field that it does ask for."""
         found = {name: metadata_of(field, Flag) for name, field in cls.model_fields.items()}
         return {name: flag for name, flag in found.items() if flag is not None}
 

@@ -73,9 +73,15 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
         return ()
 
     @property
-    def context_shape(self) -> tuple[int | None, int]:
-        """Tokens and width of the context of one item; None tokens where any number will do."""
-        return next(iter(self.context_lengths), None), self.context_dim
+    def context_shape(self) -> tuple[int, int]:
+        """Tokens and width of the context of one item.
+
+        Raises:
+            ValueError: if items may have any number of tokens.
+        """
+        if not self.context_lengths:
+            raise ValueError(f"A {self.name} context may have any number of tokens: there is no one shape.")
+        return self.context_lengths[0], self.context_dim
 
     @property
     def packable(self) -> tuple[nn.Module, ...]:

@@ -27,7 +27,7 @@ class ImageDecoding(DecodingOptions):
         object,
         Field(description="A picture whose colours the outputs take, or a list of them for a batch."),
         DataOf("image"),
-        Flag("--colors-of", metavar="FILE"),
+        Flag(metavar="FILE"),
     ] = None
 
 

@@ -51,6 +51,12 @@ def register(spec: ModalitySpec) -> None:
         raise ValueError(f"There is another modality {spec.name!r}, {_registered[spec.name].implementation}.")
 
 
+def unregister(spec: ModalitySpec) -> None:
+    """Forgets a modality that was registered."""
+    if _registered.get(spec.name) is spec:
+        del _registered[spec.name]
+
+
 @cache
 def _installed() -> dict[str, EntryPoint]:
     """What installed packages bring; nothing of it is imported yet."""

@@ -20,22 +20,22 @@ class TextDecoding(DecodingOptions):
         Field(
             ge=0, le=100, description="How freely words are drawn: 0 takes the likeliest; the model's own if left out."
         ),
-        Flag("--temperature"),
+        Flag(),
     ] = None
     max_tokens: Annotated[
         int | None,
         Field(ge=1, le=1024, description="Most word pieces of a text; the model's own if left out."),
-        Flag("--max-tokens"),
+        Flag(),
     ] = None
     top_k: Annotated[
         int | None,
         Field(ge=1, le=10**6, description="Draw from this many of the likeliest word pieces only."),
-        Flag("--top-k"),
+        Flag(),
     ] = None
     top_p: Annotated[
         float | None,
         Field(gt=0, le=1, description="Draw from the likeliest word pieces that hold this share of the probability."),
-        Flag("--top-p"),
+        Flag(),
     ] = None
 
 

@@ -87,11 +87,10 @@ def test_options_are_checked() -> None:
 
 
 def test_fields_say_how_commands_call_them_and_which_are_data() -> None:
-    assert [flag.name for flag in TEXT.decoding.flags().values()] == [
-        "--temperature", "--max-tokens", "--top-k", "--top-p"
-    ]  # fmt: skip
+    assert list(TEXT.decoding.flags()) == ["temperature", "max_tokens", "top_k", "top_p"]
     decoding = modality_spec("image").decoding
     assert decoding.data_fields() == {"colors_of": "image"}
+    assert decoding.flags()["colors_of"].metavar == "FILE"
     assert all(field.description for field in (TEXT.decoding.model_fields | decoding.model_fields).values())
 
 
