@@ -20,6 +20,7 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
 from versatile_diffusion.modalities.registry import modality_spec, unregister
+from versatile_diffusion.model_presets import ModalityPreset, build, tiny
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -182,3 +183,11 @@ def test_a_package_brings_it_to_other_processes(saved: Path, tmp_path: Path) -> 
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
     )
     assert (done.returncode, done.stdout.strip()) == (0, TONE.load().__name__), done.stderr
+
+
+def test_a_preset_may_have_it() -> None:
+    preset = tiny().with_modalities(tone=ModalityPreset({"latent_dim": 12}, {"dim": 20}))
+    components = build(preset, [Flow.parse("text-to-tone"), Flow.parse("tone-to-image")])
+    assert list(components.modalities) == ["image", "tone", "text"]
+    assert list(components.diffuser.data_layers) == ["image", "tone"]
+    assert components.diffuser.config["context_dims"] == {"text": 24, "tone": 20}
