@@ -214,5 +214,5 @@ def test_arrays_mean_what_tensors_mean(pipe: Pipe) -> None:
     assert torch.equal(made(Tensor.numpy), same)
     assert torch.equal(made(Tensor.tolist), same)
     assert torch.equal(made(lambda tensor: tensor.numpy().astype(">f8")), same)
-    without = pipe.reconstruct(embedding, start=start, strength=0.5, num_outputs=1, seed=3, num_inference_steps=2)
-    assert not np.allclose(np.asarray(without.images[0][0]) / 255, same.permute(1, 2, 0).numpy(), atol=1 / 128)
+    nothing = torch.zeros_like(nothing)
+    assert not torch.equal(made(Tensor.numpy), same)
