@@ -28,7 +28,8 @@ ROOMS = (
     ("modalities",),
     ("diffuser",),
     ("kernels",),
-    ("flows", "context", "devices", "files", "options", "processes", "extras"),
+    ("context",),
+    ("flows", "arrays", "fields", "validation", "devices", "files", "processes", "extras"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 
@@ -36,7 +37,6 @@ STILL_UPWARD = {
     "evaluation/fid.py": "worlds",
     "evaluation/scores.py": "worlds",
     "kernels/quantization.py": "diffuser",
-    "pipeline/named_flows.py": "applications",
     "training/card.py": "worlds",
     "training/curves.py": "worlds",
     "training/latent_cache.py": "worlds",

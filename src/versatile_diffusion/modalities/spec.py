@@ -13,7 +13,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, ClassVar
 
-from versatile_diffusion.options import Options
+from pydantic import ConfigDict
+
+from versatile_diffusion.validation import Strict, checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +32,15 @@ class ShownAs(StrEnum):
     FILE = "file"
 
 
-class DecodingOptions(Options):
+class DecodingOptions(Strict):
     """Options of a modality's `decode`, all with a default. The base class has none of them."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The options that were given and are not None, by their names."""
+        return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
 
 
 class Codec(ABC):
@@ -159,4 +168,4 @@ class ModalitySpec:
                 f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
                 f"{self.name!r} take {', '.join(known) or 'none'}."
             )
-        return self.decoding.checked(options)
+        return checked(self.decoding, options)

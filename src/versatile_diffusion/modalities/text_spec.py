@@ -9,33 +9,29 @@ from typing import Annotated
 from pydantic import Field
 
 from versatile_diffusion.modalities.spec import Codec, DecodingOptions, ModalitySpec, ShownAs
-from versatile_diffusion.options import Flag
+from versatile_diffusion.validation import Integer, Number
 
 
 class TextDecoding(DecodingOptions):
     """How texts are written; see `Optimus.generate`."""
 
     temperature: Annotated[
-        float | None,
+        Number | None,
         Field(
             ge=0, le=100, description="How freely words are drawn: 0 takes the likeliest; the model's own if left out."
         ),
-        Flag(),
     ] = None
     max_tokens: Annotated[
-        int | None,
+        Integer | None,
         Field(ge=1, le=1024, description="Most word pieces of a text; the model's own if left out."),
-        Flag(),
     ] = None
     top_k: Annotated[
-        int | None,
+        Integer | None,
         Field(ge=1, le=10**6, description="Draw from this many of the likeliest word pieces only."),
-        Flag(),
     ] = None
     top_p: Annotated[
-        float | None,
+        Number | None,
         Field(gt=0, le=1, description="Draw from the likeliest word pieces that hold this share of the probability."),
-        Flag(),
     ] = None
 
 
