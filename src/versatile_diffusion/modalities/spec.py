@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import ConfigDict
 
@@ -142,7 +142,7 @@ class ModalitySpec:
     implementation: str
     decoding: type[DecodingOptions] = DecodingOptions
 
-    def load(self) -> type[Modality]:
+    def load(self) -> type[Modality[Any]]:
         """The class of the modality, with all that it imports.
 
         Raises:
@@ -153,7 +153,7 @@ class ModalitySpec:
         found: object = resolve_name(self.implementation)
         if not (isinstance(found, type) and issubclass(found, Modality) and found.name == self.name):
             raise TypeError(f"{self.implementation} is no modality of the name {self.name!r}.")
-        return found
+        return cast("type[Modality[Any]]", found)  # of items that only it knows
 
     def decoding_options(self, options: Mapping[str, object]) -> DecodingOptions:
         """The options of `decode`, checked.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field
 
@@ -83,10 +83,9 @@ def read_texts(data: object) -> list[str]:
     Raises:
         TypeError: if it is something else.
     """
-    items = [data] if isinstance(data, str) else data
-    if not isinstance(items, list | tuple):
-        raise TypeError(_EXPECTED.format(data))
-    return [_text(item) for item in items]
+    if isinstance(data, list | tuple):
+        return [_text(item) for item in cast("Sequence[object]", data)]  # of anything, which is checked
+    return [_text(data)]
 
 
 def _text(item: object) -> str:
