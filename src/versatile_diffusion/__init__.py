@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from versatile_diffusion import _moved
+
 if TYPE_CHECKING:
     from versatile_diffusion.context import Context
     from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
@@ -18,6 +20,9 @@ _MODULES = {
     "QUALITY": "versatile_diffusion.sampling.presets",
     "VersatileDiffusionPipeline": "versatile_diffusion.pipeline.pipeline",
 }
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

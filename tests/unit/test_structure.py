@@ -28,7 +28,7 @@ ROOMS = (
     ("modalities",),
     ("diffuser",),
     ("kernels",),
-    ("flows", "context", "devices", "files", "processes", "extras"),
+    ("flows", "context", "devices", "files", "processes", "extras", "_moved"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 
