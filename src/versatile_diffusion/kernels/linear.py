@@ -45,14 +45,6 @@ def _pays(rows: Tensor, weight: Tensor) -> bool:
     )
 
 
-class Linear(nn.Linear):
-    """A linear layer that oneDNN computes."""
-
-    def forward(self, input: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """See nn.Linear."""
-        return linear(input, self.weight, self.bias)
-
-
 class LinearConv1D(nn.Module):
     """GPT-2's linear layer, with the parameters of one from transformers, which can be laid out for oneDNN."""
 

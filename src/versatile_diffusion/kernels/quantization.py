@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.kernels.packing import unpack
+from versatile_diffusion.kernels.optimization import restore
 
 WEIGHTS = ("int8",)
 
@@ -53,34 +52,44 @@ def _parts(tensor: Tensor) -> list[Tensor]:
     return [getattr(tensor, name) for name in names]
 
 
+def quantize_parts(diffuser: nn.Module, context_encoders: Iterable[nn.Module], weights: str = "int8") -> None:
+    """Stores the weights of linear layers in fewer bits: those of a diffuser and of context encoders.
+
+    Such a model makes outputs near to those of before, but cannot be saved, trained, given LoRAs or brought to another
+    dtype. What `optimize` replaced in the diffuser is brought back first.
+
+    Args:
+        diffuser: to be changed.
+        context_encoders: to be changed.
+        weights: "int8".
+
+    Raises:
+        ValueError: if there are no such weights, the diffuser holds LoRAs, or its weights are offloaded.
+        ImportError: if torchao is missing.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
+    if hasattr(diffuser, "peft_config"):
+        raise ValueError("The diffuser holds LoRAs: call `fuse_and_unload_lora` or `unload_lora` before `quantize`.")
+    if any(parameter.is_meta for parameter in diffuser.parameters()):
+        raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
+    restore(diffuser)
+    for module in (diffuser, *context_encoders):
+        quantize(module)
+
+
 class WithQuantization:
     """What a pipeline does with weights in fewer bits."""
 
-    diffuser: Diffuser
-    modalities: Any
+    diffuser: nn.Module
+    modalities: nn.ModuleDict
 
     def quantize(self, weights: str = "int8") -> None:
-        """Stores the weights of linear layers in fewer bits: those of the diffuser and of the context encoders.
+        """Stores the weights of the diffuser and of the context encoders in fewer bits. See `quantize_parts`."""
+        quantize_parts(self.diffuser, context_encoders(self.modalities.values()), weights)
 
-        Such a model makes outputs near to those of before, but cannot be saved, trained, given LoRAs or brought to
-        another dtype.
 
-        Args:
-            weights: "int8".
-
-        Raises:
-            ValueError: if there are no such weights, the model holds LoRAs, or its weights are offloaded.
-            ImportError: if torchao is missing.
-        """
-        if weights not in WEIGHTS:
-            raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
-        if hasattr(self.diffuser, "peft_config"):
-            raise ValueError("The diffuser holds LoRAs: call `bake_loras` or `unload_loras` before `quantize`.")
-        if any(parameter.is_meta for parameter in self.diffuser.parameters()):
-            raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
-        unpack(self.diffuser)
-        quantize(self.diffuser)
-        for modality in self.modalities.values():
-            encoder = getattr(modality, "context_encoder", None)
-            if encoder is not None:
-                quantize(encoder)
+def context_encoders(modalities: Iterable[nn.Module]) -> list[nn.Module]:
+    """Returns the context encoders of those modalities that have one."""
+    found = [getattr(modality, "context_encoder", None) for modality in modalities]
+    return [encoder for encoder in found if isinstance(encoder, nn.Module)]

@@ -15,8 +15,8 @@ from diffusers.hooks.group_offloading import apply_group_offloading
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
+from versatile_diffusion import kernels
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.kernels import packing
 
 _MODALITIES = "modalities"
 
@@ -47,7 +47,7 @@ class WithOffloading(DiffusionPipeline):
         Raises:
             RuntimeError: if there is none.
         """
-        packing.unpack(self.diffuser)
+        kernels.restore(self.diffuser)
         super().enable_sequential_cpu_offload(gpu_id, device)  # pyright: ignore[reportArgumentType]
         cpu_offload_with_hook(self.modalities, self._execution_device)
 
@@ -84,7 +84,7 @@ class WithOffloading(DiffusionPipeline):
             )
         self._maybe_raise_error_if_group_offload_active(raise_error=True)
         self.remove_all_hooks()
-        packing.unpack(self.diffuser)
+        kernels.restore(self.diffuser)
         apply_group_offloading(
             self.diffuser,
             torch.device(onload_device),
