@@ -29,7 +29,8 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
-    ("flows", "arrays", "validation", "devices", "files", "options", "processes", "extras", "_moved"),
+    ("options",),
+    ("flows", "arrays", "validation", "devices", "files", "processes", "extras", "_moved"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 

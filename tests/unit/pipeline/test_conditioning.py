@@ -317,7 +317,7 @@ def test_what_remains_is_decoded_and_carries_its_request(pipe: Pipe) -> None:
     assert [origin.row for origin in made.origins] == [0, 2] and len(made.images) == 2
     assert [origin.seed for origin in made.origins] == [5, 7]
     assert made.origins[0].remainders == (Remainder(2, (0, 2)),)
-    assert made.request.guidance_scale == pipe._modalities["image"].guidance_scale
+    assert made.request.guidance_scale == pipe.modalities["image"].guidance_scale
     assert made.request.replaced(guidance_scale=None) == request
 
 
