@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils.accelerate_utils import apply_forward_hook
+from diffusers.utils.accelerate_utils import apply_forward_hook  # pyright: ignore[reportUnknownVariableType] - untyped
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -81,7 +81,8 @@ class Diffuser(ModelMixin, ConfigMixin):
         self, config: DiffuserConfig, data_layers: Mapping[str, DataLayersFactory], context_dims: Mapping[str, int]
     ) -> None:
         super().__init__()
-        self.register_to_config(**asdict(config), outputs=list(data_layers), context_dims=dict(context_dims))
+        sizes = asdict(config) | {"outputs": list(data_layers), "context_dims": dict(context_dims)}
+        self.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
         self.plan = Plan.of(config)
         self.global_layers = GlobalLayers(config)
         self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
@@ -147,7 +148,7 @@ class Diffuser(ModelMixin, ConfigMixin):
     def save_pretrained(self, *args: Any, **options: Any) -> None:
         """Saves the network as diffusers does. Raises ValueError as `require_no_loras` does."""
         self.require_no_loras()
-        super().save_pretrained(*args, **options)
+        super().save_pretrained(*args, **options)  # pyright: ignore[reportUnknownMemberType] - untyped in part
 
     def _context_blocks(self, modality: str) -> Iterable[ContextBlock]:
         return cast(Iterable[ContextBlock], self.context_layers[modality])  # a ModuleDict holds modules of any kind

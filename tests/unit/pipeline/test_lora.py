@@ -75,6 +75,7 @@ def test_training_changes_the_lora_alone_and_lowers_the_loss(tmp_path: Path) -> 
     assert loss() < before
     changed = {name for name, tensor in task.model.state_dict().items() if not torch.equal(tensor, weights[name])}
     assert changed and all(".lora_" in name for name in changed)
+    assert isinstance(average, Diffuser)
     save_lora(average, tmp_path / "lora")
     assert set(load_file(tmp_path / "lora" / "lora.safetensors"))
 
