@@ -129,8 +129,7 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Data():
                     x = self._run(next(data), x, repeated(time, len(x)))
                 case Context():
-                    attended = self.map(lambda step, x=x: self._run(step[0], x, step[1]), list(map(next, stacks)))
-                    x = mix(list(attended), shares)
+                    x = self._attend(x, [next(stack) for stack in stacks], shares)
                 case Push():
                     kept.append(x)
                 case Pop():
@@ -157,6 +156,11 @@ class Diffuser(ModelMixin, ConfigMixin):
         blocks = self._context_blocks(context.modality)
         kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
         return PreparedContext(context.modality, kv_cache, context.weight)
+
+    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextStep], shares: Sequence[float]) -> Tensor:
+        """Lets features find something in each context, and mixes what they became."""
+        attended = self.map(lambda step: self._run(step[0], x, step[1]), steps)
+        return mix(list(attended), shares)
 
     def _run(self, block: nn.Module, *inputs: object) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
