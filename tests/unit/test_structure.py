@@ -28,14 +28,14 @@ ROOMS = (
     ("modalities",),
     ("diffuser",),
     ("kernels",),
-    ("flows", "context", "devices", "files", "processes", "extras"),
+    ("context",),
+    ("flows", "arrays", "validation", "devices", "files", "processes", "extras"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 
 STILL_UPWARD = {
     "evaluation/fid.py": "worlds",
     "evaluation/scores.py": "worlds",
-    "pipeline/named_flows.py": "applications",
     "training/card.py": "worlds",
     "training/curves.py": "worlds",
     "training/latent_cache.py": "worlds",

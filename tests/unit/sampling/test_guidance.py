@@ -7,7 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens, Diffuser, PreparedContext
-from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser, rescaled
+from versatile_diffusion.sampling.options import Sampling
 
 
 @pytest.fixture
@@ -127,3 +128,15 @@ def test_intervals_out_of_range(interval: tuple[float, float]) -> None:
 def test_scales_that_are_no_numbers(scale: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Guidance(scale)
+
+
+def test_rescaled_guidance_has_the_spread_of_the_conditional_prediction() -> None:
+    guided, conditional = 3 * torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    whole = rescaled(guided, conditional, 1.0)
+    torch.testing.assert_close(whole.flatten(1).std(1), conditional.flatten(1).std(1))
+    torch.testing.assert_close(rescaled(guided, conditional, 0.3), 0.3 * whole + 0.7 * guided)
+
+
+def test_guidance_derives_from_the_options_of_sampling() -> None:
+    sampling = Sampling(guidance_interval=(0.2, 0.8), guidance_rescale=0.7)
+    assert Guidance.of(sampling, 3.0, 1000) == Guidance(3.0, (0.2, 0.8), 1000, 0.7)
