@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def _in_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n k"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
 
 
 class GatedGELU(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils.accelerate_utils import apply_forward_hook
+from diffusers.utils.accelerate_utils import apply_forward_hook  # pyright: ignore[reportUnknownVariableType] - untyped
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -81,7 +81,8 @@ class Diffuser(ModelMixin, ConfigMixin):
         self, config: DiffuserConfig, data_layers: Mapping[str, DataLayersFactory], context_dims: Mapping[str, int]
     ) -> None:
         super().__init__()
-        self.register_to_config(**asdict(config), outputs=list(data_layers), context_dims=dict(context_dims))
+        sizes = asdict(config) | {"outputs": list(data_layers), "context_dims": dict(context_dims)}
+        self.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
         self.plan = Plan.of(config)
         self.global_layers = GlobalLayers(config)
         self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
@@ -128,8 +129,7 @@ class Diffuser(ModelMixin, ConfigMixin):
                 case Data():
                     x = self._run(next(data), x, repeated(time, len(x)))
                 case Context():
-                    attended = self.map(lambda step, x=x: self._run(step[0], x, step[1]), list(map(next, stacks)))
-                    x = mix(list(attended), shares)
+                    x = self._attend(x, [next(stack) for stack in stacks], shares)
                 case Push():
                     kept.append(x)
                 case Pop():
@@ -147,7 +147,7 @@ class Diffuser(ModelMixin, ConfigMixin):
     def save_pretrained(self, *args: Any, **options: Any) -> None:
         """Saves the network as diffusers does. Raises ValueError as `require_no_loras` does."""
         self.require_no_loras()
-        super().save_pretrained(*args, **options)
+        super().save_pretrained(*args, **options)  # pyright: ignore[reportUnknownMemberType] - untyped in part
 
     def _context_blocks(self, modality: str) -> Iterable[ContextBlock]:
         return cast(Iterable[ContextBlock], self.context_layers[modality])  # a ModuleDict holds modules of any kind
@@ -156,6 +156,11 @@ class Diffuser(ModelMixin, ConfigMixin):
         blocks = self._context_blocks(context.modality)
         kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
         return PreparedContext(context.modality, kv_cache, context.weight)
+
+    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextStep], shares: Sequence[float]) -> Tensor:
+        """Lets features find something in each context, and mixes what they became."""
+        attended = self.map(lambda step: self._run(step[0], x, step[1]), steps)
+        return mix(list(attended), shares)
 
     def _run(self, block: nn.Module, *inputs: object) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -35,7 +35,7 @@ def optimize(network: nn.Module, *, training: bool = False) -> None:
         network: to be changed; `restore` brings back what it was.
         training: whether to do only what leaves all weights to be trained, which is attention.
     """
-    if any(part._compiled_call_impl is not None for part in network.modules()):
+    if any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules()):
         return
     if training:
         _exchange(network, {scaled_dot_product_attention: attention})

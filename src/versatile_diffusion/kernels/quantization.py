@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,7 +24,10 @@ def quantize(module: nn.Module) -> None:
         ImportError: if torchao is missing.
     """
     try:
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+        from torchao.quantization import (  # pyright: ignore[reportMissingTypeStubs] - there are none
+            Int8WeightOnlyConfig,
+            quantize_,
+        )
     except ImportError as error:
         raise ImportError("Weights in int8 need torchao: pip install 'versatile-diffusion[int8]'") from error
     # These settings are PyTorch's, for the whole process.
@@ -31,12 +35,12 @@ def quantize(module: nn.Module) -> None:
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """Whether some of its weights are not plain numbers."""
+    """Tells whether some of a module's weights are not plain numbers."""
     return any(_is_quantized(parameter) for parameter in module.parameters())
 
 
 def stored_bytes(module: nn.Module) -> int:
-    """Memory of a module's parameters."""
+    """Returns how many bytes of memory a module's parameters take."""
     return sum(part.nbytes for parameter in module.parameters() for part in _parts(parameter))
 
 
@@ -45,10 +49,11 @@ def _is_quantized(tensor: Tensor) -> bool:
 
 
 def _parts(tensor: Tensor) -> list[Tensor]:
-    """What a tensor is stored as."""
+    """Returns the tensors that a tensor is stored as."""
     if not _is_quantized(tensor):
         return [tensor]
-    names, _ = tensor.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]
+    subclass: Any = tensor  # of a type that has more methods
+    names: list[str] = subclass.__tensor_flatten__()[0]
     return [getattr(tensor, name) for name in names]
 
 
@@ -81,8 +86,8 @@ def quantize_parts(diffuser: nn.Module, context_encoders: Iterable[nn.Module], w
 class WithQuantization:
     """What a pipeline does with weights in fewer bits."""
 
-    diffuser: nn.Module
-    modalities: nn.ModuleDict
+    diffuser: Any
+    modalities: Any
 
     def quantize(self, weights: str = "int8") -> None:
         """Stores the weights of the diffuser and of the context encoders in fewer bits. See `quantize_parts`."""

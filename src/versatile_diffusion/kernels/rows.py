@@ -32,7 +32,8 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Float[Tensor, "*b c"], widt
     if not many or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(x)
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for part, made in zip(x.flatten(0, -2).split(rows), out.flatten(0, -2).split(rows), strict=True):
+    parts, parts_made = (torch.split(whole.flatten(0, -2), rows) for whole in (x, out))
+    for part, made in zip(parts, parts_made, strict=True):
         made.copy_(function(part))
     return out
 
@@ -52,7 +53,12 @@ class FeedForwardByRows(nn.Sequential):
 
     def forward(self, input: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         """Returns what all layers make of the rows, one after the other."""
-        return by_rows(super().forward, input, self.rows_width)
+        return by_rows(self._all_layers, input, self.rows_width)
+
+    def _all_layers(self, rows: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
+        for layer in self:
+            rows = layer(rows)
+        return rows
 
     def whole(self) -> nn.Sequential:
         """Returns what it stands for."""

@@ -29,11 +29,12 @@ def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
     """
     kernels.restore(diffuser)
     defaults: dict[str, Any] = {"fullgraph": True}
-    if "recompile_limit" in signature(torch.compile).parameters:
+    accepted = signature(torch.compile).parameters  # pyright: ignore - its overloads are typed in part
+    if "recompile_limit" in accepted:
         defaults["recompile_limit"] = _SHAPES
     else:  # before that, the setting was that of all threads
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
-    diffuser.compile_repeated_blocks(**defaults | options)
+    diffuser.compile_repeated_blocks(**defaults | options)  # pyright: ignore[reportUnknownMemberType] - untyped
 
 
 def optimizable(diffuser: Diffuser, modalities: Iterable[Modality]) -> list[nn.Module]:

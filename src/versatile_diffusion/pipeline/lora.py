@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
+from torch import Tensor, nn
 from typing_extensions import deprecated
 
 from versatile_diffusion import kernels
@@ -90,10 +90,14 @@ def save_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None) -
     if name is None or name not in known:
         raise ValueError(f"Name one of the LoRAs that are here ({', '.join(known) or 'none'}), got {name!r}.")
     layers = {path: layer for path, layer in adapted_layers(diffuser) if name in layer.lora_A}
-    tensors = {f"{path}.{f}.weight": getattr(layer, f)[name].weight for path, layer in layers.items() for f in FACTORS}
+    tensors: dict[str, Tensor] = {
+        f"{path}.{factor}.weight": getattr(layer, factor)[name].weight
+        for path, layer in layers.items()
+        for factor in FACTORS
+    }
     index = {
         "format": FORMAT,
-        "rank": next(iter(layers.values())).r[name],
+        "rank": next(len(tensor) for key, tensor in tensors.items() if ".lora_A." in key),
         "layers": sorted({group_of(path) for path in layers}),
         "model": {key: diffuser.config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
@@ -142,11 +146,11 @@ def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, s
 
 def adapters(diffuser: nn.Module) -> dict[str, float]:
     """Returns the LoRAs that are here with their scales; those that are switched off have 0."""
-    return {
-        name: layer.scaling[name] if name in layer.active_adapters else 0.0
-        for _, layer in adapted_layers(diffuser)
-        for name in layer.lora_A
-    }
+    found: dict[str, float] = {}
+    for _, layer in adapted_layers(diffuser):
+        scales: dict[str, float] = layer.scaling  # pyright: ignore[reportUnknownMemberType] - untyped in peft
+        found |= {name: scales[name] if name in layer.active_adapters else 0.0 for name in layer.lora_A}
+    return found
 
 
 def set_adapters(diffuser: nn.Module, scales: Mapping[str, float]) -> None:
@@ -165,8 +169,7 @@ def set_adapters(diffuser: nn.Module, scales: Mapping[str, float]) -> None:
     unfuse_lora(diffuser)
     for _, layer in adapted_layers(diffuser):
         layer.set_adapter([name for name, scale in scales.items() if scale != 0 and name in layer.lora_A])
-        for parameter in layer.parameters():
-            parameter.requires_grad_(False)
+        cast(nn.Module, layer).requires_grad_(False)  # each is a module as well
         for name, scale in scales.items():
             layer.set_scale(name, scale)
 

@@ -23,13 +23,13 @@ def adapted_layers(diffuser: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
         return
     from peft.tuners.lora import LoraLayer
 
-    yield from ((path, module) for path, module in diffuser.named_modules() if isinstance(module, LoraLayer))
+    yield from ((path, module) for path, module in _modules(diffuser).items() if isinstance(module, LoraLayer))
 
 
 def adaptable_layers(diffuser: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     """Yields the layers that a LoRA may change, by their names in a diffuser without any."""
     adapted = dict(adapted_layers(diffuser))
-    for path, module in diffuser.named_modules():
+    for path, module in _modules(diffuser).items():
         layer = adapted[path].get_base_layer() if path in adapted else module
         if isinstance(layer, nn.Linear | nn.Conv2d) and not any(path.startswith(f"{other}.") for other in adapted):
             yield path, layer
@@ -65,3 +65,7 @@ def inject(diffuser: nn.Module, name: str, rank: int, targets: Sequence[str]) ->
 def group_of(path: str) -> str:
     """Returns the kind and modality that a layer belongs to, such as "context_layers.text"."""
     return ".".join(path.split(".")[:2])
+
+
+def _modules(network: nn.Module) -> dict[str, nn.Module]:
+    return dict(network.named_modules())  # pyright: ignore[reportUnknownArgumentType] - typed in part in PyTorch

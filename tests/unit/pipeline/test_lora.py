@@ -15,6 +15,7 @@ from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.pipeline import lora
 from versatile_diffusion.pipeline.lora import Layers, add_lora, save_lora, unload_lora
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
@@ -75,6 +76,7 @@ def test_training_changes_the_lora_alone_and_lowers_the_loss(tmp_path: Path) -> 
     assert loss() < before
     changed = {name for name, tensor in task.model.state_dict().items() if not torch.equal(tensor, weights[name])}
     assert changed and all(".lora_" in name for name in changed)
+    assert isinstance(average, Diffuser)
     save_lora(average, tmp_path / "lora")
     assert set(load_file(tmp_path / "lora" / "lora.safetensors"))
 
@@ -178,3 +180,33 @@ def test_the_command_line_takes_loras_and_remembers_them(own: Pipe, tmp_path: Pa
         assert Image.open(output).info["lora"] == f"{folder}:{scale}"
         pictures.append(Image.open(output).tobytes())
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("merge_loras", "fuse_lora"),
+        ("unmerge_loras", "unfuse_lora"),
+        ("unload_loras", "unload_lora"),
+        ("bake_loras", "fuse_and_unload_lora"),
+    ],
+)
+def test_names_of_before_go_on_working(own: Pipe, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[object] = []
+    monkeypatch.setattr(lora, new, called.append)
+    with pytest.warns(DeprecationWarning, match=f"`{old}` is called `{new}` now"):
+        getattr(own, old)()
+    assert called == [own.diffuser]
+    monkeypatch.undo()
+    with pytest.warns(DeprecationWarning, match=f"`{old}` is called `{new}` now"):
+        assert getattr(lora, old) is getattr(lora, new)
+
+
+def test_names_of_before_for_scales(own: Pipe) -> None:
+    add_lora(own.diffuser, 2)
+    with pytest.warns(DeprecationWarning, match="`set_adapters` now"):
+        own.set_loras({"lora": 0.5})
+    with pytest.warns(DeprecationWarning, match="`adapters` now"):
+        assert own.loras == {"lora": 0.5}
+    with pytest.raises(AttributeError, match="no attribute 'melt_loras'"):
+        lora.melt_loras  # noqa: B018

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from tests.unit.pipeline.pipeline_calls import SEA, TENT, TEXT, Pipe, latents
 from versatile_diffusion import Context
-from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.diffuser import PreparedContext
 
 
 @pytest.fixture
-def calls(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[ContextTokens]]:
+def calls(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[PreparedContext]]:
     """The contexts of each call of the diffuser."""
-    made: list[Sequence[ContextTokens]] = []
+    made: list[Sequence[PreparedContext]] = []
     forward = pipe.diffuser.forward
 
-    def recorded(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
+    def recorded(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[PreparedContext]) -> Tensor:
         made.append(contexts)
         return forward(latents, timesteps, output, contexts)
 
