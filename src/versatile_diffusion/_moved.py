@@ -50,6 +50,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "evaluation.stages": "worlds.postcards.stage_scores",
     "guidance": "sampling.guidance",
     "libraries": "extras",
+    "modalities.pictures": "modalities.images",
     "named_flows": "applications.versatile",
     "offloading": "pipeline.offloading",
     "outputs": "pipeline.outputs",

@@ -24,8 +24,9 @@ FORMER = """
     datasets.postcards.captions datasets.postcards.dataset datasets.postcards.drawing datasets.postcards.render
     datasets.postcards.scene datasets.postcards.styles datasets.postcards.subjects datasets.sheet editing embeddings
     evaluation.applications evaluation.findings evaluation.oracle evaluation.postcards evaluation.report
-    evaluation.sheet evaluation.stages guidance libraries named_flows offloading outputs presets quantization
-    recipes recipes.comparing recipes.inputs recipes.kept recipes.making recipes.recipe reconstruction rewriting
+    evaluation.sheet evaluation.stages guidance libraries modalities.pictures named_flows offloading outputs presets
+    quantization recipes recipes.comparing recipes.inputs recipes.kept recipes.making recipes.recipe reconstruction
+    rewriting
     sampling_presets schedulers serving.computing serving.engine serving.isolation serving.jobs serving.requests
     serving.workers start training.journal training.latents training.material training.measurements
     training.postcards training.processes training.recipe training.tasks.oracle
