@@ -1,16 +1,12 @@
-"""The pipeline: what users call."""
+"""The pipeline: a request is encoded, sampled and decoded."""
 
-from typing import TYPE_CHECKING, Any
+from versatile_diffusion._moved import former_names
 
-if TYPE_CHECKING:
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
-
-__all__ = ["VersatileDiffusionPipeline"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from versatile_diffusion.pipeline import pipeline  # when asked for, because PyTorch takes seconds
-
-    return getattr(pipeline, name)
+__getattr__ = former_names(
+    __name__,
+    {
+        "CallbackOnStepEnd": "versatile_diffusion.pipeline.pipeline:CallbackOnStepEnd",
+        "Modalities": "versatile_diffusion.modalities.collection:Modalities",
+        "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile:VersatileDiffusionPipeline",
+    },
+)
