@@ -60,9 +60,9 @@ class FlowPipeline(ModelPipeline):
                 dictionary with other "latents", and with "rows", the numbers of the outputs that go on: the others are
                 computed no further, and left out. Setting `pipeline._interrupt = True` in it stops this call; set from
                 another thread, it stops all calls that are under way.
-            options: the fields of `Request`, among them those of `Sampling`: num_outputs=1, num_inference_steps=50,
-                guidance_scale, guidance_rescale, guidance_interval, negative, start, strength=1.0, latents, height,
-                width, eta=0.0; and options of the modality's `decode`, such as temperature for texts.
+            options: the fields of `Request`, such as num_outputs, negative, start and latents; among them those of
+                `Sampling`, such as num_inference_steps, guidance_scale, strength, eta, height and width; and options of
+                the modality's `decode`, such as temperature for texts.
 
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
