@@ -14,13 +14,15 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.training.recipe import ModelRecipe
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
-from versatile_diffusion.worlds.postcards.recipe import Recipe
+from versatile_diffusion.worlds.registry import get_world
 
 _AT_LEAST = 1.5
 _SAMPLES = 1000
@@ -86,7 +88,7 @@ def measure(settings: Settings) -> Result:
         RuntimeError: if the two do not reach the same losses.
     """
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
-    recipe = Recipe()
+    recipe = get_world(DEFAULT_MODEL).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
     AcceleratorState._reset_state(reset_partial_state=True)  # another benchmark, or test, may have chosen otherwise
     with TemporaryDirectory() as folder:
@@ -105,7 +107,7 @@ def measure(settings: Settings) -> Result:
     return Result("A training step of four flows", figures, how)
 
 
-def _task(pipe: VersatileDiffusionPipeline, recipe: Recipe) -> DiffuserTask:
+def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask:
     return DiffuserTask(
         copy.deepcopy(pipe.diffuser).requires_grad_(True),
         [Flow.parse(name) for name in ("image-variation", "text-to-image", "image-to-text", "text-variation")],

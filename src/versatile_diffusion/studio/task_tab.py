@@ -23,6 +23,7 @@ from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
+from versatile_diffusion.studio.examples import examples_of
 from versatile_diffusion.studio.forms import Form
 from versatile_diffusion.studio.history import Entry
 from versatile_diffusion.studio.options import OWN, RANDOM, asked, defaults, own_guidance_scale, sampling
@@ -49,6 +50,7 @@ class TaskTab:
         self.task = task
         self._desk = desk
         self._keeper = keeper
+        self._examples = examples_of(task.key, desk.engine.models)
         self._defaults = defaults(self._guidance_scale(next(iter(desk.engine.models))))
         with gr.Tab(task.title, id=task.key) as self.tab:
             gr.Markdown(task.hint, elem_classes="vd-hint")
@@ -74,11 +76,11 @@ class TaskTab:
 
     def _build_examples(self) -> None:
         self.examples = []
-        if not self.task.examples:
+        if not self._examples:
             return
         gr.HTML('<p class="vd-label">Examples</p>', padding=False)
         with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
-            self.examples = [gr.Button(example.title, size="sm") for example in self.task.examples]
+            self.examples = [gr.Button(example.title, size="sm") for example in self._examples]
 
     def _build_options(self) -> dict[str, Component]:
         start, how = self._defaults, {}
@@ -124,7 +126,7 @@ class TaskTab:
             [self.how["steps"], self.how["scheduler"]],
             **quiet,
         )
-        for example, button in zip(self.task.examples, self.examples, strict=True):
+        for example, button in zip(self._examples, self.examples, strict=True):
             button.click(
                 lambda example=example: dict(self.form.fill(example.values)),
                 None,

@@ -1,4 +1,4 @@
-"""What a run writes down: a line of figures now and then, and TensorBoard's curves, pictures and texts."""
+"""Writes down how a run goes: a line of figures now and then, and TensorBoard's curves, images and texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")
 """What a line of the log holds besides losses."""
 
 
-class Journal:
+class MetricLogger:
     """The log of a run. Only the main process writes.
 
     Args:

@@ -10,21 +10,21 @@ import math
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.kernels.concurrency import at_once
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.interrupt import HeldInterrupt
-from versatile_diffusion.training.metric_logger import Journal
-from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.metric_logger import MetricLogger
+from versatile_diffusion.training.task import Batch, M, Pass, Task, TrainingConfig
 
 SMOOTHING = 50
 """Updates that a reported loss is the mean of."""
@@ -49,7 +49,7 @@ def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, proc
     return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
 
 
-class Trainer:
+class Trainer(Generic[M]):
     """Trains a task in a folder: checkpoints, log and previews go there.
 
     Several processes, started by `accelerate launch`, share the work: each takes its own part of a larger batch.
@@ -63,7 +63,7 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task[Any], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
+        self, task: Task[M], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         tracker = "tensorboard" if is_tensorboard_available() else None
@@ -74,13 +74,20 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.journal = Journal(folder, self.accelerator)
+        self.logger = MetricLogger(folder, self.accelerator)
         self.step, self.seconds = 0, 0.0
 
     @property
     def parameters(self) -> list[Tensor]:
         """What is trained."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    @property
+    def averaged(self) -> M:
+        """The model with the average of its weights."""
+        module = self.average.module
+        assert isinstance(module, type(self.task.model))
+        return module
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint, if there is one."""
@@ -90,7 +97,7 @@ class Trainer:
             self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         return bool(whole)
 
-    def run(self) -> nn.Module:
+    def run(self) -> M:
         """Trains to the last step and returns the averaged model.
 
         Raises:
@@ -100,7 +107,7 @@ class Trainer:
         if self.step < self.config.steps:
             with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
                 self._train(bar, interrupt)
-        return self.average.module
+        return self.averaged
 
     def update(self) -> dict[str, float]:
         """One step: the gradients of all passes are summed, then the weights change once."""
@@ -161,7 +168,7 @@ class Trainer:
         first, clock, before = self.step, time.perf_counter(), self.seconds
         bar = progress.add_task(self.title, total=self.config.steps, completed=first, report="")
         losses: dict[str, deque[float]] = {}
-        with self.journal.after(self.step):
+        with self.logger.after(self.step):
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
@@ -182,10 +189,10 @@ class Trainer:
             return
         done = self.step == self.config.steps
         if done or self.step % self.config.log_every == 0:
-            self.journal.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
-        if self.journal.shows and (done or self.step % self.config.preview_every == 0):
+            self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
+        if self.logger.shows and (done or self.step % self.config.preview_every == 0):
             with torch.no_grad():
-                self.journal.show(self.step, self.task.preview(self.average.module))
+                self.logger.show(self.step, self.task.preview(self.averaged))
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
 

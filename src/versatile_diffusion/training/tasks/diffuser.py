@@ -37,17 +37,17 @@ class LatentData(Protocol):
     """Latents and context tokens, computed before training."""
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Returns how many samples there are."""
         ...
 
     def pairs(
         self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
     ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """Latents of the flow's output with tokens of the flow's context, of the same samples."""
+        """Returns latents of the flow's output with tokens of the flow's context, of the same samples."""
         ...
 
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
-        """Tokens that stand for no context."""
+        """Returns the tokens that stand for no context."""
         ...
 
 
