@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.context import Context
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
     from versatile_diffusion.sampling.presets import FAST, QUALITY
 
 __version__ = "0.1.0"
@@ -16,7 +16,7 @@ _MODULES = {
     "Context": "versatile_diffusion.context",
     "FAST": "versatile_diffusion.sampling.presets",
     "QUALITY": "versatile_diffusion.sampling.presets",
-    "VersatileDiffusionPipeline": "versatile_diffusion.pipeline.pipeline",
+    "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile",
 }
 
 

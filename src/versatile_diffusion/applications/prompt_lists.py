@@ -15,8 +15,8 @@ from versatile_diffusion.files import read_lines
 from versatile_diffusion.modalities.pictures import require_picture
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.pipeline.outputs import Outputs
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 _KEYS = ("text", "image", "seed")
 _SEEDS = 2**63  # generators take twice as many, which leaves room for the seeds of further outputs

@@ -20,7 +20,7 @@ from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.files import Kept
 
 

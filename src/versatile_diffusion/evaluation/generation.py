@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator
 
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.pipeline.pipeline import FlowPipeline
 
 
 def seed_of(*key: int) -> int:
@@ -29,7 +29,7 @@ def progress_bar(shown: bool) -> Progress:
 
 
 @contextmanager
-def quiet(pipe: VersatileDiffusionPipeline) -> Iterator[None]:
+def quiet(pipe: FlowPipeline) -> Iterator[None]:
     """Hides the pipeline's own progress bars within the context, and leaves them as they were after it."""
     before: dict[str, object] = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(**before | {"disable": True})

@@ -1,16 +1,12 @@
-"""The pipeline: what users call."""
+"""The pipeline: a request is encoded, sampled and decoded."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
-
-__all__ = ["VersatileDiffusionPipeline"]
+from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    """The pipeline's class, which was defined here and stays importable from here."""
+    if name != "VersatileDiffusionPipeline":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from versatile_diffusion.pipeline import pipeline  # when asked for, because PyTorch takes seconds
+    from importlib import import_module
 
-    return getattr(pipeline, name)
+    return getattr(import_module("versatile_diffusion.applications.versatile"), name)

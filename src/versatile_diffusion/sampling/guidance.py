@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.sampling.sampler import Denoiser
 
 
@@ -23,6 +24,8 @@ class Guidance:
         interval: guide only where the timestep, as a share of the whole schedule, lies between these two (arXiv
             2404.07724); None is everywhere.
         num_train_timesteps: length of the whole schedule.
+        rescale: how far a guided prediction is brought back to the standard deviation of the conditional one (arXiv
+            2305.08891, section 3.4); 0 leaves it as it is.
 
     Raises:
         ValueError: if the scale is not finite, or the interval not two numbers between 0 and 1, the smaller first.
@@ -31,12 +34,18 @@ class Guidance:
     scale: float = 7.5
     interval: tuple[float, float] | None = None
     num_train_timesteps: int = 1000
+    rescale: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
             raise ValueError(f"guidance_scale must be a finite number, got {self.scale}.")
         if self.interval is not None and not 0 <= self.interval[0] < self.interval[1] <= 1:
             raise ValueError(f"guidance_interval must be (low, high) with 0 <= low < high <= 1, got {self.interval}.")
+
+    @classmethod
+    def of(cls, sampling: Sampling, scale: float, num_train_timesteps: int) -> Guidance:
+        """What the options of sampling say, at the scale that is meant by them."""
+        return cls(scale, sampling.guidance_interval, num_train_timesteps, sampling.guidance_rescale)
 
     def scale_at(self, timestep: Tensor) -> float:
         """The scale at a timestep."""
@@ -82,9 +91,19 @@ def guided_denoiser(
             without, with_context = predict(latents, timestep, both).chunk(2)
         else:
             without, with_context = (predict(latents, timestep, c) for c in (unconditional, conditional))
-        return without + scale * (with_context - without)
+        guided = without + scale * (with_context - without)
+        return rescaled(guided, with_context, guidance.rescale) if guidance.rescale else guided
 
     return denoise
+
+
+def rescaled(
+    guided: Float[Tensor, "b *latent"], conditional: Float[Tensor, "b *latent"], share: float
+) -> Float[Tensor, "b *latent"]:
+    """A guided prediction with this share of it at the standard deviation of the conditional one."""
+    from diffusers.guiders.guider_utils import rescale_noise_cfg  # all guiders, which take a second to import
+
+    return rescale_noise_cfg(guided, conditional, share)
 
 
 def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:

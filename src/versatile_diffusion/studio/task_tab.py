@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from versatile_diffusion.engine.engine import NotTaken
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.requests import Request
-from versatile_diffusion.sampling.presets import SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from rich.table import Table
 
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.training.recipe import ModelRecipe
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from versatile_diffusion.checkpoints.components import official_scheduler
-from versatile_diffusion.sampling.sampler import Denoiser, Schedule, count_steps, draw_noise, sample
+from versatile_diffusion.sampling.sampler import Denoiser, Schedule, Step, StepChange, count_steps, draw_noise, sample
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "DDIM": ("DDIMScheduler", {}),
@@ -127,11 +127,11 @@ def test_eta_draws_anew() -> None:
 def test_what_is_called_after_a_step_may_change_the_latents_and_stop() -> None:
     seen: list[tuple[int, int]] = []
 
-    def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
-        seen.append((step, int(timestep)))
-        return latents * 0, step < 1
+    def on_step(step: Step) -> StepChange:
+        seen.append((step.number, int(step.timestep)))
+        return StepChange(latents=step.latents * 0, stop=step.number == 2)
 
     schedule = Schedule.plan(official_scheduler(), 4)
     result = sample(lambda x, t: x, _CLEAN, schedule, on_step=on_step)
-    assert seen == [(0, 751), (1, 501)]
+    assert seen == [(1, 751), (2, 501)]
     assert not result.any()

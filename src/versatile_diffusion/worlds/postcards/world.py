@@ -21,7 +21,7 @@ from versatile_diffusion.worlds.postcards.data import Postcards
 from versatile_diffusion.worlds.postcards.studio_examples import EXAMPLES
 
 if TYPE_CHECKING:
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.training.recipe import ModelRecipe
 
 POSTCARDS_STAGES = ("attribute_classifier", "perceptual_network", *STAGES)

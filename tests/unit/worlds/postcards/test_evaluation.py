@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.evaluation.attribute_scores import RewriteScore, score_captions, score_rewrites
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import TextPreset, build, clip_text, optimus, tiny
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.worlds.postcards import ATTRIBUTES, VOCABULARY, Postcards, Scene, Split, caption, parse
 from versatile_diffusion.worlds.postcards.attribute_classifier import (
     AttributeClassifier,

@@ -14,9 +14,9 @@ from numpy import ndarray
 from rich.progress import Progress
 from torch import Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.generation import generators, quiet, require_enough, seed_of
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier
 from versatile_diffusion.worlds.postcards.data import (
     ATTRIBUTES,

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from rich.progress import Progress
 from torch import Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.attribute_scores import (
     VariationScore,
@@ -27,7 +28,6 @@ from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.pictures import to_pil
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, ClassifierFeatures
 from versatile_diffusion.worlds.postcards.data import (
     ATTRIBUTES,
