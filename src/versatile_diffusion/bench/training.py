@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -94,7 +95,10 @@ def measure(settings: Settings) -> Result:
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
         plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
-        works = {"a step": lambda number: ours.update(), "a step of the plain loop": lambda number: plain.update()}
+        works: dict[str, Callable[[int], dict[str, float]]] = {
+            "a step": lambda number: ours.update(),
+            "a step of the plain loop": lambda number: plain.update(),
+        }
         for work in works.values():
             work(0)
         found = alternate(works, settings.rounds)

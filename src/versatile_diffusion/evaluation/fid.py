@@ -45,7 +45,7 @@ def frechet_distance(
     device = next(features.parameters()).device
     metric = FrechetInceptionDistance(features, normalize=True).to(device)
     for images, is_real in ((real, True), (generated, False)):
-        for batch in images.split(BATCH):
-            metric.update(batch.to(device, torch.float32), real=is_real)
+        for start in range(0, len(images), BATCH):
+            metric.update(images[start : start + BATCH].to(device, torch.float32), real=is_real)
     distance: Tensor = metric.compute()
     return max(distance.item(), 0.0)  # rounding may leave it just below 0

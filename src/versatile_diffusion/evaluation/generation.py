@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator as Yields
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,14 +29,14 @@ def progress_bar(shown: bool) -> Progress:
 
 
 @contextmanager
-def quiet(pipe: FlowPipeline) -> Iterator[None]:
+def quiet(pipe: FlowPipeline) -> Yields[None]:
     """Hides the pipeline's own progress bars within the context, and leaves them as they were after it."""
     before: dict[str, object] = dict(getattr(pipe, "_progress_bar_config", {}))
-    pipe.set_progress_bar_config(**before | {"disable": True})
+    pipe.set_progress_bar_config(**before | {"disable": True})  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
     try:
         yield
     finally:
-        pipe.set_progress_bar_config(**before)
+        pipe.set_progress_bar_config(**before)  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
 
 
 def require_enough(num: int) -> None:

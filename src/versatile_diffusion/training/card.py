@@ -81,7 +81,7 @@ def write_card(run: TrainingRun, model: Path, stages: Sequence[str], texts: Card
 
 
 def _metadata(texts: CardTexts) -> str:
-    return ModelCardData(
+    return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
         language="en",
         license=texts.license,
         library_name="versatile-diffusion",

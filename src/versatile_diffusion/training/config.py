@@ -21,10 +21,11 @@ class _Loader(yaml.SafeLoader):
     """YAML as people expect it: 1e-3 is a number, and "none" is nothing."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(none|None)$"), ["n", "N"])
+for tag, pattern, first in (
+    ("tag:yaml.org,2002:float", r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$", "-+0123456789"),
+    ("tag:yaml.org,2002:null", r"(none|None)$", "nN"),
+):
+    _Loader.add_implicit_resolver(tag, re.compile(pattern), list(first))  # pyright: ignore[reportUnknownMemberType] - PyYAML has no types
 
 
 def read_settings(file: Path) -> dict[str, object]:
@@ -117,7 +118,7 @@ def _changed(part: object, changes: Mapping[str, object]) -> dict[str, object]:
     """The fields of a part with some changed, as pydantic takes them; parts that do not change stay as they are."""
     values = _parts(part)
     for name, change in changes.items():
-        nested = _parts(values.get(name)) and isinstance(change, Mapping)
+        nested = _parts(values.get(name)) and _is_named(change)
         values[name] = _changed(values[name], _named(change, name)) if nested else change
     return values
 
@@ -126,9 +127,13 @@ def _joined(first: Mapping[str, object], second: Mapping[str, object]) -> dict[s
     joined = dict(first)
     for name, new in second.items():
         old = joined.get(name)
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        both = _is_named(old) and _is_named(new)
         joined[name] = _joined(_named(old, name), _named(new, name)) if both else new
     return joined
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _named(value: object, where: str) -> dict[str, object]:

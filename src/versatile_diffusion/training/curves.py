@@ -41,5 +41,5 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
         panel.legend(fontsize="small")
     for panel in panels[len(logs) :]:
         panel.set_axis_off()
-    figure.savefig(target, dpi=90)
+    figure.savefig(target, dpi=90)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
     return target

@@ -110,12 +110,20 @@ def differing_in_one(labels: Int64[Tensor, "n attributes"]) -> Int64[Tensor, "n 
     for attribute in range(labels.shape[1]):
         groups: dict[tuple[int, ...], list[int]] = {}
         others = torch.cat([labels[:, :attribute], labels[:, attribute + 1 :]], dim=1)
-        for index, row in enumerate(others.tolist()):
-            groups.setdefault(tuple(row), []).append(index)
+        for index, row in enumerate(_rows(others)):
+            groups.setdefault(row, []).append(index)
         for group in groups.values():
-            values: list[int] = labels[group, attribute].tolist()
+            values = _rows(labels[group])
             for place, index in enumerate(group):
                 turned = range(place + 1, place + len(group))
-                other = next((i % len(group) for i in turned if values[i % len(group)] != values[place]), place)
+                other = next(
+                    (i % len(group) for i in turned if values[i % len(group)][attribute] != values[place][attribute]),
+                    place,
+                )
                 found[index, attribute] = group[other]
     return found
+
+
+def _rows(numbers: Int64[Tensor, "n columns"]) -> list[tuple[int, ...]]:
+    rows: list[list[int]] = numbers.numpy().tolist()
+    return [tuple(row) for row in rows]

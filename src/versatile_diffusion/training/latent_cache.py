@@ -83,7 +83,7 @@ class LatentCache:
             with processes().main_process_first():
                 if not path.exists() or _origin_of(path) != self.origin(name):
                     self._encode(name, path)
-            self._parts[name] = torch.from_numpy(np.load(path, mmap_mode="c"))
+            self._parts[name] = torch.as_tensor(np.load(path, mmap_mode="c"))
         return self._parts[name]
 
     def _encode(self, name: str, path: Path) -> None:

@@ -97,7 +97,7 @@ class TrainingRun:
         settings = differences(self.recipe, type(self.recipe)())  # pyright: ignore[reportCallIssue] - all have defaults
         options += [word for setting in settings for word in ("--set", setting)]
         facts = {
-            "command": shlex.join([*_program(processes().num_processes), *self.command, *options]),
+            "command": shlex.join([*_program(), *self.command, *options]),
             "start": None if self.start is None else str(self.start),
             "commit": _commit(),
             "hardware": _hardware(),
@@ -107,7 +107,8 @@ class TrainingRun:
         write_whole(self.folder / RECORD, (json.dumps(facts, indent=2, default=str) + "\n").encode())
 
 
-def _program(count: int) -> list[str]:
+def _program() -> list[str]:
+    count = int(processes().num_processes)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - accelerate has no types
     if count == 1:
         return ["vd"]
     launch = f"accelerate launch --multi_gpu --num_processes {count} --num_machines 1"

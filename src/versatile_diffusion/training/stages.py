@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, write
@@ -24,11 +24,12 @@ from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.modalities.parts import loaded
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.card import CardTexts, write_card
 from versatile_diffusion.training.data import TrainingData
-from versatile_diffusion.training.latent_cache import LatentCache
+from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.names import MODEL, STAGES
 from versatile_diffusion.training.recipe import ModelRecipe
@@ -127,7 +128,7 @@ class ModelTraining(ABC):
     def kl(self) -> AutoencoderKL:
         """The autoencoder of images."""
         image = self._untrained_image()
-        autoencoder = image.autoencoder.to(memory_format=torch.channels_last)
+        autoencoder = channels_last(loaded(image.autoencoder, "image autoencoder", "to images"))
         weights = self.recipe.kl_feature_weight, self.recipe.kl_divergence_weight
         task = KLAutoencoderTask(autoencoder, self.images, self.perceptual(), *weights)
         trained = image.autoencoder = self.run.train("kl", task)
@@ -138,8 +139,11 @@ class ModelTraining(ABC):
     def clip(self) -> ClipPair:
         """Both context encoders."""
         image, text = self._untrained_image(), self._untrained_text()
-        captions = text.context_ids(list(self.data.texts)).unflatten(0, (-1, self.data.roles.count))
-        pair = ClipPair(image.context_encoder, text.context_encoder)
+        captions = by_image(text.context_ids(list(self.data.texts)), self.data.roles.count)
+        pair = ClipPair(
+            loaded(image.context_encoder, "image context encoder", "from images"),
+            loaded(text.context_encoder, "text context encoder", "from texts"),
+        )
         pair = self.run.train("clip", ClipTask(pair, self.images, captions, self.data.hard_negatives))
         image.context_encoder, text.context_encoder = pair.image, pair.text
         self.measurements.measure("clip", lambda: self.measure_clip(image, text))
@@ -150,14 +154,16 @@ class ModelTraining(ABC):
         """The autoencoder of texts."""
         text = self._untrained_text()
         tokenizer, texts = text.tokenizers.gpt2, list(self.data.texts)
-        if tokenizer is None:
-            raise ValueError("There are no tokenizers for the autoencoder of texts: the data must bring them.")
-        model = seeded(self.recipe.optimus.seed, lambda: OptimusWithWords(text.autoencoder))
+        if tokenizer is None or not isinstance(tokenizer.pad_token_id, int):
+            raise ValueError("There is no tokenizer for the autoencoder of texts that pads: the data must bring one.")
+        model = seeded(
+            self.recipe.optimus.seed, lambda: OptimusWithWords(loaded(text.autoencoder, "Optimus", "to texts"))
+        )
         task = OptimusTask(
             model,
             text.encoder_ids(texts),
             text.decoder_ids(texts),
-            pad=int(tokenizer.pad_token_id),
+            pad=tokenizer.pad_token_id,
             kl_weight=self.recipe.optimus_kl_weight,
             tokenizer=tokenizer,
         )
@@ -172,7 +178,7 @@ class ModelTraining(ABC):
         """Images, trained, with latents of unit variance."""
         image = self._untrained_image()
         image.autoencoder, image.context_encoder = self.kl, self.clip.image
-        image.register_to_config(
+        image.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
             scaling_factor=unit_scale(image, self.data.image_items(0, 500)),
             guidance_scale=self.recipe.image_guidance,
         )
@@ -190,7 +196,7 @@ class ModelTraining(ABC):
         """Texts, trained, with latents of unit variance."""
         text = copy.deepcopy(self.text_context)
         text.autoencoder = self.optimus
-        text.register_to_config(
+        text.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
             scaling_factor=unit_scale(text, self.data.texts[:2000]),
             max_tokens=self.optimus.decoder.config.n_positions - 1,
             temperature=0.0,
@@ -209,14 +215,13 @@ class ModelTraining(ABC):
             context: Modality = self.image if flow.context == self.image.name else self.text_context
             return context.unconditional(flow.output)
 
-        def by_image(rows: Tensor) -> Tensor:
-            return rows.unflatten(0, (-1, roles.count))
-
-        encoders = {
+        encoders: dict[str, Encode] = {
             "image/latents": lambda start, stop: self.image.encode(data.image_items(start, stop)),
             "image/tokens": lambda start, stop: self.image.embed(data.image_items(start, stop)),
-            "text/latents": lambda start, stop: by_image(self.text.encode(data.text_items(start, stop))),
-            "text/tokens": lambda start, stop: by_image(self.text_context.embed(data.text_items(start, stop))),
+            "text/latents": lambda start, stop: by_image(self.text.encode(data.text_items(start, stop)), roles.count),
+            "text/tokens": lambda start, stop: by_image(
+                self.text_context.embed(data.text_items(start, stop)), roles.count
+            ),
         }
         return LatentCache(len(data), encoders, self._origin, unconditional, self.run.folder, {"text": roles})
 
@@ -289,7 +294,7 @@ class ModelTraining(ABC):
         scheduler = self._start.scheduler
         assert isinstance(scheduler, DDIMScheduler)
         task = DiffuserTask(
-            copy.deepcopy(start).requires_grad_(True).to(memory_format=torch.channels_last),
+            channels_last(copy.deepcopy(start).requires_grad_(True)),
             flows,
             self.latents,
             scheduler,
@@ -313,6 +318,17 @@ def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
 
 def seeded(seed: int, make: Callable[[], T]) -> T:
     """Returns what `make` makes where PyTorch draws from this seed, and leaves PyTorch's own generator as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         return make()
+
+
+def by_image(rows: Shaped[Tensor, "texts ..."], count: int) -> Shaped[Tensor, "images texts ..."]:
+    """Returns rows of texts, of which each image has so many, by image."""
+    return rows.reshape(len(rows) // count, count, *rows.shape[1:])
+
+
+def channels_last(module: M) -> M:
+    """Lays a module's convolutions out as they compute quickest, in place, and returns it."""
+    nn.Module.to(module, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch has no overload for it alone
+    return module

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available
+from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -70,7 +70,7 @@ class Trainer(Generic[M]):
         processes()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # pyright: ignore[reportUnknownArgumentType] - torch leaves a parameter untyped
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -115,7 +115,7 @@ class Trainer(Generic[M]):
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.optimizer.zero_grad()
         self.step += 1
         self.average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(self.config, self.step))
@@ -160,9 +160,12 @@ class Trainer(Generic[M]):
 
     def _share(self, gradients: list[Tensor]) -> None:
         """Averages gradients over all processes, in one message."""
-        message: Any = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-        for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view(gradient.shape))
+        message = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - accelerate has no types
+        assert isinstance(message, Tensor)
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(message[start : start + gradient.numel()].view(gradient.shape))
+            start += gradient.numel()
 
     def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
         first, clock, before = self.step, time.perf_counter(), self.seconds

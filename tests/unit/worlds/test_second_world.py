@@ -198,6 +198,7 @@ def vd(*arguments: object) -> Result:
 def test_vd_trains_measures_and_opens_a_world_that_another_package_brings(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("versatile_diffusion.devices.computes_bf16", lambda: False)  # as other tests of this process
     assert "Three plain colors." in vd("train", "--help").stdout
     assert "vd train colors --stage kl" in vd("train", "colors", "--help").stdout
     vd("train", "colors", "--run", "run", "--set", "kl.steps=3")

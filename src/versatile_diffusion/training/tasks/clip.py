@@ -62,7 +62,7 @@ class ClipTask(Task[ClipPair]):
             kind = torch.multinomial(self.hard_negatives.weights, size, replacement=True, generator=generator)
             index[1::2] = self.hard_negatives.partners[index[:-1:2], kind[:-1:2]]
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
-        return {"images": torch.from_numpy(self.images[index.numpy()]), "captions": self.captions[index, view]}
+        return {"images": torch.as_tensor(self.images[index.numpy()]), "captions": self.captions[index, view]}
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """See `Task.passes`."""

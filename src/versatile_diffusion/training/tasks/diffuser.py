@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.training_utils import compute_snr
+from diffusers.training_utils import compute_snr  # pyright: ignore[reportUnknownVariableType] - diffusers leaves parameters untyped
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 from torch.nn.functional import mse_loss
@@ -137,5 +137,5 @@ class DiffuserTask(Task[Diffuser]):
     def _weights(self, timesteps: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
         if self.min_snr is None:
             return torch.ones(len(timesteps), device=timesteps.device)
-        snr = compute_snr(self.scheduler, timesteps)
+        snr = torch.as_tensor(compute_snr(self.scheduler, timesteps))
         return snr.clamp(max=self.min_snr) / snr

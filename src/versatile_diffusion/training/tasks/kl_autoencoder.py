@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Generator, Tensor, nn
@@ -57,7 +58,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
         return {
-            "images": torch.from_numpy(self.images[index.numpy()]),
+            "images": torch.as_tensor(self.images[index.numpy()]),
             "noise": torch.randn(size, *self.latent_shape, generator=generator),
         }
 
@@ -84,13 +85,17 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
 
 
 def _posterior(model: AutoencoderKL, images: Float[Tensor, "b 3 h w"]) -> DiagonalGaussianDistribution:
-    (posterior,) = model.encode(images * 2 - 1, return_dict=False)
+    encoded = model.encode(images * 2 - 1)
+    assert isinstance(encoded, AutoencoderKLOutput)
+    posterior: object = encoded.latent_dist  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - diffusers leaves parameters untyped
+    assert isinstance(posterior, DiagonalGaussianDistribution)
     return posterior
 
 
 def _decoded(model: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 3 h w"]:
-    (decoded,) = model.decode(latents, return_dict=False)
-    return (decoded + 1) / 2
+    decoded = model.decode(latents)  # pyright: ignore[reportArgumentType, reportUnknownMemberType] - diffusers names another class of tensors
+    assert isinstance(decoded, DecoderOutput)
+    return (decoded.sample + 1) / 2
 
 
 def _feature_distance(

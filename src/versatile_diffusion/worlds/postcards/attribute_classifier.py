@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config  # pyright: ignore[reportUnknownVariableType] - diffusers leaves parameters untyped
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
@@ -105,7 +105,7 @@ class AttributeClassifierTask(Task[AttributeClassifier]):
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
         return {
-            "images": torch.from_numpy(self.images[index.numpy()]),
+            "images": torch.as_tensor(self.images[index.numpy()]),
             "labels": self.labels[index],
             "blur": torch.rand(size, 1, 1, 1, generator=generator) < 0.5,
         }
@@ -144,14 +144,14 @@ def load_classifier(source: str | Path) -> AttributeClassifier:
             f"{folder.parent} holds no attribute classifier, which `vd train postcards` saves with a model in its "
             f"folder {CLASSIFIER}. Copy that folder here."
         )
-    classifier = AttributeClassifier.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    classifier = AttributeClassifier.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
     assert isinstance(classifier, AttributeClassifier)
-    classifier.register_to_config(_name_or_path=CLASSIFIER)  # where it lay is nobody's business when it is saved again
+    classifier.register_to_config(_name_or_path=CLASSIFIER)  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped; where it lay is nobody's business when it is saved again
     return classifier.eval()
 
 
 def save_classifier(classifier: AttributeClassifier, folder: Path) -> None:
     """Saves an attribute classifier with the model in a folder, as readable as the model itself."""
-    classifier.save_pretrained(folder / CLASSIFIER)
+    classifier.save_pretrained(folder / CLASSIFIER)  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
     for weights in (folder / CLASSIFIER).glob("*.safetensors"):
         weights.chmod((folder / "model_index.json").stat().st_mode)  # safetensors lets the owner alone read it

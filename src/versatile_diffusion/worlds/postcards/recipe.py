@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 
 from pydantic.dataclasses import dataclass
 
@@ -84,4 +84,5 @@ def tiny_recipe() -> PostcardsRecipe:
         )
         for stage in POSTCARDS_STAGES
     }
-    return PostcardsRecipe(preset=Preset(tiny().diffuser, image, text), images=16, validation_images=64, **stages)
+    whole = PostcardsRecipe(preset=Preset(tiny().diffuser, image, text), images=16, validation_images=64)
+    return replace(whole, **stages)

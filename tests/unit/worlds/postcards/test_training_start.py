@@ -75,7 +75,7 @@ def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
 def test_only_the_main_process_writes_down_how_a_run_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
 ) -> None:
-    state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext)
+    state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext, num_processes=1)
     for module in ("run", "stages"):
         monkeypatch.setattr(f"versatile_diffusion.training.{module}.processes", lambda: state)
     _ = PostcardsTraining(untrained(), tmp_path).perceptual_network

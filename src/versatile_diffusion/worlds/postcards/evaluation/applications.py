@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,7 +116,7 @@ def _bench(
     guidance_scale: float | None,
     batch_size: int,
     progress: bool,
-) -> Iterator[_Bench]:
+) -> Generator[_Bench]:
     require_enough(num)
     source = Postcards(seed_of(_POSTCARDS, seed), num, Split.ALL)
     scenes = [source.scene(i) for i in range(num)]
@@ -139,7 +139,7 @@ class _Bench:
 
     def images(self, scenes: Sequence[Scene]) -> list[Float[Tensor, "3 h w"]]:
         size = self.classifier.size
-        return [torch.from_numpy(render(scene, size)).permute(2, 0, 1) / 255 for scene in scenes]
+        return [torch.as_tensor(render(scene, size)).permute(2, 0, 1) / 255 for scene in scenes]
 
     def read(self, name: str, make: Make, *data: Sequence[Any]) -> list[dict[str, str]]:
         """What the classifier reads of what is made of each row of the data."""

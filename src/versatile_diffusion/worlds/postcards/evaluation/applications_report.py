@@ -122,5 +122,5 @@ class ApplicationsReport(WorldReport):
             panel.grid(alpha=0.3)
             panel.legend(fontsize="small")
         drawn = BytesIO()
-        figure.savefig(drawn, dpi=100)
+        figure.savefig(drawn, dpi=100)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
         return drawn.getvalue()

@@ -268,7 +268,7 @@ def _sections(split: Split, fresh: _Fresh, made: _Made) -> list[Section]:
 
 
 def _tensor(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float[Tensor, "n 3 h w"]:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    return torch.as_tensor(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def _name(split: Split) -> str:

@@ -17,9 +17,8 @@ from versatile_diffusion.worlds.postcards.data import ATTRIBUTES, Scene, parse
 
 def read_attributes(classifier: AttributeClassifier, images: Float[Tensor, "n 3 h w"]) -> list[dict[str, str]]:
     """Returns the attributes of any number of images in [0, 1], as the classifier reads them."""
-    return [
-        read for batch in images.split(BATCH) for read in classifier.read(batch.to(classifier.device, classifier.dtype))
-    ]
+    parts = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    return [read for part in parts for read in classifier.read(part.to(classifier.device, classifier.dtype))]
 
 
 def reconstruction_accuracy(
