@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from jaxtyping import Float, Shaped, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, write
 from versatile_diffusion.checkpoints.components import DIFFUSER, fill
@@ -32,6 +32,7 @@ from versatile_diffusion.training.data import TrainingData
 from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.names import MODEL, STAGES
+from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
 from versatile_diffusion.training.recipe import ModelRecipe
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
@@ -42,9 +43,6 @@ from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithW
 IMAGE_VARIATION, TEXT_TO_IMAGE = Flow("image", "image"), Flow("text", "image")
 IMAGE_TO_TEXT, TEXT_VARIATION = Flow("image", "text"), Flow("text", "text")
 FLOWS = (IMAGE_VARIATION, TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_VARIATION)
-
-M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T")
 
 
 class ModelTraining(ABC):
@@ -65,6 +63,16 @@ class ModelTraining(ABC):
     def __init__(self, data: TrainingData, validation: TrainingData, run: TrainingRun) -> None:
         self.data, self.validation, self.run = data, validation, run
         self.measurements = Measurements(run, f"{run.recipe.validation_images} images")
+
+    def finish(self, stage: str) -> None:
+        """Trains up to a stage, or the whole model, with those that it needs.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        if stage not in (*self.stages, MODEL):
+            raise ValueError(f"There is no stage {stage!r}, only {', '.join((*self.stages, MODEL))}.")
+        getattr(self, stage)
 
     # ---- what a world may bring ----
 
@@ -95,16 +103,6 @@ class ModelTraining(ABC):
         """Saves, in the folder of the finished model, what goes with it, such as a classifier to measure it with."""
 
     # ---- data ----
-
-    def finish(self, stage: str) -> None:
-        """Trains up to a stage, or the whole model, with those that it needs.
-
-        Raises:
-            ValueError: if there is no such stage.
-        """
-        if stage not in (*self.stages, MODEL):
-            raise ValueError(f"There is no stage {stage!r}, only {', '.join((*self.stages, MODEL))}.")
-        getattr(self, stage)
 
     @property
     def recipe(self) -> ModelRecipe:
@@ -309,26 +307,3 @@ class ModelTraining(ABC):
         """What latents or tokens come from; see `LatentCache`. Its stage must have been trained."""
         stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
         return f"{stage} at {self.run.identity(stage)}, {self.data.description}"
-
-
-def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
-    """Returns the factor that gives the latents of the items, which are data of the modality, unit variance."""
-    return float(modality.config["scaling_factor"] / modality.encode(items).std())
-
-
-def seeded(seed: int, make: Callable[[], T]) -> T:
-    """Returns what `make` makes where PyTorch draws from this seed, and leaves PyTorch's own generator as it was."""
-    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
-        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
-        return make()
-
-
-def by_image(rows: Shaped[Tensor, "texts ..."], count: int) -> Shaped[Tensor, "images texts ..."]:
-    """Returns rows of texts, of which each image has so many, by image."""
-    return rows.reshape(len(rows) // count, count, *rows.shape[1:])
-
-
-def channels_last(module: M) -> M:
-    """Lays a module's convolutions out as they compute quickest, in place, and returns it."""
-    nn.Module.to(module, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch has no overload for it alone
-    return module

@@ -14,8 +14,9 @@ from versatile_diffusion.evaluation.attribute_scores import score
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.training.card import CardTexts
 from versatile_diffusion.training.measurements import Figures
+from versatile_diffusion.training.preparation import seeded
 from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.stages import ModelTraining, seeded
+from versatile_diffusion.training.stages import ModelTraining
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.postcards.attribute_classifier import (
     AttributeClassifier,
