@@ -31,13 +31,12 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
-    ("flows", "arrays", "validation", "devices", "files", "processes", "extras", "bundled"),
+    ("options",),
+    ("flows", "arrays", "validation", "devices", "files", "processes", "extras", "bundled", "_moved"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 
-STILL_UPWARD = {
-    "kernels/quantization.py": "diffuser",
-}
+STILL_UPWARD = {}
 """What is still to be mended."""
 
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
@@ -97,9 +96,22 @@ def spoken(module: str) -> Iterator[str]:
 def test_general_rooms_know_no_world() -> None:
     """A world is found by its name, so that another adds one folder. Only the default model is named, and once."""
     worlds = [path.parent.name for path in (ROOT / "worlds").glob("*/__init__.py")]
-    general = [module for module in MODULES if not module.startswith(tuple(f"worlds/{world}/" for world in worlds))]
+    general = [
+        module for module in MODULES if not module.startswith(("_moved", *(f"worlds/{world}/" for world in worlds)))
+    ]
     named = [(module, text) for module in general for text in spoken(module) if any(w in text.lower() for w in worlds)]
     assert named == [("bundled.py", DEFAULT_MODEL)] and DEFAULT_MODEL in worlds
+
+
+def test_the_network_is_plain_pytorch() -> None:
+    """Nothing of the package but itself: no kernel, which is applied from outside, and no modality."""
+    network = [module for module in MODULES if module.startswith("diffuser/")]
+    assert network and {room_of(name) for module in network for name in imports(module)} == {"diffuser"}
+
+
+def test_kernels_know_no_network() -> None:
+    kernels = [module for module in MODULES if module.startswith("kernels/")]
+    assert kernels and {room_of(name) for module in kernels for name in imports(module)} == {"kernels"}
 
 
 def test_gradio_is_for_the_studio_alone() -> None:

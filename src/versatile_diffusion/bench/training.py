@@ -19,7 +19,7 @@ from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.recipe import ModelRecipe
+from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import diffusers
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.schedulers.scheduling_utils import SCHEDULER_CONFIG_NAME, SchedulerMixin
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
@@ -30,23 +30,24 @@ from versatile_diffusion.checkpoints.keys import check
 from versatile_diffusion.checkpoints.tensors import Tensors, find_weights, open_tensors
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.registry import modality_names, modality_spec
 
 CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
+SCHEDULER = "scheduler"
 CLASSIFIER = "oracle"
 """The folder of the classifier that goes with a bundled model, named as in the first one."""
 COMPANIONS = (CLASSIFIER,)
-MODALITIES: tuple[type[Modality], ...] = (ImageModality, TextModality)
 
 
 def load(
     folder: Path | str,
     flows: Sequence[Flow] | None = None,
     torch_dtype: torch.dtype | None = None,
-    modalities: Sequence[type[Modality]] = MODALITIES,
+    modalities: Sequence[type[Modality]] = (),
 ) -> Components:
     """Loads a folder that `save` wrote.
 
@@ -54,7 +55,7 @@ def load(
         folder: the folder.
         flows: read only what these need.
         torch_dtype: type of the weights; as they are stored by default.
-        modalities: classes to build the folder's modalities with, found by their names.
+        modalities: classes to build the folder's modalities with, instead of those that the registry knows by name.
 
     Raises:
         CheckpointError: if the folder is damaged, or lacks something that the flows need.
@@ -63,7 +64,7 @@ def load(
 
 
 def read(
-    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = MODALITIES
+    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = ()
 ) -> Checkpoint:
     """Like `load`, but leaves the tensors on disk."""
     folder = Path(folder)
@@ -71,16 +72,18 @@ def read(
     if index.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {index.get('format')}, not {FORMAT}. Update versatile-diffusion.")
     wanted = Wanted.of(flows, config["outputs"], config["context_dims"], folder)
-    classes = {cls.name: cls for cls in (*MODALITIES, *modalities)}
-    unknown = [name for name in wanted.modalities if name not in classes]
-    if unknown:
-        raise CheckpointError(f"{folder} has the modalities {unknown}. Pass their classes as `modalities`.")
-    built = {name: _read_modality(folder / name, classes[name], wanted) for name in wanted.modalities}
+    classes = {name: _class_of(name, modalities, folder) for name in wanted.modalities}
+    built = {name: _read_modality(folder / name, cls, wanted) for name, cls in classes.items()}
     diffuser = empty_diffuser(_sizes(config), built, wanted)
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
     companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
-    return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors, companions)
+    return Checkpoint(diffuser, built, read_scheduler(folder / SCHEDULER), tensors, companions)
+
+
+def outputs_of(folder: Path) -> tuple[str, ...]:
+    """The modalities that a saved model makes."""
+    return tuple(read_json(folder / DIFFUSER / "config.json")["outputs"])
 
 
 def is_ours(folder: Path) -> bool:
@@ -91,7 +94,7 @@ def is_ours(folder: Path) -> bool:
 def saved_parts(folder: Path) -> tuple[str, ...]:
     """The names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
-    return (INDEX, DIFFUSER, "scheduler", *index["modalities"]) if "modalities" in index else ()
+    return (INDEX, DIFFUSER, SCHEDULER, *index["modalities"]) if "modalities" in index else ()
 
 
 def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
@@ -120,7 +123,7 @@ def write(
     with replacing(Path(folder)) as target:
         index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
         (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-        checkpoint.scheduler.save_pretrained(target / "scheduler")
+        _write_scheduler(checkpoint.scheduler, target / SCHEDULER)
         checkpoint.diffuser.save_config(target / DIFFUSER)
         for name, modality in checkpoint.modalities.items():
             modality.save_config(target / name)
@@ -143,11 +146,37 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_scheduler(folder: Path) -> SchedulerMixin:
     """The scheduler of a folder, of the class that its configuration names."""
-    config = read_json(folder / "scheduler_config.json")
+    config = read_json(folder / SCHEDULER_CONFIG_NAME)
     cls = getattr(diffusers, str(config.get("_class_name")), None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(f"{folder} names no scheduler of diffusers: {config.get('_class_name')!r}.")
     return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _write_scheduler(scheduler: SchedulerMixin, folder: Path) -> None:
+    """Writes the options that a scheduler was given, and none that it took by default.
+
+    Schedulers differ in their defaults: another one that is made of this configuration is to have its own, before
+    saving and after. The official file leaves them out, too.
+    """
+    scheduler.save_pretrained(folder)
+    file = folder / SCHEDULER_CONFIG_NAME
+    by_default = scheduler.config.get("_use_default_values", ())
+    config = {name: value for name, value in read_json(file).items() if name not in by_default}
+    file.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _class_of(name: str, given: Sequence[type[Modality]], folder: Path) -> type[Modality]:
+    """The class of a folder's modality: the one that was given, or the one that is registered under its name."""
+    found = next((cls for cls in given if cls.name == name), None)
+    if found is not None:
+        return found
+    if name not in modality_names():
+        raise CheckpointError(
+            f"{folder} has the modality {name!r}, and only {', '.join(modality_names())} are known here. Install the "
+            "package that brings it, `register` its spec, or pass its class as `modalities`."
+        )
+    return modality_spec(name).load()
 
 
 def _sizes(config: Mapping[str, Any]) -> DiffuserConfig:

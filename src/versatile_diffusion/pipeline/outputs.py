@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.modalities.base import Modality
     from versatile_diffusion.pipeline.request import Request
     from versatile_diffusion.sampling.sampler import Remainder
 
@@ -99,14 +96,3 @@ def check_output_type(output_type: str) -> None:
     """Raises ValueError if there is no such output type."""
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
-
-
-def check_options(modality: Modality, names: Iterable[str]) -> None:
-    """Raises TypeError if the modality's `decode` has no options of these names."""
-    parameters = inspect.signature(modality.decode).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if unknown := [name for name in names if name not in known]:
-        raise TypeError(
-            f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
-            f"{modality.name!r} take {', '.join(known) or 'none'}."
-        )

@@ -67,7 +67,7 @@ def with_settings(recipe: R, *settings: Mapping[str, object]) -> R:
     """Returns a recipe with some values changed; later settings count more than earlier ones.
 
     Args:
-        recipe: a dataclass whose fields are values or dataclasses.
+        recipe: a dataclass whose fields are values, dataclasses or mappings.
         settings: new values by the names of fields, nested as the recipe is.
 
     Raises:
@@ -76,10 +76,12 @@ def with_settings(recipe: R, *settings: Mapping[str, object]) -> R:
     changes: dict[str, object] = {}
     for more in settings:
         changes = _joined(changes, more)
-    try:
-        return TypeAdapter(type(recipe)).validate_python(_changed(recipe, changes))
-    except ValidationError as error:
-        raise ValueError(" ".join(_explained(recipe, error))) from None
+    mistakes: list[str] = []
+    changed = _changed(recipe, changes, (), mistakes)
+    if mistakes:
+        raise ValueError(" ".join(mistakes))
+    assert isinstance(changed, type(recipe))
+    return changed
 
 
 def renamed(settings: Mapping[str, object], names: Mapping[str, str]) -> tuple[dict[str, object], list[str]]:
@@ -108,32 +110,44 @@ def differences(recipe: object, default: object, prefix: str = "") -> Iterator[s
 
 
 def _parts(value: object) -> dict[str, object]:
-    """The fields of a dataclass; anything else has none."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return {}
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    """The fields of a dataclass, or the values of a mapping, by their names; anything else has none."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return _named(value, "") if isinstance(value, Mapping) else {}
 
 
-def _changed(part: object, changes: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a part with some changed, as pydantic takes them; parts that do not change stay as they are."""
+def _changed(part: object, changes: Mapping[str, object], path: tuple[str, ...], mistakes: list[str]) -> object:
+    """A part with some of its values changed. Each part is checked by its own type, which a subclass keeps."""
     values = _parts(part)
     for name, change in changes.items():
-        nested = _parts(values.get(name)) and _is_named(change)
-        values[name] = _changed(values[name], _named(change, name)) if nested else change
-    return values
+        where, old = ".".join((*path, name)), values.get(name)
+        if name not in values:
+            mistakes.append(f"{where}: there is no {name!r} here, only {', '.join(values)}.")
+        elif _parts(old) and not isinstance(change, Mapping):
+            mistakes.append(f"{where} has parts: set one of them, {', '.join(_parts(old))}.")
+        elif _parts(old):
+            values[name] = _changed(old, _named(change, where), (*path, name), mistakes)
+        elif isinstance(change, bool) and isinstance(old, int | float) and not isinstance(old, bool):
+            mistakes.append(f"{where} must be a {'whole ' * isinstance(old, int)}number, got {change!r}.")
+        else:
+            values[name] = change
+    if mistakes or isinstance(part, Mapping):
+        return values if isinstance(part, Mapping) else part
+    try:
+        checked: object = TypeAdapter(type(part)).validate_python(values)
+    except ValidationError as error:
+        mistakes.extend(_explained(error, path))
+        return part
+    return checked
 
 
 def _joined(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     joined = dict(first)
     for name, new in second.items():
         old = joined.get(name)
-        both = _is_named(old) and _is_named(new)
-        joined[name] = _joined(_named(old, name), _named(new, name)) if both else new
+        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        joined[name] = _joined(_parts(old), _parts(new)) if both else new
     return joined
-
-
-def _is_named(value: object) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _named(value: object, where: str) -> dict[str, object]:
@@ -144,18 +158,10 @@ def _named(value: object, where: str) -> dict[str, object]:
         raise ValueError(f"{where} must hold settings by their names, such as kl: {{steps: 5000}}.") from None
 
 
-def _explained(recipe: object, error: ValidationError) -> Iterator[str]:
+def _explained(error: ValidationError, path: tuple[str, ...]) -> Iterator[str]:
     for mistake in error.errors():
-        path = [str(key) for key in mistake["loc"]]
-        where, given = ".".join(path), mistake["input"]
-        part: object = recipe
-        for key in path[:-1]:
-            part = getattr(part, key, None)
-        if mistake["type"] == "unexpected_keyword_argument":
-            yield f"{where}: there is no {path[-1]!r} here, only {', '.join(_parts(part))}."
-        elif mistake["type"] == "dataclass_type":
-            yield f"{where} has parts: set one of them, {', '.join(_parts(getattr(part, path[-1])))}."
-        elif mistake["type"] in _KINDS:
+        where, given = ".".join([*path, *map(str, mistake["loc"])]), mistake["input"]
+        if mistake["type"] in _KINDS:
             yield f"{where} must be {_KINDS[mistake['type']]}, got {given!r}."
         else:
             yield f"{where}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, got {given!r}."

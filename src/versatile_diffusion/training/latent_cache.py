@@ -14,10 +14,18 @@ from numpy.lib.format import open_memmap
 from rich.progress import track
 from torch import Generator, Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "PostcardLatents": "versatile_diffusion.training.latent_cache:LatentCache",
+    },
+)
 
 Encode = Callable[[int, int], Tensor]
 """What encodes the samples from one index to before another; (n variants …) where a sample has several variants."""

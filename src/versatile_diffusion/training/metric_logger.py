@@ -12,7 +12,15 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from torch import Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.files import write_whole
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Journal": "versatile_diffusion.training.metric_logger:MetricLogger",
+    },
+)
 
 LOG = "log.jsonl"
 NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")

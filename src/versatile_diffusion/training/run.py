@@ -19,7 +19,7 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints, identity, read_state
 from versatile_diffusion.training.config import differences
-from versatile_diffusion.training.recipe import ModelRecipe
+from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import Task, TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
 

@@ -31,9 +31,9 @@ from versatile_diffusion.training.card import CardTexts, write_card
 from versatile_diffusion.training.data import TrainingData
 from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
+from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.names import MODEL, STAGES
 from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
-from versatile_diffusion.training.recipe import ModelRecipe
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +18,17 @@ class Sizes:
     channels: tuple[int, ...] = (1, 2)
 
 
+@dataclass(frozen=True)
+class WideSizes(Sizes):
+    height: int = 1
+
+
 @checked(frozen=True, config=ConfigDict(extra="forbid"))
 class Plan:
     stage: TrainingConfig = TrainingConfig(3, 4, 1e-3)
     sizes: Sizes = field(default_factory=Sizes)
     images: Count = 10
+    more: Mapping[str, Sizes] = field(default_factory=lambda: {"big": WideSizes(99)})
     weight: Amount | None = 5.0
 
 
@@ -35,13 +42,21 @@ def test_settings_reach_stages_and_sizes() -> None:
     assert plan.sizes == Sizes(16) and plan.stage.batch_size == 4
 
 
+def test_a_part_in_a_mapping_keeps_its_own_type() -> None:
+    assert planned("more.big.height=5").more == {"big": WideSizes(99, height=5)}
+    with pytest.raises(ValueError, match=r"more\.small: there is no 'small' here, only big"):
+        planned("more.small.height=5")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("images", "key=value"),
-        ("image=3", "there is no 'image' here, only stage, sizes, images, weight"),
+        ("image=3", "there is no 'image' here, only stage, sizes, images, more, weight"),
         ("stage.step=3", "stage.step: there is no 'step' here, only steps, batch_size"),
         ("images.steps=3", "images must be a whole number"),
+        ("sizes.width=False", "sizes.width must be a whole number, got False"),
+        ("more.big.width=none", "more.big.width must be a whole number|valid integer"),
         ("images=many", "images must be a whole number, got 'many'"),
         ("images=none", "images must be a whole number"),
         ("images=1.5", "images must be a whole number"),
@@ -59,8 +74,8 @@ def test_wrong_settings_are_explained(setting: str, message: str) -> None:
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match=r"stage\.steps must be.*images must be"):
-        planned("images=a", "stage.steps=b")
+    with pytest.raises(ValueError, match=r"stage\.steps must be.*stage\.batch_size must be"):
+        planned("stage.steps=b", "stage.batch_size=c")
 
 
 @given(st.integers(1, 10**6), st.floats(1e-6, 1), st.one_of(st.none(), st.floats(0.1, 10)))

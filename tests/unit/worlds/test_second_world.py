@@ -33,8 +33,8 @@ from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.examples import examples_of
 from versatile_diffusion.training.card import CardTexts
 from versatile_diffusion.training.data import TrainingData
+from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.training.names import MODEL, STAGES
-from versatile_diffusion.training.recipe import CONFIG, ModelRecipe
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.stages import ModelTraining
 from versatile_diffusion.training.task import AtLeastOne, Count, TrainingConfig
@@ -81,15 +81,17 @@ def preset() -> Preset:
     words = len(COLORS)
     return Preset(
         DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4),
-        ImagePreset(
-            kl_autoencoder(channels=(8, 16), layers=1, size=SIZE, groups=8),
-            clip_vision(width=16, layers=1, size=SIZE, patch=16, projection=16, heads=2),
-        ),
-        TextPreset(
-            optimus(16, 1, pieces=words + 4, tokens=words + 4, latent=16, positions=(8, 8), heads=2),
-            clip_text(16, 1, tokens=words + 3, positions=8, projection=16, heads=2),
-            latent_dim=16,
-        ),
+        {
+            "image": ImagePreset(
+                kl_autoencoder(channels=(8, 16), layers=1, size=SIZE, groups=8),
+                clip_vision(width=16, layers=1, size=SIZE, patch=16, projection=16, heads=2),
+            ),
+            "text": TextPreset(
+                optimus(16, 1, pieces=words + 4, tokens=words + 4, latent=16, positions=(8, 8), heads=2),
+                clip_text(16, 1, tokens=words + 3, positions=8, projection=16, heads=2),
+                latent_dim=16,
+            ),
+        },
     )
 
 

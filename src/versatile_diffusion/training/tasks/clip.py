@@ -11,10 +11,18 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
 from versatile_diffusion.modalities.image import normalize_for_clip
 from versatile_diffusion.training.data import HardNegatives, to_floats
 from versatile_diffusion.training.task import Batch, Pass, Task
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "nearly_equal": "versatile_diffusion.training.data:differing_in_one",
+    },
+)
 
 
 class ClipPair(nn.Module):

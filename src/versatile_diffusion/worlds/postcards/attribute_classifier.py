@@ -13,6 +13,7 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.checkpoints.folder import CLASSIFIER
 from versatile_diffusion.checkpoints.sources import locate
@@ -21,6 +22,15 @@ from versatile_diffusion.training.data import to_floats
 from versatile_diffusion.training.task import Batch, Pass, Task
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Oracle": "versatile_diffusion.worlds.postcards.attribute_classifier:AttributeClassifier",
+        "OracleTask": "versatile_diffusion.worlds.postcards.attribute_classifier:AttributeClassifierTask",
+        "to_pictures": "versatile_diffusion.training.data:to_floats",
+    },
+)
 
 
 class AttributeClassifier(ModelMixin, PerceptualNetwork, ConfigMixin):

@@ -6,6 +6,7 @@ from dataclasses import field, replace
 
 from pydantic.dataclasses import dataclass
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.model_presets import (
     ImagePreset,
@@ -17,24 +18,36 @@ from versatile_diffusion.model_presets import (
     optimus,
     tiny,
 )
-from versatile_diffusion.training.recipe import CONFIG, ModelRecipe
+from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.training.task import AtLeastOne, Count, TrainingConfig
 from versatile_diffusion.worlds.postcards.world import POSTCARDS_STAGES
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Recipe": "versatile_diffusion.worlds.postcards.recipe:PostcardsRecipe",
+        "STAGES": "versatile_diffusion.worlds.postcards.world:POSTCARDS_STAGES",
+    },
+)
 
 
 def postcards() -> Preset:
     """The bundled model: images of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters in all."""
     return Preset(
         DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
-        ImagePreset(
-            kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
-            clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
-        ),
-        TextPreset(
-            optimus(width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09),
-            clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
-            latent_dim=64,
-        ),
+        {
+            "image": ImagePreset(
+                kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
+                clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
+            ),
+            "text": TextPreset(
+                optimus(
+                    width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09
+                ),
+                clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
+                latent_dim=64,
+            ),
+        },
     )
 
 
@@ -84,5 +97,7 @@ def tiny_recipe() -> PostcardsRecipe:
         )
         for stage in POSTCARDS_STAGES
     }
-    whole = PostcardsRecipe(preset=Preset(tiny().diffuser, image, text), images=16, validation_images=64)
+    whole = PostcardsRecipe(
+        preset=Preset(tiny().diffuser, {"image": image, "text": text}), images=16, validation_images=64
+    )
     return replace(whole, **stages)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.vocabulary import Tokenizers, word_tokenizers
 from versatile_diffusion.training.data import CaptionRoles, HardNegatives, TrainingData, differing_in_one
 from versatile_diffusion.worlds.postcards.data import (
@@ -22,6 +23,14 @@ from versatile_diffusion.worlds.postcards.data import (
     choose_mention,
 )
 from versatile_diffusion.worlds.postcards.image_pool import image_pool
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Material": "versatile_diffusion.worlds.postcards.training_data:PostcardsData",
+        "fresh": "versatile_diffusion.worlds.postcards.training_data:validation_data",
+    },
+)
 
 ROLES = CaptionRoles(complete=(2, 2, 3, 3), paraphrase=(1, 0, 3, 2))
 """Each postcard has two texts that leave out the same things, then two that leave out nothing."""

@@ -18,4 +18,6 @@ def test_settings_of_earlier_versions_still_mean_the_same() -> None:
 def test_sizes_can_be_set() -> None:
     recipe = with_settings(PostcardsRecipe(), parse_settings(["preset.diffuser.num_heads=2"]))
     assert recipe.preset.diffuser.num_heads == 2
+    wider = with_settings(PostcardsRecipe(), parse_settings(["preset.modalities.text.latent_dim=32"])).preset
+    assert wider.text.latent_dim == 32 and wider.text.autoencoder == recipe.preset.text.autoencoder
     assert recipe.preset.diffuser.model_channels == PostcardsRecipe().preset.diffuser.model_channels

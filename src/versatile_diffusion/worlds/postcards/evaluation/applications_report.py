@@ -8,8 +8,17 @@ from io import BytesIO
 
 from rich.table import Table
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.extras import require
 from versatile_diffusion.worlds.base import WorldReport
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Applications": "versatile_diffusion.worlds.postcards.evaluation.applications_report:ApplicationsReport",
+        "Kept": "versatile_diffusion.worlds.postcards.evaluation.applications_report:ChangedAndKept",
+    },
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from rich.progress import Progress
 from torch import Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.attribute_scores import (
@@ -27,7 +28,7 @@ from versatile_diffusion.evaluation.generation import generators, progress_bar, 
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.modalities.pictures import to_pil
+from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, ClassifierFeatures
 from versatile_diffusion.worlds.postcards.data import (
     ATTRIBUTES,
@@ -51,6 +52,14 @@ from versatile_diffusion.worlds.postcards.evaluation.stage_scores import (
     read_attributes,
     reconstruction_accuracy,
     text_reconstruction_accuracy,
+)
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "has_oracle": "versatile_diffusion.worlds.postcards.attribute_classifier:has_classifier",
+        "load_oracle": "versatile_diffusion.worlds.postcards.attribute_classifier:load_classifier",
+    },
 )
 
 FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))

@@ -9,10 +9,19 @@ from typing import Generic, TypeVar
 from PIL import Image
 from rich.table import Table
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.evaluation.attribute_scores import CaptionScore, RewriteScore, Score, VariationScore
 from versatile_diffusion.provenance import png
 from versatile_diffusion.worlds.base import WorldReport
 from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Report": "versatile_diffusion.worlds.postcards.evaluation.flows_report:FlowsReport",
+        "Settings": "versatile_diffusion.worlds.postcards.evaluation.flows_report:FlowsSettings",
+    },
+)
 
 T = TypeVar("T")
 
