@@ -24,11 +24,11 @@ FORMER = """
     datasets.postcards.captions datasets.postcards.dataset datasets.postcards.drawing datasets.postcards.render
     datasets.postcards.scene datasets.postcards.styles datasets.postcards.subjects datasets.sheet editing embeddings
     evaluation.applications evaluation.findings evaluation.oracle evaluation.postcards evaluation.report
-    evaluation.scores evaluation.sheet evaluation.stages guidance libraries named_flows offloading outputs presets quantization
-    recipes recipes.comparing recipes.inputs recipes.kept recipes.making recipes.recipe reconstruction rewriting
-    sampling_presets schedulers serving.computing serving.engine serving.isolation serving.jobs serving.requests
-    serving.workers start training.journal training.latents training.material
-    training.postcards training.processes training.recipe training.tasks.oracle
+    evaluation.scores evaluation.sheet evaluation.stages guidance libraries named_flows offloading outputs presets
+    quantization recipes recipes.comparing recipes.inputs recipes.kept recipes.making recipes.recipe reconstruction
+    rewriting sampling_presets schedulers serving.computing serving.engine serving.isolation serving.jobs
+    serving.requests serving.workers start training.journal training.latents training.material training.postcards
+    training.processes training.recipe training.tasks.oracle
 """.split()  # noqa: SIM905 - easier to read than a list
 """Every module of version 0.1.0 that is not where it was then."""
 

@@ -96,9 +96,8 @@ def spoken(module: str) -> Iterator[str]:
 def test_general_rooms_know_no_world() -> None:
     """A world is found by its name, so that another adds one folder. Only the default model is named, and once."""
     worlds = [path.parent.name for path in (ROOT / "worlds").glob("*/__init__.py")]
-    general = [
-        module for module in MODULES if not module.startswith(("_moved", *(f"worlds/{world}/" for world in worlds)))
-    ]
+    elsewhere = ("_moved", *(f"worlds/{world}/" for world in worlds))
+    general = [module for module in MODULES if not module.startswith(elsewhere)]
     named = [(module, text) for module in general for text in spoken(module) if any(w in text.lower() for w in worlds)]
     assert named == [("bundled.py", DEFAULT_MODEL)] and DEFAULT_MODEL in worlds
 
