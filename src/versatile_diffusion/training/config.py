@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -109,11 +109,15 @@ def differences(recipe: object, default: object, prefix: str = "") -> Iterator[s
             yield f"{prefix}{name}={'none' if new is None else new}"
 
 
+def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    return isinstance(value, Mapping)
+
+
 def _parts(value: object) -> dict[str, object]:
     """The fields of a dataclass, or the values of a mapping, by their names; anything else has none."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    return _named(value, "") if isinstance(value, Mapping) else {}
+    return _named(value, "") if _is_mapping(value) else {}
 
 
 def _changed(part: object, changes: Mapping[str, object], path: tuple[str, ...], mistakes: list[str]) -> object:
@@ -123,7 +127,7 @@ def _changed(part: object, changes: Mapping[str, object], path: tuple[str, ...],
         where, old = ".".join((*path, name)), values.get(name)
         if name not in values:
             mistakes.append(f"{where}: there is no {name!r} here, only {', '.join(values)}.")
-        elif _parts(old) and not isinstance(change, Mapping):
+        elif _parts(old) and not _is_mapping(change):
             mistakes.append(f"{where} has parts: set one of them, {', '.join(_parts(old))}.")
         elif _parts(old):
             values[name] = _changed(old, _named(change, where), (*path, name), mistakes)
@@ -131,8 +135,8 @@ def _changed(part: object, changes: Mapping[str, object], path: tuple[str, ...],
             mistakes.append(f"{where} must be a {'whole ' * isinstance(old, int)}number, got {change!r}.")
         else:
             values[name] = change
-    if mistakes or isinstance(part, Mapping):
-        return values if isinstance(part, Mapping) else part
+    if mistakes or _is_mapping(part):
+        return values if _is_mapping(part) else part
     try:
         checked: object = TypeAdapter(type(part)).validate_python(values)
     except ValidationError as error:
@@ -145,7 +149,7 @@ def _joined(first: Mapping[str, object], second: Mapping[str, object]) -> dict[s
     joined = dict(first)
     for name, new in second.items():
         old = joined.get(name)
-        both = isinstance(old, Mapping) and isinstance(new, Mapping)
+        both = _is_mapping(old) and _is_mapping(new)
         joined[name] = _joined(_parts(old), _parts(new)) if both else new
     return joined
 
