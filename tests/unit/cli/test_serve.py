@@ -24,8 +24,8 @@ from versatile_diffusion.engine import isolation
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.serving import server
-from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import KEYS_VARIABLE, Keys
 from versatile_diffusion.serving.limits import Limits
 
 KEY = "a-key-for-the-tests"
@@ -129,10 +129,11 @@ def test_a_request_is_taken_in_without_the_libraries_of_models() -> None:
         import sys
         from PIL import Image
         from versatile_diffusion.context import Context
-        from versatile_diffusion.engine.requests import Request
+        from versatile_diffusion.engine.records import record_of
+        from versatile_diffusion.engine.requests import JobRequest
 
-        request = Request("postcards", "image", (Context("image", Image.new("RGB", (8, 8))),), (7,))
-        assert request.kept.is_whole
+        request = JobRequest.of("postcards", "image", [Context("image", Image.new("RGB", (8, 8)))], [7])
+        assert record_of(request).is_whole
         sys.exit(", ".join({"diffusers", "transformers", "torchao"} & set(sys.modules)) or None)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

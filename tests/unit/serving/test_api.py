@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from io import BytesIO
 from socket import create_connection
 from threading import Barrier
@@ -23,10 +22,10 @@ from tests.unit.serving.running import Gate, ask_and_leave, encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import LocalWorker, ModelInfo
-from versatile_diffusion.serving.access import Keys
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Metrics
 
@@ -216,13 +215,16 @@ def test_requests_are_limited(client: httpx.Client, changes: dict[str, Any], lim
 
 def test_a_side_that_is_left_out_is_the_models_own() -> None:
     limits, model = Limits(pixels=64 * 64), ModelInfo(("image", "text"), ("text",), {}, {"image": 64})
-    asked = Request("tiny", "image", (Context("text", "a tent"),), (1,))
-    limits.check(asked, model)
+
+    def asked(to: str = "image", **sides: int) -> JobRequest:
+        return JobRequest.of("tiny", to, [Context("text", "a tent")], [1], **sides)
+
+    limits.check(asked(), model)
     for side in ("height", "width"):
-        limits.check(replace(asked, **{side: 32}), model)
+        limits.check(asked(**{side: 32}), model)
         with pytest.raises(ValueError, match="4096 pixels at most, got 8192"):
-            limits.check(replace(asked, **{side: 128}), model)
-    Limits(pixels=1).check(replace(asked, to="text"), model)
+            limits.check(asked(**{side: 128}), model)
+    Limits(pixels=1).check(asked("text"), model)
 
 
 def test_metrics_health_and_models(client: httpx.Client) -> None:
@@ -327,7 +329,7 @@ def test_requests_that_come_together_do_not_exceed_that(gate: Gate) -> None:
     both_read = Barrier(2)
 
     class Together(Limits):
-        def check(self, request: Request, model: ModelInfo) -> None:
+        def check(self, job: JobRequest, model: ModelInfo) -> None:
             both_read.wait(30)
 
     app = build_app(engine_of(gate), keys=Keys(["k" * 16]), limits=Together(concurrency=1))

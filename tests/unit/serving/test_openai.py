@@ -14,8 +14,8 @@ from tests.unit.serving.running import encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.workers import LocalWorker
-from versatile_diffusion.serving.access import Keys
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import Keys
 
 KEY = "a-key-for-the-tests"
 TENT = "a red tent in the meadow"
