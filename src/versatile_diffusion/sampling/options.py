@@ -7,13 +7,13 @@ an option that is declared here exists in all of them. CONTRIBUTING.md shows how
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator
 
-from versatile_diffusion.validation import Integer, Number, Strict
+from versatile_diffusion.options import Flag, Options
+from versatile_diffusion.validation import Integer, Number
 
 
 class SchedulerName(StrEnum):
@@ -27,24 +27,11 @@ class SchedulerName(StrEnum):
     LMS = "lms"
 
 
-@dataclass(frozen=True)
-class Flag:
-    """How the command line asks for a field, where that is not --its-name.
-
-    Attributes:
-        name: such as "--steps".
-        metavar: what stands for the value in the help.
-    """
-
-    name: str | None = None
-    metavar: str | None = None
-
-
 Share = Annotated[Number, Field(ge=0, le=1)]
 Side = Annotated[Integer, Field(ge=1, le=65536)]
 
 
-class Sampling(Strict):
+class Sampling(Options):
     """The options of sampling, each with its bounds and what it does."""
 
     num_inference_steps: Annotated[
