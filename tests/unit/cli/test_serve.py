@@ -45,6 +45,17 @@ def test_it_listens_to_others_only_with_a_key(tmp_path: Path, monkeypatch: pytes
     assert result.exit_code == 1 and "holds no API key" in result.stderr
 
 
+def test_what_is_cheap_is_checked_before_a_model_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VD_API_KEYS", raising=False)
+    opened: list[Any] = []
+    monkeypatch.setattr(isolation, "ProcessWorker", lambda *given: opened.append(given))
+    keys = tmp_path / "keys"
+    keys.write_text("short\n")
+    for options in (["--host", "0.0.0.0"], ["--keys", str(keys)]):
+        assert CliRunner().invoke(app, ["serve", *options]).exit_code == 1
+    assert not opened
+
+
 def test_keys_come_from_both_places(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{'a' * 16}  # somebody\n\n{'b' * 16}\n")

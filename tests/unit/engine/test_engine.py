@@ -117,6 +117,7 @@ def test_a_batch_equals_its_requests_computed_one_by_one(
             if isinstance(one, str):
                 assert one == other
             else:
+                assert isinstance(one, Image.Image) and isinstance(other, Image.Image)
                 assert one.size == other.size == ((64, 32) if name == "starts" else (32, 32))
                 assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
     assert pipe.scheduler is own
@@ -186,7 +187,9 @@ def test_a_pipeline_computes_what_is_asked(
     with job.heard(lambda: heard.append((job.state.step, job.state.steps, job.state.preview is not None))):
         worker.go.set()
         finished(job)
-    assert job.state.result is not None and job.state.result.items[0].size == (32, 32)
+    assert job.state.result is not None
+    (image,) = job.state.result.items
+    assert isinstance(image, Image.Image) and image.size == (32, 32)
     assert (2, 4, True) in heard and (4, 4, True) in heard
     text = finished(engine.submit(ask(Context("image", picture), to="text")))
     assert text.state.result is not None and isinstance(text.state.result.items[0], str)
