@@ -102,7 +102,7 @@ def test_mixtures_take_masks_and_weights() -> None:
 def test_edits_are_changes_of_one_picture() -> None:
     edit = job("edit", picture=postcard(LIGHTHOUSE), remove="lighthouse", add="tent", strength=0.9)
     made = edit.request
-    assert edit.edit == Edit(remove="lighthouse", add="tent", text_share=0.8)
+    assert edit.edit is not None and dict(edit.edit) == dict(Edit(remove="lighthouse", add="tent", text_share=0.8))
     assert made.strength == 0.9 and made.start is not None and len(made.contexts) == 1
     assert title(BY_KEY["edit"], {"prompt": "", "remove": "a", "add": "b"}) == "a · b"
 
