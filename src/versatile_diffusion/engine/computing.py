@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -214,7 +214,7 @@ class _Steps:
 
 
 @contextmanager
-def _noted() -> Iterator[list[str]]:
+def _noted() -> Generator[list[str]]:
     """What the pipeline warns its users of. Libraries' warnings to programmers are left out."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -78,7 +78,7 @@ class JobRecord:
 
         first = self.records[0]
         records = list(self.records) if len(self.records) > 1 else [first] * len(seeds)
-        same = {"guidance_scale": made.guidance_scale, "computed": made.computed or first.computed}
+        same: dict[str, object] = {"guidance_scale": made.guidance_scale, "computed": made.computed or first.computed}
         if self.edit is not None and made.written is not None:
             share, (seen,) = self.edit.text_share, first.contexts
             text = ContextRecipe(modality=TEXT.name, data=made.written, weight=share)

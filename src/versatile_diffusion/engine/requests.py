@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Self
 
-import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
 from versatile_diffusion import __version__
-from versatile_diffusion.arrays import is_tensor
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
@@ -162,8 +161,9 @@ def _named(value: object) -> object:
     """Words and numbers as they are; the size and a checksum of anything else."""
     if value is None or isinstance(value, str | int | float):
         return value
-    held = value.numpy(force=True) if is_tensor(value) else value
-    if not isinstance(held, np.ndarray | Image.Image):
-        return f"of {type(held).__name__}"
-    size = held.size if isinstance(held, Image.Image) else held.shape
-    return f"{'×'.join(map(str, size))}, sha256 {sha256(held.tobytes()).hexdigest()}"
+    if isinstance(value, Image.Image):
+        size, content = value.size, value.tobytes()
+    else:
+        numbers = as_tensor(value, "Data")
+        size, content = numbers.shape, numbers.numpy(force=True).tobytes()
+    return f"{'×'.join(map(str, size))}, sha256 {sha256(content).hexdigest()}"

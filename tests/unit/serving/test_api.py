@@ -252,7 +252,7 @@ def test_requests_are_limited(client: httpx.Client, changes: dict[str, Any], lim
 def test_a_side_that_is_left_out_is_the_models_own() -> None:
     limits, model = Limits(pixels=64 * 64), ModelInfo(("image", "text"), ("text",), {}, {"image": 64})
 
-    def asked(to: str = "image", **sides: Any) -> JobRequest:
+    def asked(to: Any = "image", **sides: Any) -> JobRequest:
         return JobRequest.of("tiny", to, [Context("text", "a tent")], [1], **sides)
 
     limits.check(asked(), model)
