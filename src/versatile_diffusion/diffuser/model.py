@@ -21,7 +21,7 @@ from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Pla
 DataLayersFactory = Callable[[Plan], DataLayers]
 
 ContextStep = tuple[ContextBlock, tuple[Tensor, Tensor]]
-"""A block of one context, and the keys and values that it attends to: `KeysValues`, of another length each context."""
+"""A block of one context, and the keys and values that it attends to, as many as that context has tokens."""
 
 
 @dataclass(frozen=True)

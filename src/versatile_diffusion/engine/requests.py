@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from versatile_diffusion import __version__
 from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
+from versatile_diffusion.fields import flags
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
-from versatile_diffusion.sampling.options import Flag
 from versatile_diffusion.validation import Number, Strict
 
 Words = Annotated[str, Field(max_length=2000)]
@@ -139,10 +139,9 @@ def _sampling_entries(request: Request) -> Iterator[tuple[str, object]]:
     """The options of sampling as the command line calls them: the steps, and whatever is not the default."""
     used = request.sampling if request.start is not None else request.sampling.replaced(strength=1.0)
     given = used.model_dump(mode="json", exclude_defaults=True) | {"num_inference_steps": used.num_inference_steps}
-    for name, value in given.items():
-        marks = type(used).model_fields[name].metadata
-        flags = [mark.name for mark in marks if isinstance(mark, Flag) and mark.name is not None]
-        yield (flags[0].removeprefix("--") if flags else name), value
+    for name, flag in flags(type(used)).items():
+        if name in given:
+            yield (flag.name or name).removeprefix("--"), given[name]
 
 
 def _described(context: Context) -> dict[str, object]:
