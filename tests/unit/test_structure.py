@@ -29,7 +29,7 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
-    ("flows", "arrays", "validation", "devices", "files", "processes", "extras"),
+    ("flows", "arrays", "validation", "options", "devices", "files", "processes", "extras"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 

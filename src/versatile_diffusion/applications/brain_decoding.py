@@ -202,8 +202,8 @@ def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
             f"This model takes no {modality} contexts. If they were left out in loading, load it with the flow "
             f"'{modality}-to-image', or with all flows."
         )
-    encoder: Any = pipe.modalities[modality].context_encoder
-    return (1 + encoder.grid**2 if modality == "image" else encoder.max_length), encoder.dim
+    bound: Any = pipe.modalities[modality]
+    return bound.context_shape
 
 
 # ---- details ----

@@ -30,21 +30,21 @@ from versatile_diffusion.checkpoints.keys import check
 from versatile_diffusion.checkpoints.tensors import Tensors, find_weights, open_tensors
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.registry import modality_names, modality_spec
 
 CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
 COMPANIONS = ("oracle",)
-MODALITIES: tuple[type[Modality], ...] = (ImageModality, TextModality)
 
 
 def load(
     folder: Path | str,
     flows: Sequence[Flow] | None = None,
     torch_dtype: torch.dtype | None = None,
-    modalities: Sequence[type[Modality]] = MODALITIES,
+    modalities: Sequence[type[Modality]] = (),
 ) -> Components:
     """Loads a folder that `save` wrote.
 
@@ -52,7 +52,7 @@ def load(
         folder: the folder.
         flows: read only what these need.
         torch_dtype: type of the weights; as they are stored by default.
-        modalities: classes to build the folder's modalities with, found by their names.
+        modalities: classes to build the folder's modalities with, instead of those that the registry knows by name.
 
     Raises:
         CheckpointError: if the folder is damaged, or lacks something that the flows need.
@@ -61,7 +61,7 @@ def load(
 
 
 def read(
-    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = MODALITIES
+    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = ()
 ) -> Checkpoint:
     """Like `load`, but leaves the tensors on disk."""
     folder = Path(folder)
@@ -69,16 +69,18 @@ def read(
     if index.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {index.get('format')}, not {FORMAT}. Update versatile-diffusion.")
     wanted = Wanted.of(flows, config["outputs"], config["context_dims"], folder)
-    classes = {cls.name: cls for cls in (*MODALITIES, *modalities)}
-    unknown = [name for name in wanted.modalities if name not in classes]
-    if unknown:
-        raise CheckpointError(f"{folder} has the modalities {unknown}. Pass their classes as `modalities`.")
-    built = {name: _read_modality(folder / name, classes[name], wanted) for name in wanted.modalities}
+    classes = {name: _class_of(name, modalities, folder) for name in wanted.modalities}
+    built = {name: _read_modality(folder / name, cls, wanted) for name, cls in classes.items()}
     diffuser = empty_diffuser(_sizes(config), built, wanted)
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
     companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
     return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors, companions)
+
+
+def outputs_of(folder: Path) -> tuple[str, ...]:
+    """The modalities that a saved model makes."""
+    return tuple(read_json(folder / DIFFUSER / "config.json")["outputs"])
 
 
 def is_ours(folder: Path) -> bool:
@@ -146,6 +148,19 @@ def read_scheduler(folder: Path) -> SchedulerMixin:
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(f"{folder} names no scheduler of diffusers: {config.get('_class_name')!r}.")
     return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _class_of(name: str, given: Sequence[type[Modality]], folder: Path) -> type[Modality]:
+    """The class of a folder's modality: the one that was given, or the one that is registered under its name."""
+    found = next((cls for cls in given if cls.name == name), None)
+    if found is not None:
+        return found
+    if name not in modality_names():
+        raise CheckpointError(
+            f"{folder} has the modality {name!r}, and only {', '.join(modality_names())} are known here. Install the "
+            "package that brings it, `register` its spec, or pass its class as `modalities`."
+        )
+    return modality_spec(name).load()
 
 
 def _sizes(config: Mapping[str, Any]) -> DiffuserConfig:

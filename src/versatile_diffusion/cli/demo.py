@@ -47,7 +47,7 @@ def demo(
     vd demo --prompt "pixel art of a green tent in the desert" --image photo.jpg --overwrite
     """
     from versatile_diffusion.cli.page import FlowResult, page
-    from versatile_diffusion.modalities.pictures import to_pil
+    from versatile_diffusion.modalities.images import to_pil
     from versatile_diffusion.provenance.files import write_picture
 
     seeds = range(seed, seed + COUNT)

@@ -200,9 +200,9 @@ def generators(seeds: Sequence[int]) -> list[Any]:
 
 def read_picture(file: Path | str) -> Float[Tensor, "3 h w"]:
     """A picture from a file, before the model is opened. Raises ValueError if it cannot be read."""
-    from versatile_diffusion.modalities.pictures import read_pictures
+    from versatile_diffusion.modalities.images import read_images
 
-    return read_pictures(file)[0]
+    return read_images(file)[0]
 
 
 def _print_json(value: Any) -> None:

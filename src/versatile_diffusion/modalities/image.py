@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,16 +18,17 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers
 from versatile_diffusion.diffuser.plan import Plan
-from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
+from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE, Presented
 from versatile_diffusion.modalities.clip import ClipImageEncoder
 from versatile_diffusion.modalities.focus import adjust_focus, match_color
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
-from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, resize, to_pil
 
 _LONGEST = 4  # sides of a picture as CLIP sees it; what sticks out further is cropped before it is resized
 
 
-class ImageModality(ModalityOfParts):
+class ImageModality(ModalityOfParts[Tensor]):
     """Pictures. Items are float32 tensors (3 h w) in [0, 1].
 
     Args:
@@ -37,7 +38,7 @@ class ImageModality(ModalityOfParts):
         guidance_scale: default for outputs; see `Guidance`.
     """
 
-    name: ClassVar[str] = "image"
+    spec = IMAGE
 
     @register_to_config
     def __init__(
@@ -96,9 +97,9 @@ class ImageModality(ModalityOfParts):
                 raise ValueError(f"{called} must be divisible by {self.factor}, got {side}: take {near}.")
         return (config["latent_channels"], *(side // self.factor for side in sides))
 
-    def read(self, data: Any) -> list[Float[Tensor, "3 h w"]]:
-        """See `read_pictures`."""
-        return read_pictures(data)
+    def read(self, data: object) -> list[Float[Tensor, "3 h w"]]:
+        """See `read_images`."""
+        return read_images(data)
 
     def fit(
         self, items: Sequence[Float[Tensor, "3 _ _"]], height: int | None = None, width: int | None = None
@@ -128,7 +129,7 @@ class ImageModality(ModalityOfParts):
         latents: Float[Tensor, "b c y x"],
         generators: Sequence[Generator] | None = None,
         *,
-        colors_of: Any = None,
+        colors_of: object = None,
     ) -> list[Float[Tensor, "3 h w"]]:
         """Pictures of latents. Nothing is drawn.
 
@@ -147,12 +148,12 @@ class ImageModality(ModalityOfParts):
         references = self._references(colors_of, len(pictures))
         return [match_color(picture, reference) for picture, reference in zip(pictures, references, strict=True)]
 
-    def check_decoding(self, count: int, **options: Any) -> None:
+    def check_decoding(self, count: int, **options: object) -> None:
         """See `Modality.check_decoding`."""
         if options.get("colors_of") is not None:
             self._references(options["colors_of"], count)
 
-    def _references(self, colors_of: Any, count: int) -> list[Float[Tensor, "3 _ _"]]:
+    def _references(self, colors_of: object, count: int) -> list[Float[Tensor, "3 _ _"]]:
         """The picture whose colours each of so many pictures takes."""
         references = self.read(colors_of)
         if not references or count % len(references):
@@ -160,7 +161,7 @@ class ImageModality(ModalityOfParts):
         return [reference for reference in references for _ in range(count // len(references))]
 
     @torch.no_grad()
-    def embed(self, items: Sequence[Float[Tensor, "3 _ _"]], masks: Any = None) -> Float[Tensor, "b n d"]:
+    def embed(self, items: Sequence[Float[Tensor, "3 _ _"]], masks: object = None) -> Float[Tensor, "b n d"]:
         """Context tokens of pictures: the class token, then the patches of the central square, row by row.
 
         Args:
@@ -195,8 +196,8 @@ class ImageModality(ModalityOfParts):
             return torch.zeros(1, 1 + encoder.grid**2, encoder.dim, device=self.device, dtype=self.dtype)
         return self.embed([torch.zeros(3, encoder.image_size, encoder.image_size)])
 
-    def present(self, items: list[Float[Tensor, "3 h w"]], output_type: str) -> Any:
-        """See `pictures.present`."""
+    def present(self, items: Sequence[Float[Tensor, "3 h w"]], output_type: str) -> Presented:
+        """See `images.present`."""
         return present(items, output_type)
 
     @property
@@ -230,7 +231,7 @@ def normalize_for_clip(pictures: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b
     return (pictures - mean) / std
 
 
-def token_weights(mask: Any, picture: Float[Tensor, "3 h w"], size: int, grid: int) -> Float[Tensor, " n"]:
+def token_weights(mask: object, picture: Float[Tensor, "3 h w"], size: int, grid: int) -> Float[Tensor, " n"]:
     """Weights of the class token and of each patch: the shares of their areas that the mask keeps.
 
     As in the official code, the mask is first brought to CLIP's `size` in pixels, without smoothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -18,16 +18,17 @@ from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
 from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipTextEncoder
-from versatile_diffusion.modalities.optimus import Optimus, warpers
+from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
+from versatile_diffusion.modalities.text_spec import TEXT, read_texts
 from versatile_diffusion.modalities.vocabulary import Tokenizers
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
 _NAMED = 12  # words that a warning quotes
 
 
-class TextModality(ModalityOfParts):
+class TextModality(ModalityOfParts[str]):
     """Texts. Items are str.
 
     Its tokenizers are assets: set `tokenizers`, or load them with `load_assets`.
@@ -44,7 +45,7 @@ class TextModality(ModalityOfParts):
         guidance_scale: default for outputs; see `Guidance`.
     """
 
-    name: ClassVar[str] = "text"
+    spec = TEXT
 
     @register_to_config
     def __init__(
@@ -95,16 +96,9 @@ class TextModality(ModalityOfParts):
             raise ValueError("Texts have no height and width: leave them out.")
         return (self.config["latent_dim"],)
 
-    def read(self, data: Any) -> list[str]:
-        """A text or a list of texts as a list.
-
-        Raises:
-            TypeError: if it is something else.
-        """
-        items = [data] if isinstance(data, str) else data
-        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-            raise TypeError(f"A text must be a str, or a list of str for a batch, got {data!r:.100}.")
-        return list(items)
+    def read(self, data: object) -> list[str]:
+        """See `read_texts`."""
+        return read_texts(data)
 
     @torch.no_grad()
     def encode(self, items: Sequence[str]) -> Float[Tensor, "b d"]:
@@ -144,12 +138,8 @@ class TextModality(ModalityOfParts):
         texts = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
         return [remove_repetition(str(text)) for text in texts]
 
-    def check_decoding(self, count: int, **options: Any) -> None:
-        """See `Modality.check_decoding`."""
-        warpers(options.get("temperature") or 0.0, options.get("top_k"), options.get("top_p"))
-
     @torch.no_grad()
-    def embed(self, items: Sequence[str], masks: Any = None) -> Float[Tensor, "b n d"]:
+    def embed(self, items: Sequence[str], masks: object = None) -> Float[Tensor, "b n d"]:
         """Context tokens of texts. Warns of words that are cut off or not known.
 
         Raises:
@@ -174,9 +164,9 @@ class TextModality(ModalityOfParts):
         """The context of the empty text."""
         return self.embed([""])
 
-    def present(self, items: list[str], output_type: str) -> list[str]:
-        """Texts are presented as they are."""
-        return items
+    def present(self, items: Sequence[str], output_type: str) -> list[str]:
+        """Texts are presented as they are, whatever the output type."""
+        return list(items)
 
     def encoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
         """Texts for Optimus' encoder: lower case, at most 77 word pieces, [CLS] … [SEP], padded with 0."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +100,6 @@ def check_output_type(output_type: str) -> None:
         raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
 
 
-def check_options(modality: Modality, names: Iterable[str]) -> None:
-    """Raises TypeError if the modality's `decode` has no options of these names."""
-    parameters = inspect.signature(modality.decode).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if unknown := [name for name in names if name not in known]:
-        raise TypeError(
-            f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
-            f"{modality.name!r} take {', '.join(known) or 'none'}."
-        )
+def check_options(modality: Modality, options: Mapping[str, object]) -> None:
+    """Raises TypeError or ValueError unless the modality's `decode` takes these options."""
+    modality.decoding_options(options)

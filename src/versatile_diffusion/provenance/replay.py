@@ -14,7 +14,8 @@ from torch import Tensor
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context, as_sequence
 from versatile_diffusion.devices import DTYPES
-from versatile_diffusion.modalities.pictures import read_mask, read_pictures, rgb
+from versatile_diffusion.modalities.image_files import rgb
+from versatile_diffusion.modalities.images import read_images, read_mask
 from versatile_diffusion.pipeline.outputs import Origin
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.files import Kept
@@ -120,7 +121,7 @@ class _Row:
             data = _nth(data, self.item)
         if isinstance(data, Image.Image) and (seen := rgb(data)) is not None:
             return self._named(torch.from_numpy(np.array(seen)))
-        return self._named(picture_value(_nth(read_pictures(data), self.item)))
+        return self._named(picture_value(_nth(read_images(data), self.item)))
 
     def start(self, modality: str, start: Any) -> str | Input | None:
         """Data, or latents, which have a row for each item."""

@@ -7,12 +7,12 @@ an option that is declared here exists in all of them. CONTRIBUTING.md shows how
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator
 
+from versatile_diffusion.options import Flag
 from versatile_diffusion.validation import Integer, Number, Strict
 
 
@@ -25,19 +25,6 @@ class SchedulerName(StrEnum):
     EULER = "euler"
     PNDM = "pndm"
     LMS = "lms"
-
-
-@dataclass(frozen=True)
-class Flag:
-    """How the command line asks for a field, where that is not --its-name.
-
-    Attributes:
-        name: such as "--steps".
-        metavar: what stands for the value in the help.
-    """
-
-    name: str | None = None
-    metavar: str | None = None
 
 
 Share = Annotated[Number, Field(ge=0, le=1)]

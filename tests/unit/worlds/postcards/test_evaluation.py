@@ -200,7 +200,7 @@ def model() -> VersatileDiffusionPipeline:
         latent_dim=48,
     )
     torch.manual_seed(0)
-    components = build(replace(tiny(), text=text))
+    components = build(tiny().with_modalities(text=text))
     components.modalities["text"].tokenizers = word_tokenizers(VOCABULARY)  # pyright: ignore
     pipe = VersatileDiffusionPipeline(components.diffuser, components.scheduler, components.modalities)
     pipe.set_progress_bar_config(desc="as the user wants it")
