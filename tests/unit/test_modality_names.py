@@ -33,7 +33,6 @@ STILL = {
     "cli/": 54,
     "engine/": 3,
     "pipeline/": 2,
-    "provenance/": 8,
     "serving/": 13,
     "studio/": 29,
     "training/": 6,

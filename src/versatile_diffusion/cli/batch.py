@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from versatile_diffusion.applications.prompt_lists import Wanted
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
 SETTINGS = "settings.json"
 
@@ -143,8 +143,8 @@ class _Job:
                 progress.advance(task, len(batch))
         return made
 
-    def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any], kept: Kept) -> None:
-        from versatile_diffusion.provenance.files import write_picture
+    def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any], kept: StoredRecord) -> None:
+        from versatile_diffusion.provenance.output_files import write_output
 
         if self.recipe.to == To.TEXT:
             write_whole(self.file(wanted), f"{item}\n".encode())
@@ -165,7 +165,7 @@ class _Job:
             "version": __version__,
         }
         words = {key: value for key, value in told.items() if value is not None}
-        write_picture(self.file(wanted), item, words, kept)
+        write_output(self.file(wanted), "image", item, words, kept)
 
 
 def _suffix(recipe: Recipe) -> str:

@@ -48,7 +48,7 @@ def demo(
     """
     from versatile_diffusion.cli.page import FlowResult, page
     from versatile_diffusion.modalities.images import to_pil
-    from versatile_diffusion.provenance.files import write_picture
+    from versatile_diffusion.provenance.output_files import write_output
 
     seeds = range(seed, seed + COUNT)
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == "image"}
@@ -66,7 +66,7 @@ def demo(
         recipe = {"steps": steps, "guidance_scale": scales[flow.output], "model": options.model}
         kept = recipes_of(pipe, outputs.origins, options)
         for item, seed_of, one, file in zip(outputs.items, seeds, kept, files.get(flow, []), strict=False):
-            write_picture(file, item, {"command": f"demo, {flow}", "seed": seed_of, **recipe}, one)
+            write_output(file, "image", item, {"command": f"demo, {flow}", "seed": seed_of, **recipe}, one)
         for shown in files.get(flow) or outputs.items:
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")

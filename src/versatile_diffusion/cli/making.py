@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.modalities import Modality
     from versatile_diffusion.pipeline.outputs import Origin, Outputs
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
     from versatile_diffusion.sampling.presets import SamplingPreset
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
@@ -116,19 +116,19 @@ class Job:
         return {key: value for key, value in entries.items() if value is not None}
 
     def _write_pictures(
-        self, pictures: list[Any], recipes: list[dict[str, Any]], kept: Sequence[Kept | None], files: list[Path]
+        self, pictures: list[Any], recipes: list[dict[str, Any]], kept: Sequence[StoredRecord | None], files: list[Path]
     ) -> None:
-        from versatile_diffusion.provenance.files import write_picture
+        from versatile_diffusion.provenance.output_files import write_output
 
         for picture, recipe, one, file in zip(pictures, recipes, kept, files, strict=True):
-            write_picture(file, picture, recipe, one)
+            write_output(file, "image", picture, recipe, one)
             if not self.settings.as_json:
                 results.print(Text(str(file)))
         if self.settings.as_json:
             _print_json([recipe | {"file": str(file)} for recipe, file in zip(recipes, files, strict=True)])
 
     def _write_texts(
-        self, texts: list[str], recipes: list[dict[str, Any]], kept: Sequence[Kept], files: list[Path]
+        self, texts: list[str], recipes: list[dict[str, Any]], kept: Sequence[StoredRecord], files: list[Path]
     ) -> None:
         for file in files:
             write_whole(file, "".join(f"{text}\n" for text in texts).encode())
@@ -178,12 +178,12 @@ def recipes_of(
     origins: Sequence[Origin],
     options: ModelOptions,
     loras: Sequence[str] | None = None,
-) -> list[Kept]:
+) -> list[StoredRecord]:
     """Recipes of outputs, each of which has a generator of its own."""
-    from versatile_diffusion.provenance.replay import computed_by, recipe_of
+    from versatile_diffusion.provenance.recording import computed_by, record_of
 
     computed = computed_by(pipe, options.model, loras or (), options.weights)
-    return [recipe_of(origin, computed) for origin in origins]
+    return [record_of(origin, computed) for origin in origins]
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:

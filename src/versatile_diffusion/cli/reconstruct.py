@@ -157,7 +157,7 @@ def _make(
     options: Mapping[str, Any],
     told: Mapping[str, Any],
 ) -> None:
-    from versatile_diffusion.provenance.files import write_picture
+    from versatile_diffusion.provenance.output_files import write_output
 
     if "start" in arrays:
         _check_start(pipe, arrays["start"])
@@ -181,7 +181,7 @@ def _make(
             for i, place in enumerate(batch):
                 score = {} if made.scores is None else {"score": made.scores[i][0]}
                 words = {"scan": place.scan, "seed": place.seed, **told, **score}
-                write_picture(place.file, made.images[i][0], words, kept[i])
+                write_output(place.file, "image", made.images[i][0], words, kept[i])
             progress.advance(task, len(batch))
 
 

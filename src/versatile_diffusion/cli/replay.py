@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
 BUNDLED = "postcards"
 
@@ -78,11 +78,11 @@ def replay(
     vd replay captions.json
     vd replay picture.png --model my-folder
     """
-    from versatile_diffusion.provenance.files import read
+    from versatile_diffusion.provenance.output_files import read_outputs
 
     require_writable([output] if output else [], overwrite)
-    kept = [(one.with_inputs(_values(given or [])), before) for one, before in read(file)]
-    if output and (len(kept) != 1 or kept[0][0].recipe.to != "image"):
+    kept = [(one.with_inputs(_values(given or [])), before) for one, before in read_outputs(file)]
+    if output and (len(kept) != 1 or kept[0][0].record.to != "image"):
         raise ValueError("--output is for one picture: leave it out.")
     opened: dict[Any, VersatileDiffusionPipeline] = {}
     findings = [_replayed(one, before, opening, opened, output) for one, before in kept]
@@ -98,8 +98,8 @@ def replay(
 
 def _values(files: Sequence[Path]) -> list[Tensor]:
     """What the user's files may stand for in a recipe."""
-    from versatile_diffusion.modalities.images import read_images, read_mask
-    from versatile_diffusion.provenance.inputs import mask_value, picture_value
+    from versatile_diffusion.modalities.image_spec import IMAGE
+    from versatile_diffusion.provenance.inputs import mask_value
 
     values: list[Tensor] = []
     for file in files:
@@ -107,16 +107,16 @@ def _values(files: Sequence[Path]) -> list[Tensor]:
             array = read_tensor(file)
             values += [array, array[None]]
             continue
-        values.append(picture_value(read_images(file)[0]))
+        values += [value for value in IMAGE.codec.values(file) if not isinstance(value, str)]
         try:
-            values.append(mask_value(read_mask(file)))
+            values.append(mask_value(file))
         except ValueError:  # black, and so no mask
             continue
     return values
 
 
 def _replayed(
-    kept: Kept,
+    kept: StoredRecord,
     before: Any,
     opening: Opening,
     opened: dict[Any, VersatileDiffusionPipeline],
@@ -124,8 +124,10 @@ def _replayed(
 ) -> dict[str, Any]:
     """Makes an output again, and says how it compares with the one before."""
     from versatile_diffusion.provenance.comparison import compared, differences
-    from versatile_diffusion.provenance.files import Kept, write_picture
-    from versatile_diffusion.provenance.replay import computed_by, replayed
+    from versatile_diffusion.provenance.output_files import write_output
+    from versatile_diffusion.provenance.recording import computed_by
+    from versatile_diffusion.provenance.replay import replayed
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
     kept.require_inputs()
     options, loras = _opening(kept, opening)
@@ -136,19 +138,20 @@ def _replayed(
         item = replayed(pipe, kept)
     computed = computed_by(pipe, options.model, loras, options.weights)
     if output:
-        write_picture(
+        write_output(
             output,
+            "image",
             item,
             {"command": "replay"},
-            Kept(kept.recipe.model_copy(update={"computed": computed}), kept.inputs),
+            StoredRecord(kept.record.model_copy(update={"computed": computed}), kept.inputs),
         )
     shown = {"text": item} if isinstance(item, str) else {}
-    return compared(before, item) | {"because": differences(kept.recipe.computed, computed)} | shown
+    return compared(before, item) | {"because": differences(kept.record.computed, computed)} | shown
 
 
-def _opening(kept: Kept, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
+def _opening(kept: StoredRecord, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
     """The model as it was, as far as the user says nothing else. A recipe names no folder or hub that is looked at."""
-    before = kept.recipe.computed
+    before = kept.record.computed
     if opening.model is None and before.model != BUNDLED:
         raise ValueError(f"It was made with the model {before.model!r}: say where that is with --model.")
     if before.loras and opening.lora is None:

@@ -173,7 +173,7 @@ def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
 def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
     from versatile_diffusion.applications.prompt_lists import make
-    from versatile_diffusion.provenance.files import write_picture
+    from versatile_diffusion.provenance.output_files import write_output
 
     missing = [batch for batch in batches if not all((output / _file(key, wanted)).exists() for wanted in batch)]
     if not missing:
@@ -193,7 +193,7 @@ def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Se
                 file = output / _file(key, wanted)
                 if not file.exists():
                     words = {"command": "vote make", "side": side.name, "prompt": wanted.prompt.text or ""}
-                    write_picture(file, picture, {**words, "seed": wanted.seed}, recipe)
+                    write_output(file, "image", picture, {**words, "seed": wanted.seed}, recipe)
                     made += 1
             progress.advance(task, len(batch))
     return made

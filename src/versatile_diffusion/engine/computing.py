@@ -21,8 +21,8 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.pipeline.initial_latents import encode_start
 from versatile_diffusion.pipeline.request import Request as PipelineRequest
-from versatile_diffusion.provenance.record import Batch, Remainder
-from versatile_diffusion.provenance.replay import computed_by
+from versatile_diffusion.provenance.record import BatchRecord, RemainderRecord
+from versatile_diffusion.provenance.recording import computed_by
 from versatile_diffusion.sampling.sampler import Step, StepChange
 
 OnStep = Callable[[int, int, Mapping[int, Any]], Collection[int]]
@@ -152,10 +152,10 @@ def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request],
             [items[row] for row in own],
             cast(float, made.request.guidance_scale),
             computed=computed,
-            batch=Batch(
+            batch=BatchRecord(
                 num_outputs=len(rows),
                 row=own[0],
-                remainders=tuple(Remainder(step=one.step, rows=one.rows) for one in remainders),
+                remainders=tuple(RemainderRecord(step=one.step, rows=one.rows) for one in remainders),
             ),
         )
         for number, own in steps.rows.items()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
-from versatile_diffusion.provenance.record import Batch, Computed, ContextRecipe, Recipe
+from versatile_diffusion.pipeline.request import Request as PipelineRequest
+from versatile_diffusion.provenance.record import BatchRecord, Computed, ContextRecord, Record
 
 if TYPE_CHECKING:
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
 
 @dataclass(frozen=True)
@@ -125,33 +126,41 @@ class Request:
         return {name: value for name, value in vars(self).items() if name not in own} | dict(self.decoding)
 
     @property
-    def kept(self) -> Kept:
-        """The recipe of the first output, as far as it is known before it is made, with its inputs."""
-        from versatile_diffusion.provenance.replay import recipe_of_row  # PyTorch, which the start can do without
+    def kept(self) -> StoredRecord:
+        """The record of the first output, as far as it is known before it is made, with its inputs."""
+        from versatile_diffusion.provenance.recording import record_of_row  # PyTorch, which the start can do without
 
-        arguments = self.arguments | {"guidance_scale": self.guidance_scale or 0.0}
-        return recipe_of_row(arguments, 0, self.seeds[0], Batch(), Computed(model=self.model))
+        request = PipelineRequest.of(**self.arguments)
+        return record_of_row(request, 0, self.seeds[0], BatchRecord(), Computed(model=self.model))
 
     @classmethod
-    def of(cls, kept: Kept, model: str | None = None) -> Request:
+    def of(cls, kept: StoredRecord, model: str | None = None) -> Request:
         """What makes the output of a recipe again, alone, and so the same but for rounding.
 
         Args:
-            kept: the recipe and its inputs.
-            model: name of an opened model; the one of the recipe if left out.
+            kept: the record and its inputs.
+            model: name of an opened model; the one of the record if left out.
 
         Raises:
             ValueError: if an input is missing.
         """
-        from versatile_diffusion.provenance.replay import arguments_of
+        from versatile_diffusion.provenance.replay import request_of
 
-        arguments = arguments_of(kept)
-        if arguments.pop("latents") is not None:
+        request = request_of(kept)
+        if request.latents is not None:
             raise ValueError("The recipe starts from noise of a file: replay it with `vd replay`.")
-        decoding = {name: arguments.pop(name) for name in kept.recipe.decoding if name != "colors_of"}
-        many = {name: tuple(arguments.pop(name) or ()) for name in ("contexts", "negative")}
-        name = model or kept.recipe.computed.model
-        return cls(name, seeds=(kept.recipe.seed,), decoding=decoding, **many, **arguments)
+        decoding = dict(request.decoding)
+        return cls(
+            model or kept.record.computed.model,
+            request.to,
+            request.contexts,
+            (kept.record.seed,),
+            request.negative,
+            start=request.start,
+            colors_of=decoding.pop("colors_of", None),
+            decoding=decoding,
+            **dict(request.sampling),
+        )
 
     def without_data(self) -> Request:
         """The request without texts, pictures and embeddings, which take room."""
@@ -175,7 +184,7 @@ class Made:
     guidance_scale: float
     notes: tuple[str, ...] = ()
     computed: Computed | None = None
-    batch: Batch = field(default_factory=Batch)
+    batch: BatchRecord = field(default_factory=BatchRecord)
     written: str | None = None
 
     @property
@@ -188,7 +197,7 @@ class Made:
 class Replayable:
     """The recipe of a request, for all its outputs, with its inputs in base64 as far as they are small."""
 
-    recipe: Recipe
+    recipe: Record
     embedded: Mapping[str, str]
     edit: Edit | None = None
 
@@ -196,20 +205,20 @@ class Replayable:
     def of(cls, request: Request) -> Replayable:
         """Of a request that still holds its data."""
         kept = request.kept
-        return cls(kept.recipe, kept.embedded, request.edit)
+        return cls(kept.record, kept.embedded, request.edit)
 
-    def outputs(self, seeds: Sequence[int], made: Made) -> list[Kept]:
+    def outputs(self, seeds: Sequence[int], made: Made) -> list[StoredRecord]:
         """The recipe of each output, without inputs."""
-        from versatile_diffusion.provenance.files import Kept
+        from versatile_diffusion.provenance.stored_record import StoredRecord
 
         same = {"guidance_scale": made.guidance_scale, "computed": made.computed or self.recipe.computed}
         if self.edit is not None and made.written is not None:
             share, (seen,) = self.edit.text_share, self.recipe.contexts
-            text = ContextRecipe(modality="text", data=made.written, weight=share)
+            text = ContextRecord(modality="text", data=made.written, weight=share)
             same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
         batches = (made.batch.model_copy(update={"row": made.batch.row + i}) for i in range(len(seeds)))
         return [
-            Kept(self.recipe.model_copy(update=same | {"seed": seed, "batch": batch}))
+            StoredRecord(self.recipe.model_copy(update=same | {"seed": seed, "batch": batch}))
             for seed, batch in zip(seeds, batches, strict=True)
         ]
 
