@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from versatile_diffusion import _moved
+
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.context import Context
@@ -18,6 +20,9 @@ _MODULES = {
     "QUALITY": "versatile_diffusion.sampling.presets",
     "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile",
 }
+
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 from pydantic.fields import FieldInfo
+
+from versatile_diffusion.validation import Strict, checked
 
 Mark = TypeVar("Mark")
 
@@ -41,10 +43,10 @@ class DataOf:
     modality: str
 
 
-class Options(BaseModel):
+class Options(Strict):
     """Options that are checked when they are given, and never change afterwards."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, frozen=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     @classmethod
     def checked(cls, options: Mapping[str, object]) -> Self:
@@ -54,10 +56,7 @@ class Options(BaseModel):
             ValueError: if a value is out of range or of another type, or there is no option of a name; one sentence
                 says which and what would do.
         """
-        try:
-            return cls.model_validate(dict(options))
-        except ValidationError as error:
-            raise ValueError(complaint(error)) from error
+        return checked(cls, options)
 
     @property
     def given(self) -> dict[str, object]:
@@ -80,15 +79,3 @@ class Options(BaseModel):
 def metadata_of(field: FieldInfo, kind: type[Mark]) -> Mark | None:
     """What a field says of itself in an object of that class, if it does."""
     return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
-
-
-def complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, as one sentence for the user."""
-    first = error.errors(include_url=False)[0]
-    name = ".".join(map(str, first["loc"])) or "The value"
-    bound = next(((key, value) for key, value in first.get("ctx", {}).items() if key in _BOUNDS), None)
-    must = _BOUNDS[bound[0]].format(bound[1]) if bound else first["msg"].removeprefix("Input should be ")
-    return f"{name} must be {must}, got {first['input']!r:.100}."
-
-
-_BOUNDS = {"ge": "{:g} or more", "gt": "more than {:g}", "le": "{:g} or less", "lt": "less than {:g}"}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
 
-_WIDE = 100
+_WIDE = 10
 """From here on a range is told by the end that was passed, not by both."""
 
 

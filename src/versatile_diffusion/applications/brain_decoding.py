@@ -202,8 +202,7 @@ def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
             f"This model takes no {modality} contexts. If they were left out in loading, load it with the flow "
             f"'{modality}-to-image', or with all flows."
         )
-    bound: Any = pipe.modalities[modality]
-    return bound.context_shape
+    return pipe.modalities[modality].context_shape
 
 
 # ---- details ----

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import diffusers
 import torch
-from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.schedulers.scheduling_utils import SCHEDULER_CONFIG_NAME, SchedulerMixin
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors.torch import save_file
 
@@ -37,6 +37,7 @@ CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
+SCHEDULER = "scheduler"
 COMPANIONS = ("oracle",)
 
 
@@ -75,7 +76,7 @@ def read(
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
     companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
-    return Checkpoint(diffuser, built, read_scheduler(folder / "scheduler"), tensors, companions)
+    return Checkpoint(diffuser, built, read_scheduler(folder / SCHEDULER), tensors, companions)
 
 
 def outputs_of(folder: Path) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def is_ours(folder: Path) -> bool:
 def saved_parts(folder: Path) -> tuple[str, ...]:
     """The names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
-    return (INDEX, DIFFUSER, "scheduler", *index["modalities"]) if "modalities" in index else ()
+    return (INDEX, DIFFUSER, SCHEDULER, *index["modalities"]) if "modalities" in index else ()
 
 
 def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
@@ -120,7 +121,7 @@ def write(
     with replacing(Path(folder)) as target:
         index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
         (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-        checkpoint.scheduler.save_pretrained(target / "scheduler")
+        _write_scheduler(checkpoint.scheduler, target / SCHEDULER)
         checkpoint.diffuser.save_config(target / DIFFUSER)
         for name, modality in checkpoint.modalities.items():
             modality.save_config(target / name)
@@ -143,11 +144,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_scheduler(folder: Path) -> SchedulerMixin:
     """The scheduler of a folder, of the class that its configuration names."""
-    config = read_json(folder / "scheduler_config.json")
+    config = read_json(folder / SCHEDULER_CONFIG_NAME)
     cls = getattr(diffusers, str(config.get("_class_name")), None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(f"{folder} names no scheduler of diffusers: {config.get('_class_name')!r}.")
     return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _write_scheduler(scheduler: SchedulerMixin, folder: Path) -> None:
+    """Writes the options that a scheduler was given, and none that it took by default.
+
+    Schedulers differ in their defaults: another one that is made of this configuration is to have its own, before
+    saving and after. The official file leaves them out, too.
+    """
+    scheduler.save_pretrained(folder)
+    file = folder / SCHEDULER_CONFIG_NAME
+    by_default = scheduler.config.get("_use_default_values", ())
+    config = {name: value for name, value in read_json(file).items() if name not in by_default}
+    file.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _class_of(name: str, given: Sequence[type[Modality]], folder: Path) -> type[Modality]:

@@ -1,12 +1,12 @@
 """The pipeline: a request is encoded, sampled and decoded."""
 
-from typing import Any
+from versatile_diffusion._moved import former_names
 
-
-def __getattr__(name: str) -> Any:
-    """The pipeline's class, which was defined here and stays importable from here."""
-    if name != "VersatileDiffusionPipeline":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module("versatile_diffusion.applications.versatile"), name)
+__getattr__ = former_names(
+    __name__,
+    {
+        "CallbackOnStepEnd": "versatile_diffusion.pipeline.pipeline:CallbackOnStepEnd",
+        "Modalities": "versatile_diffusion.modalities.collection:Modalities",
+        "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile:VersatileDiffusionPipeline",
+    },
+)

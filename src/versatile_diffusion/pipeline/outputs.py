@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.modalities.base import Modality
     from versatile_diffusion.pipeline.request import Request
     from versatile_diffusion.sampling.sampler import Remainder
 
@@ -98,8 +96,3 @@ def check_output_type(output_type: str) -> None:
     """Raises ValueError if there is no such output type."""
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
-
-
-def check_options(modality: Modality, options: Mapping[str, object]) -> None:
-    """Raises TypeError or ValueError unless the modality's `decode` takes these options."""
-    modality.decoding_options(options)

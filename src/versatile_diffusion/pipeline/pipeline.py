@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels.quantization import WithQuantization
 from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.collection import Modalities
 from versatile_diffusion.pipeline.acceleration import WithAcceleration
 from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
 from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each
 from versatile_diffusion.pipeline.lora import WithLoras
 from versatile_diffusion.pipeline.offloading import WithOffloading
-from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_options, check_output_type
+from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Denoiser, OnStep, Rows, Schedule, Step, StepChange, sample
@@ -33,20 +34,6 @@ if TYPE_CHECKING:
     from versatile_diffusion.checkpoints import Components
 
 CallbackOnStepEnd = Callable[["FlowPipeline", int, Tensor, dict[str, Tensor]], Mapping[str, Any] | None]
-
-
-class Modalities(nn.ModuleDict):
-    """Modalities by name, as one component of the pipeline."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What they compute in."""
-        return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
 
 
 class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading):
@@ -133,7 +120,7 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
         """What is saved."""
         from versatile_diffusion.checkpoints import Components
 
-        return Components(diffuser=self.diffuser, modalities=self._modalities, scheduler=self.scheduler)
+        return Components(diffuser=self.diffuser, modalities=dict(self.modalities.items()), scheduler=self.scheduler)
 
     # ---- generating ----
 
@@ -250,10 +237,9 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
 
     def modality(self, name: str) -> Modality:
         """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
-        if name not in self.modalities:
-            raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
+        modality = self.modalities.named(name)
         self._bring_modalities()
-        return self._modalities[name]
+        return modality
 
     @torch.no_grad()
     def encode_context(self, modality: str, data: Any, mask: Any = None) -> Float[Tensor, "b n d"]:
@@ -283,10 +269,6 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
     # ---- details ----
 
     @property
-    def _modalities(self) -> dict[str, Modality]:
-        return dict(self.modalities.items())  # pyright: ignore[reportReturnType]
-
-    @property
     def _interrupt(self) -> bool:  # the name is diffusers'
         return self._calls.interrupted
 
@@ -303,8 +285,8 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
                 f"model with a flow such as '…-to-{request.to}', or with all flows."
             )
         check_output_type(output_type)
-        check_options(self._modalities[request.to], request.decoding)
-        return self._modalities[request.to]
+        self.modalities[request.to].decoding_options(request.decoding)
+        return self.modalities[request.to]
 
     def _encode_contexts(self, request: Request, guidance: Guidance) -> tuple[list[ContextTokens], list[ContextTokens]]:
         """Tokens of the contexts and, if they are ever needed, of no contexts."""

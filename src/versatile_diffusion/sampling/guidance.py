@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.diffuser.model import ContextTokens, Diffuser, PreparedContext
 from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.sampling.sampler import Denoiser
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly, and when.
+    """How strongly outputs are guided, and when.
 
     Attributes:
         scale: 1 is no guidance; the official default is 7.5.
@@ -48,7 +48,7 @@ class Guidance:
         return cls(scale, sampling.guidance_interval, num_train_timesteps, sampling.guidance_rescale)
 
     def scale_at(self, timestep: Tensor) -> float:
-        """The scale at a timestep."""
+        """Returns the scale at a timestep."""
         if self.interval is None:
             return self.scale
         low, high = self.interval
@@ -62,7 +62,9 @@ def guided_denoiser(
     unconditional: Sequence[ContextTokens],
     guidance: Guidance,
 ) -> Denoiser:
-    """A denoiser that runs both predictions as one batch, or the conditional one alone where the scale is 1.
+    """Makes a denoiser that runs both predictions as one batch, or the conditional one alone where the scale is 1.
+
+    Keys and values of the contexts are computed here, with the weights of now, and serve all steps.
 
     Args:
         diffuser: predicts the noise.
@@ -73,12 +75,15 @@ def guided_denoiser(
         guidance: how strongly, and when.
     """
     in_one_batch = [_kind(c) for c in conditional] == [_kind(c) for c in unconditional]
-    both = _stacked(unconditional, conditional) if in_one_batch else []
-    conditional, unconditional, both = (_remembered(contexts) for contexts in (conditional, unconditional, both))
+    guides = guidance.scale != 1
+    alone = not guides or guidance.interval is not None or not in_one_batch
+    with_context = diffuser.prepare(conditional) if alone else []
+    without_context = diffuser.prepare(unconditional) if guides and not in_one_batch else []
+    both = diffuser.prepare(_stacked(unconditional, conditional)) if guides and in_one_batch else []
     dtype = diffuser.dtype  # which diffusers finds by looking through all modules
 
     def predict(
-        latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[ContextTokens]
+        latents: Float[Tensor, "b *latent"], timestep: Tensor, contexts: Sequence[PreparedContext]
     ) -> Float[Tensor, "kb *latent"]:
         timesteps = timestep.to(latents.device).expand(len(latents))
         return diffuser(latents.to(dtype), timesteps, output, contexts).to(latents.dtype)
@@ -86,13 +91,13 @@ def guided_denoiser(
     def denoise(latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
         scale = guidance.scale_at(timestep)
         if scale == 1:
-            return predict(latents, timestep, conditional)
+            return predict(latents, timestep, with_context)
         if in_one_batch:
-            without, with_context = predict(latents, timestep, both).chunk(2)
+            without, given = predict(latents, timestep, both).chunk(2)
         else:
-            without, with_context = (predict(latents, timestep, c) for c in (unconditional, conditional))
-        guided = without + scale * (with_context - without)
-        return rescaled(guided, with_context, guidance.rescale) if guidance.rescale else guided
+            without, given = (predict(latents, timestep, contexts) for contexts in (without_context, with_context))
+        guided = without + scale * (given - without)
+        return rescaled(guided, given, guidance.rescale) if guidance.rescale else guided
 
     return denoise
 
@@ -108,11 +113,6 @@ def rescaled(
 
 def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:
     return context.modality, context.tokens.shape, context.weight
-
-
-def _remembered(contexts: Sequence[ContextTokens]) -> list[ContextTokens]:
-    """The same contexts, whose keys and values are computed in the first step alone."""
-    return [replace(context, memory=[]) for context in contexts]
 
 
 def _stacked(above: Sequence[ContextTokens], below: Sequence[ContextTokens]) -> list[ContextTokens]:

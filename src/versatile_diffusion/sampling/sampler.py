@@ -15,6 +15,8 @@ from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from versatile_diffusion.sampling.schedulers import check_scheduler
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (b *latent), timestep ()) -> the noise in them (b *latent)."""
 
@@ -128,8 +130,9 @@ class Schedule:
         PNDM never starts late with Runge-Kutta steps: it can take these from pure noise only.
 
         Raises:
-            ValueError: if the numbers are out of range.
+            ValueError: if the numbers are out of range, or the scheduler is for other models.
         """
+        check_scheduler(scheduler)
         first = num_inference_steps - count_steps(num_inference_steps, strength)
         if strength > 0 and round(strength * num_inference_steps, 6) < 1:
             warnings.warn(

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from versatile_diffusion._moved import former_names
+
 if TYPE_CHECKING:
     from versatile_diffusion.engine.requests import Request
     from versatile_diffusion.engine.workers import ModelInfo
+
+__getattr__ = former_names(__name__, {"EngineLimits": "versatile_diffusion.engine.limits:EngineLimits"})
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,11 @@ def colour(*rgb: int) -> Image.Image:
     ("stored", "seen"),
     [
         ((234, 51, 35), (255, 0, 0)),  # the red of sRGB, as Display P3 has it
-        ((117, 251, 76), (0, 255, 0)),
-        ((255, 255, 255), (255, 255, 255)),
+        ((117, 251, 76), (2, 255, 0)),  # by the matrices of both spaces, as those below
+        ((200, 100, 50), (215, 93, 31)),
+        ((60, 120, 200), (30, 122, 206)),
         ((128, 128, 128), (128, 128, 128)),
-        ((234, 54, 40), (255, 11, 19)),
+        ((255, 255, 255), (255, 255, 255)),
     ],
 )
 def test_the_colours_of_a_profile_are_those_that_a_person_sees(
@@ -74,7 +75,7 @@ def test_the_colours_of_a_profile_are_those_that_a_person_sees(
     (from_file,), (from_pil,) = read_images(file), read_images(Image.open(file))
     uploaded = open_upload(file.read_bytes(), UPLOADED)
     for found in (levels(from_file), levels(from_pil), list(uploaded.tobytes())):
-        assert np.abs(np.subtract(found, seen)).max() <= 2, found
+        assert np.abs(np.subtract(found, seen)).max() <= 1, found
     assert "icc_profile" not in uploaded.info  # or a viewer would apply it once more
 
 
@@ -85,7 +86,7 @@ def test_colours_and_opacity_are_told_apart() -> None:
     assert uploaded.mode == "RGBA"
     assert uploaded.getchannel("A").tobytes() == b"\xff\x00"
     red, white = np.array(levels(read_images(uploaded)[0])).reshape(3, 2).T
-    assert np.abs(red - [255, 0, 0]).max() <= 2
+    assert np.abs(red - [255, 0, 0]).max() <= 1
     assert white.tolist() == [255, 255, 255]
 
 
@@ -95,7 +96,7 @@ def test_images_in_srgb_stay_as_they_are_to_the_last_bit(own: bytes) -> None:
     assert open_upload(png(image, icc_profile=own), UPLOADED).tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("damaged", [b"no profile", profile(DISPLAY_P3)[:200], profile(DISPLAY_P3)[:-40]])
+@pytest.mark.parametrize("damaged", [b"no profile", profile(DISPLAY_P3)[:200], profile(DISPLAY_P3)[:300]])
 def test_a_damaged_profile_is_left_out(damaged: bytes) -> None:
     image = Image.open(io.BytesIO(png(colour(9, 99, 199))))
     image.info["icc_profile"] = damaged
@@ -107,6 +108,7 @@ def test_a_profile_of_another_kind_of_image_is_left_out() -> None:
     assert levels(read_images(grey)[0]) == [77, 77, 77]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"{'seed': 7}", b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12", b"\xff" * 40])
 def test_a_damaged_exif_block_says_nothing_of_the_pixels(exif: bytes, tmp_path: Path) -> None:
     pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
