@@ -106,7 +106,7 @@ def test_every_output_is_in_one_batch_and_more_outputs_change_no_batch(size: int
         ('["a red tent"]', "line 2: an object with the keys text, image, seed is expected"),
         ('{"prompt": "a red tent"}', "line 2: an object with the keys text, image, seed is expected"),
         ('{"seed": 3}', "line 2: there is neither a text nor an image"),
-        ('{"text": 3}', "line 2: text and image must be strings"),
+        ('{"text": 3}', "line 2: text must be a string"),
         ('{"text": "a", "seed": -1}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got -1"),
         ('{"text": "a", "seed": true}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got True"),
         ('{"text": "a", "seed": 9223372036854775808}', "line 2: the seed must be an integer from 0 to"),
