@@ -23,7 +23,6 @@ ABOUT_THESE_TWO = {
     "checkpoints/vocabularies.py": "the tokenizers of the official model",
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
-    "pipeline/named_flows.py": "the four flows of the paper by their names",
     "worlds/": "a world has the modalities that it has",
 }
 """Where the names may stand, and why."""
@@ -32,7 +31,6 @@ STILL = {
     "applications/": 10,
     "cli/": 54,
     "engine/": 3,
-    "pipeline/": 2,
     "serving/": 13,
     "studio/": 29,
     "training/": 6,

@@ -48,8 +48,9 @@ def diffuser_config(folder: Path) -> DiffuserConfig:
 
 def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
     """The sizes of a U-Net, of its configuration. Raises as `diffuser_config`; `where` is what errors call it."""
-    channels, layers = config["block_out_channels"], config["layers_per_block"]
-    heads = config.get("num_attention_heads") or config["attention_head_dim"]  # a misnomer in diffusers
+    channels: list[int] = config["block_out_channels"]
+    layers: int | list[int] = config["layers_per_block"]
+    heads: int | list[int] = config.get("num_attention_heads") or config["attention_head_dim"]  # diffusers' misnomer
     other = [f"{name}={config[name]}" for name, value in _UNET.items() if config.get(name, value) != value]
     other += [f"block_out_channels={channels}"] if any(width % channels[0] for width in channels) else []
     other += [f"heads={heads}"] if isinstance(heads, list) and len(set(heads)) > 1 else []

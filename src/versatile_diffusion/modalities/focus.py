@@ -7,6 +7,8 @@ those of the official demo, which finds the directions by a randomised method; h
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -59,7 +61,8 @@ def match_color(picture: Float[Tensor, "3 h w"], reference: Float[Tensor, "3 h2 
 def _decompose(tokens: Float[Tensor, "b n d"], rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean of each token, and the leading singular vectors and values of the rest."""
     mean = tokens.mean(-1, keepdim=True)
-    u, s, v = torch.linalg.svd(tokens - mean, full_matrices=False)
+    svd = cast("Callable[..., tuple[Tensor, Tensor, Tensor]]", torch.linalg.svd)  # pyright: ignore - untyped in PyTorch
+    u, s, v = svd(tokens - mean, full_matrices=False)
     return mean, u[..., :rank], s[..., :rank], v[..., :rank, :]
 
 

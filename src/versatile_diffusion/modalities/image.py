@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import register_to_config  # pyright: ignore[reportUnknownVariableType] - untyped
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from PIL import Image
-from torch import FloatTensor, Generator, Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -141,7 +141,8 @@ class ImageModality(ModalityOfParts[Tensor]):
         """
         autoencoder = self._autoencoder()
         scaled = _channels_last(latents.to(self.device, self.dtype) / self.config["scaling_factor"])
-        decoded = autoencoder.decode(cast(FloatTensor, scaled), return_dict=False)[0]
+        decode: Callable[..., tuple[Tensor]] = autoencoder.decode  # pyright: ignore - typed in part in diffusers
+        (decoded,) = decode(scaled, return_dict=False)
         pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
         if colors_of is None:
             return pictures
@@ -174,7 +175,8 @@ class ImageModality(ModalityOfParts[Tensor]):
         pixels = torch.stack([clip_pixels(item, encoder.image_size) for item in items]).to(self.device, self.dtype)
         if masks is None:
             return encoder(pixels)
-        each = list(masks) if isinstance(masks, list | tuple) else [masks] * len(items)
+        given = cast("Sequence[object]", masks) if isinstance(masks, list | tuple) else [masks] * len(items)  # of any
+        each = list(given)
         if len(each) != len(items):
             raise ValueError(f"{len(items)} pictures need as many masks, or one for all, got {len(each)}.")
         weights = [
@@ -185,8 +187,8 @@ class ImageModality(ModalityOfParts[Tensor]):
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
         """Moves context tokens towards semantics (0) or style (1); class tokens stay. See `adjust_focus`."""
         length = next((n for n in self.context_lengths if tokens.shape[1] % n == 0), tokens.shape[1])
-        pictures = tokens.unflatten(1, (-1, length)).flatten(0, 1)
-        classes, patches = pictures.split([length - self._patches, self._patches], dim=1)
+        images = tokens.reshape(-1, length, tokens.shape[-1])
+        classes, patches = images[:, : length - self._patches], images[:, length - self._patches :]
         return torch.cat([classes, adjust_focus(patches, level)], dim=1).reshape(tokens.shape)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
@@ -220,7 +222,7 @@ def clip_pixels(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 
     image = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
     left, top = ((side - size) // 2 for side in scaled)
     levels = np.array(image.crop((left, top, left + size, top + size)))
-    return normalize_for_clip(torch.from_numpy(levels).permute(2, 0, 1) / 255)
+    return normalize_for_clip(torch.as_tensor(levels).permute(2, 0, 1) / 255)
 
 
 def normalize_for_clip(pictures: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:

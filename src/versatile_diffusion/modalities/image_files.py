@@ -6,9 +6,10 @@ Nothing here imports PyTorch, so that a server can check what it is sent.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -33,7 +34,7 @@ def require_image(path: Path) -> None:
         image.verify()
 
 
-def open_upload(content: bytes, formats: Sequence[str], most: int | None = None) -> Image.Image:
+def open_upload(content: bytes, formats: tuple[str, ...], most: int | None = None) -> Image.Image:
     """The image in bytes that anybody may have sent, upright, in the colours of sRGB and without metadata.
 
     Args:
@@ -85,7 +86,8 @@ def in_srgb(image: Image.Image) -> Image.Image:
     colours = image if image.mode in ("RGB", "L", "CMYK", "LAB") else _without_opacity(image)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), colours.mode, "RGB")
+        target = cast("ImageCms.ImageCmsProfile", ImageCms.createProfile("sRGB"))  # pyright: ignore - untyped in PIL
+        transform = ImageCms.buildTransform(source, target, colours.mode, "RGB")
         if colours.mode == "RGB" and _keeps_colours(transform):
             return image
         seen = ImageCms.applyTransform(colours, transform)
@@ -114,7 +116,7 @@ def exceeds_eight_bits(image: Image.Image) -> bool:
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Generator[None]:
     """What PIL raises of a file, as a ValueError that names it."""
     try:
         yield

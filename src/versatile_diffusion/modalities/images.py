@@ -110,7 +110,8 @@ def present(images: Sequence[Float[Tensor, "3 h w"]], output_type: str) -> list[
             return torch.stack(list(images))
         case "np":
             return torch.stack(list(images)).permute(0, 2, 3, 1).float().cpu().numpy()
-    raise ValueError(f'output_type must be "pil", "pt" or "np", got {output_type!r}.')
+        case _:
+            raise ValueError(f'output_type must be "pil", "pt" or "np", got {output_type!r}.')
 
 
 def _from_pil(image: Image.Image) -> Float[Tensor, "3 h w"]:
@@ -172,7 +173,7 @@ def _tensor(array: Array | Tensor) -> Tensor:
         return array.detach().cpu()
     native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
     try:
-        return torch.from_numpy(native)
+        return torch.as_tensor(native)
     except TypeError as error:  # numbers of a kind that PyTorch does not have, or no numbers
         raise ValueError(f"A picture must be uint8 or have numbers in [0, 1], got {array.dtype}.") from error
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from versatile_diffusion.options import Options
+from pydantic import ConfigDict
+
+from versatile_diffusion.validation import Strict, checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +32,15 @@ class ShownAs(StrEnum):
     FILE = "file"
 
 
-class DecodingOptions(Options):
+class DecodingOptions(Strict):
     """Options of a modality's `decode`, all with a default. The base class has none of them."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def given(self) -> dict[str, object]:
+        """The options that were given and are not None, by their names."""
+        return {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
 
 
 class Codec(ABC):
@@ -133,7 +142,7 @@ class ModalitySpec:
     implementation: str
     decoding: type[DecodingOptions] = DecodingOptions
 
-    def load(self) -> type[Modality]:
+    def load(self) -> type[Modality[Any]]:
         """The class of the modality, with all that it imports.
 
         Raises:
@@ -144,7 +153,7 @@ class ModalitySpec:
         found: object = resolve_name(self.implementation)
         if not (isinstance(found, type) and issubclass(found, Modality) and found.name == self.name):
             raise TypeError(f"{self.implementation} is no modality of the name {self.name!r}.")
-        return found
+        return cast("type[Modality[Any]]", found)  # of items that only it knows
 
     def decoding_options(self, options: Mapping[str, object]) -> DecodingOptions:
         """The options of `decode`, checked.
@@ -159,4 +168,4 @@ class ModalitySpec:
                 f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
                 f"{self.name!r} take {', '.join(known) or 'none'}."
             )
-        return self.decoding.checked(options)
+        return checked(self.decoding, options)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import register_to_config  # pyright: ignore[reportUnknownVariableType] - untyped
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -135,8 +135,9 @@ class TextModality(ModalityOfParts[str]):
             top_k=top_k,
             top_p=top_p,
         )
-        texts = [tokenizer.decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
-        return [remove_repetition(str(text)) for text in texts]
+        decode: Callable[..., str] = tokenizer.decode  # pyright: ignore - typed in part in transformers
+        texts = [decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
+        return [remove_repetition(text) for text in texts]
 
     @torch.no_grad()
     def embed(self, items: Sequence[str], masks: object = None) -> Float[Tensor, "b n d"]:

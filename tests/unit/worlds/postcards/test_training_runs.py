@@ -1,8 +1,7 @@
-import os
+"""Training in several processes, and in one that is killed."""
+
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,36 +9,36 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.processes import Running, start, together
+
 from . import training_runs
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = training_runs.__file__
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+def train(folder: Path) -> Running:
+    return start(training_runs.train_postcards, str(folder))
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, SCRIPT, "train_postcards", str(folder)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-
-
-def kill_at(process: subprocess.Popen[bytes], sign: Path, later: float) -> None:
+def kill_at(running: Running, sign: Path, later: float) -> None:
     while not sign.exists():
-        assert process.poll() is None, f"ended before there was {sign}"
+        assert running.is_running, f"ended before there was {sign}: {running.stderr}"
         time.sleep(0.01)
     time.sleep(later)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    running.kill()
+    assert running.returncode == -signal.SIGKILL
 
 
 def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
+    first = train(whole)
+    assert first.returncode == 0, first.stderr
     moment = random.uniform(0, 0.5)
     print(f"killed {moment} s later")  # shown where the test fails
-    kill_at(start(killed), killed / "kl" / "step-00000004", later=moment)
-    kill_at(start(killed), killed / "optimus" / "step-00000004", later=0)
-    assert start(killed).wait() == 0
+    kill_at(train(killed), killed / "kl" / "step-00000004", later=moment)
+    kill_at(train(killed), killed / "optimus" / "step-00000004", later=0)
+    last = train(killed)
+    assert last.returncode == 0, last.stderr
     files = [path.relative_to(whole) for path in whole.glob("model/**/*.safetensors")]
     assert len(files) == 4  # diffuser, image, text, oracle
     for file in files:
@@ -51,10 +50,8 @@ def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> N
 
 def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path: Path) -> None:
     path = tmp_path / "gradients.safetensors"
-    # Without --multi_gpu accelerate starts one process; without a GPU its processes take the CPU.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    command = [*launch, "--num_machines=1", "--main_process_port=0", SCRIPT, "save_gradients", str(path), "3"]
-    subprocess.run(command, check=True, env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""})
+    for process in together(training_runs.save_gradients, str(path), "3"):
+        assert process.returncode == 0, process.stderr
     two, one = load_file(path), training_runs.gradients(batch_size=6)
     assert two.keys() == one.keys()
     largest = max(float(gradient.abs().max()) for gradient in one.values())

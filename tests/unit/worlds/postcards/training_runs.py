@@ -1,6 +1,5 @@
 """Runs that tests start in processes of their own."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,8 +82,3 @@ def train_postcards(folder: str) -> None:
     from versatile_diffusion.worlds.postcards.training import PostcardsTraining
 
     _ = PostcardsTraining(tiny_recipe(), Path(folder)).model
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    globals()[sys.argv[1]](*sys.argv[2:])
