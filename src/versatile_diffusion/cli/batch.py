@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.progress import Progress
@@ -17,7 +17,7 @@ from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import Loras, ModelOptions, set_options
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
@@ -26,7 +26,7 @@ from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
-    from accelerate import PartialState
+    from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - it has none
 
     from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -90,13 +90,28 @@ def batch(
     planned = batches(listed, num, seed, batch_size)
     missing = [each for each in planned if job.missing(each)]
     state.wait_for_everyone()  # nobody writes before all have seen what is missing
-    own = missing[state.process_index :: state.num_processes]
-    made = job.run(own, _opened(options, own, state), state) if own else 0
-    if state.num_processes == 1:
+    share = _Share.of(state)
+    own = missing[share.process :: share.processes]
+    made = job.run(own, _opened(options, own, share), shown=share.process == 0) if own else 0
+    if share.processes == 1:
         say(f"{made} of {num * len(listed)} outputs made, the others were there: {output}.")
     else:
-        say(f"{made} outputs made by process {state.process_index + 1} of {state.num_processes}: {output}.")
-    state.destroy_process_group()
+        say(f"{made} outputs made by process {share.process + 1} of {share.processes}: {output}.")
+    state.destroy_process_group()  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Which of several processes this one is, and where it computes."""
+
+    process: int
+    processes: int
+    device: str
+
+    @classmethod
+    def of(cls, state: PartialState) -> _Share:
+        untyped = cast(Any, state)  # accelerate says no types of these
+        return cls(untyped.process_index, untyped.num_processes, str(untyped.device))
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,7 @@ class _ListJob:
         """Outputs that are not there yet."""
         return [wanted for wanted in batch if not self.file(wanted).exists()]
 
-    def run(self, batches: Sequence[Sequence[Wanted]], pipe: VersatileDiffusionPipeline, state: PartialState) -> int:
+    def run(self, batches: Sequence[Sequence[Wanted]], pipe: VersatileDiffusionPipeline, shown: bool) -> int:
         """Makes what is missing of some batches, and returns how many outputs that were.
 
         A batch is made whole even if some of it is there, since a smaller one would round otherwise.
@@ -159,7 +174,7 @@ class _ListJob:
         scale = scale_of(pipe, options.to, self.how.sampling.guidance_scale)
         sampling = self.how.sampling.replaced(guidance_scale=scale)
         given = {**set_options(sampling), **self.how.read}
-        shown = messages.is_terminal and state.is_main_process
+        shown = shown and messages.is_terminal
         with warnings_as_notes(), Progress(console=messages, transient=True, disable=not shown) as progress:
             task = progress.add_task(f"Making {total} × {options.to}", total=total)
             for batch in batches:
@@ -201,13 +216,11 @@ def _require_seeds(prompts: Sequence[Prompt], seed: int, num: int) -> None:
         raise ValueError(f"The seed {first} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
 
 
-def _opened(
-    options: BatchOptions, batches: Sequence[Sequence[Wanted]], state: PartialState
-) -> VersatileDiffusionPipeline:
+def _opened(options: BatchOptions, batches: Sequence[Sequence[Wanted]], share: _Share) -> VersatileDiffusionPipeline:
     """The model with what the batches need; each process on a device of its own."""
-    if state.num_processes > 1 and options.device in ("auto", "cuda"):
-        options = replace(options, device=str(state.device))
+    if share.processes > 1 and options.device in ("auto", "cuda"):
+        options = replace(options, device=share.device)
     contexts = sorted({context for batch in batches for context in batch[0].prompt.contexts})
     pipe = open_pipeline(options, [f"{context}-to-{options.to}" for context in contexts], loras=options.lora)
-    pipe.set_progress_bar_config(disable=True)
+    show_progress(pipe, None)
     return pipe

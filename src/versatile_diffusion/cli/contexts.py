@@ -161,8 +161,8 @@ class Conditions:
     @property
     def words(self) -> dict[str, object]:
         """What the user wrote."""
-        plural = ("context", "text", "image", "embedding", "mask")
-        given = {f"{name}s" if name in plural else name: items for name, items in vars(self).items()}
+        of_each = ("focus", "unconditional")
+        given = {name if name in of_each else f"{name}s": items for name, items in vars(self).items()}
         return {name: " | ".join(items) if items else None for name, items in given.items()}
 
     @property

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from versatile_diffusion.cli.flags import flag_of
+from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
 
@@ -14,16 +15,16 @@ def read_decoding(to: str, decoding: DecodingOptions) -> dict[str, object]:
     Raises:
         ValueError: if one is not for outputs of that modality, or cannot be used.
     """
-    spec, given = modality_spec(to), decoding.given
-    for name in given:
+    spec, asked = modality_spec(to), decoding.given
+    for name in asked:
         if name not in spec.decoding.model_fields:
             raise ValueError(f"{flag_of(type(decoding), name)} is not for outputs of modality {to!r}: leave it out.")
     data = {
-        name: modality_spec(of).codec.parse(str(given[name]))
-        for name, of in spec.decoding.data_fields().items()
-        if name in given
+        name: modality_spec(of).codec.parse(str(asked[name]))
+        for name, of in data_fields(spec.decoding).items()
+        if name in asked
     }
-    return spec.decoding_options({**given, **data}).given
+    return spec.decoding_options({**asked, **data}).given
 
 
 def decoding_words(decoding: DecodingOptions) -> dict[str, object]:

@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.flags import Taken
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import ModelOptions, Overwrite, set_options
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
@@ -82,7 +82,7 @@ def _run(
 ) -> Outputs:
     from versatile_diffusion.context import Context
 
-    pipe.set_progress_bar_config(desc=f"{flow!s:15}", leave=False, disable=None)
+    show_progress(pipe, f"{flow!s:15}")
     with warnings_as_notes():
         return pipe.generate(
             flow.output,

@@ -135,4 +135,4 @@ def _open(encoder: Encoder, modality: str) -> Modality:
 
         device = choose_device(encoder.device)
         bound = open_modality(encoder.model, modality, choose_dtype(encoder.dtype, device))
-        return bound.to(device)  # pyright: ignore[reportArgumentType]
+        return bound.to(device)  # pyright: ignore[reportArgumentType, reportUnknownMemberType] - untyped in diffusers

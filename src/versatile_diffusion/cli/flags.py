@@ -19,12 +19,12 @@ from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
+from versatile_diffusion.fields import flags
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
-from versatile_diffusion.options import Flag, Options, metadata_of
 from versatile_diffusion.validation import checked
 
-O = TypeVar("O", bound=Options)  # noqa: E741 - as in Options
+M = TypeVar("M", bound=BaseModel)
 
 _TELLING = 65536
 """Bounds up to this are shown in the help; wider ones only keep out what is no number of sense."""
@@ -71,7 +71,7 @@ class OptionGroup(ABC):
 
 
 @dataclass(frozen=True)
-class ModelGroup(OptionGroup, Generic[O]):
+class ModelGroup(OptionGroup, Generic[M]):
     """The fields of a model as options of a command, each None if it is left out.
 
     Attributes:
@@ -79,7 +79,7 @@ class ModelGroup(OptionGroup, Generic[O]):
         taken: how the command takes them.
     """
 
-    model: type[O]
+    model: type[M]
     taken: Taken = Taken()
 
     @property
@@ -94,13 +94,13 @@ class ModelGroup(OptionGroup, Generic[O]):
             annotation = option(self.model, name, self.taken.instead.get(name))
             yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
-    def made(self, values: Mapping[str, object]) -> O:
-        """See `OptionGroup.made`: the model of what the user gave; see `Options.given`."""
-        given = {name: values[name] for name in self.names if values[name] is not None}
-        for name, value in given.items():
+    def made(self, values: Mapping[str, object]) -> M:
+        """See `OptionGroup.made`: the model of what the user gave; see `given`."""
+        asked = {name: values[name] for name in self.names if values[name] is not None}
+        for name, value in asked.items():
             if isinstance(value, str) and get_origin(_kind(self.model.model_fields[name])[0]) is tuple:
-                given[name] = self._range(name, value)
-        return checked(self.model, {**self.taken.instead, **given})
+                asked[name] = self._range(name, value)
+        return checked(self.model, {**self.taken.instead, **asked})
 
     def _range(self, name: str, text: str) -> tuple[float, ...]:
         """The two numbers of a range."""
@@ -113,10 +113,10 @@ class ModelGroup(OptionGroup, Generic[O]):
         return range_
 
 
-def group_of(annotation: object) -> ModelGroup[Options] | None:
+def group_of(annotation: object) -> ModelGroup[BaseModel] | None:
     """The options that a parameter of a command stands for, if its type is a model of them."""
     kind, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    if not (isinstance(kind, type) and issubclass(kind, Options)):
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return None
     taken = next((mark for mark in marks if isinstance(mark, Taken)), Taken())
     if any(isinstance(mark, OfEveryModality) for mark in marks):
@@ -158,7 +158,6 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
     """What typer is told of a field: its flag, its bounds and its help."""
     info = model.model_fields[name]
     kind, marks = _kind(info)
-    flag = metadata_of(info, Flag) or Flag()
     low, high = (next((getattr(mark, end) for mark in marks if hasattr(mark, end)), None) for end in ("ge", "le"))
     numeric = kind is int or kind is float
     found: OptionInfo = typer.Option(
@@ -166,7 +165,7 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
         min=low if numeric and low is not None and abs(low) <= _TELLING else None,
         max=high if numeric and high is not None and abs(high) <= _TELLING else None,
         help=info.description,
-        metavar=flag.metavar,
+        metavar=flags(model)[name].metavar,
         show_default=show_default,
     )
     return found
@@ -174,8 +173,13 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
 
 def flag_of(model: type[BaseModel], name: str) -> str:
     """How the command line calls a field, such as "--steps"."""
-    flag = metadata_of(model.model_fields[name], Flag)
-    return (flag and flag.name) or f"--{name.replace('_', '-')}"
+    return flags(model)[name].name or f"--{name.replace('_', '-')}"
+
+
+def given(options: BaseModel) -> dict[str, object]:
+    """The options that were given and are not None, by their names."""
+    values = {name: getattr(options, name) for name in options.model_fields_set}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def numbers(text: str, flag: str) -> tuple[float, ...]:

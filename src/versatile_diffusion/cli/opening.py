@@ -41,12 +41,18 @@ def open_pipeline(
         pipe = VersatileDiffusionPipeline.from_pretrained(options.model, torch_dtype=dtype, flows=flows)
         if options.weights is not None:
             pipe.quantize(options.weights)
-        pipe.to(device)
+        pipe.to(device)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
         for folder, scale in map(weighted, loras or []):
             pipe.load_lora(folder, scale=scale)
         pipe.pack()
-    pipe.set_progress_bar_config(desc=title, leave=False, disable=None)
+    show_progress(pipe, title)
     return pipe
+
+
+def show_progress(pipe: VersatileDiffusionPipeline, title: str | None) -> None:
+    """Shows a progress bar of that title, where there is a terminal; None shows none."""
+    disable = True if title is None else None
+    pipe.set_progress_bar_config(desc=title, leave=False, disable=disable)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
 
 
 def records_of(

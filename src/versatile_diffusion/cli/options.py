@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeGuard, get_type_hints
 
 import typer
 
-from versatile_diffusion.cli.flags import OptionGroup, group_of, option_info
+from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
 from versatile_diffusion.sampling.options import Sampling, SchedulerName
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
 
@@ -105,7 +105,7 @@ class JobOptions(ModelOptions):
 
     def with_preset(self, sampling: Sampling) -> Sampling:
         """What the preset says, as far as nothing else was asked for."""
-        return sampling.replaced(**{**SAMPLING_PRESETS[self.preset], **sampling.given})
+        return sampling.replaced(**{**SAMPLING_PRESETS[self.preset], **given(sampling)})
 
     def seeds(self, first: int) -> range:
         """The seeds of the outputs of a prompt.

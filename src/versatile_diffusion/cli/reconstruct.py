@@ -17,7 +17,8 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
+from versatile_diffusion.cli.flags import given
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import ModelOptions, set_options
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -43,7 +44,7 @@ class Unconditional(StrEnum):
 class RankBy(StrEnum):
     """What pictures are ranked by."""
 
-    IMAGE = "image"
+    IMAGE = IMAGE.name
     TOKENS = "tokens"
 
 
@@ -140,7 +141,7 @@ class _Reconstruction:
 
         if _START in self.arrays:
             _check_start(self.pipe, self.arrays[_START])
-        self.pipe.set_progress_bar_config(disable=True)
+        show_progress(self.pipe, None)
         told = self._words()
         with (
             warnings_as_notes(),
@@ -186,7 +187,7 @@ class _Reconstruction:
             "embeddings": self.source,
             **sampling_words(self.sampling.replaced(guidance_scale=scale)),
             "image_weight": options.image_weight,
-            "strength": self.sampling.given.get("strength"),
+            "strength": given(self.sampling).get("strength"),
             "unconditional": options.unconditional.value,
             "rank_by": None if options.rank_by is None else options.rank_by.value,
             "model": options.model,
@@ -197,7 +198,7 @@ class _Reconstruction:
 
 def _require_fitting(options: ScanOptions, sampling: Sampling, arrays: Mapping[str, Tensor]) -> None:
     """Raises ValueError if the arrays are not what the options need."""
-    strength = sampling.given.get("strength")
+    strength = given(sampling).get("strength")
     if _START in arrays and strength is None:
         raise ValueError("The file holds a start: say with --strength how much of it is changed, such as 0.85.")
     if _START not in arrays and strength not in (None, 1):
@@ -213,7 +214,7 @@ def _settings(embeddings: Path, options: ScanOptions, sampling: Sampling) -> dic
     with embeddings.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     own = {key: value for key, value in asdict(options).items() if key not in ("device", "dtype")}
-    return {"embeddings": digest, **own, **sampling_words(sampling), "strength": sampling.given.get("strength")}
+    return {"embeddings": digest, **own, **sampling_words(sampling), "strength": given(sampling).get("strength")}
 
 
 def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:

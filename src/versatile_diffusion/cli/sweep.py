@@ -70,7 +70,7 @@ class Sweep:
 
         from versatile_diffusion.pipeline.outputs import Outputs
 
-        return Outputs("image", items, torch.cat([outputs.latents for outputs in made]), made[0].per_context)
+        return Outputs(made[0].modality, items, torch.cat([outputs.latents for outputs in made]), made[0].per_context)
 
 
 def _levels(text: str, name: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import Dtype, ModelOptions, Overwrite
 from versatile_diffusion.extras import extra
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -181,7 +181,7 @@ def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Se
     options = ModelOptions(side.model, where.device, where.dtype)
     contexts = sorted({context for batch in missing for context in batch[0].prompt.contexts})
     pipe = open_pipeline(options, [f"{context}-to-{IMAGE.name}" for context in contexts])
-    pipe.set_progress_bar_config(disable=True)
+    show_progress(pipe, None)
     how = {**side.options, "guidance_scale": scale_of(pipe, IMAGE.name, side.options.get("guidance_scale"))}
     made = 0
     with warnings_as_notes(), Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:

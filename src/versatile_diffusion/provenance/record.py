@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from versatile_diffusion.context import ContextOf
+from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import ModalitySpec
 from versatile_diffusion.pipeline.request import Count, RequestOf, Seed
@@ -143,7 +144,7 @@ class Record(RequestOf[ContextRecord, Text | Input, Input]):
         spec = modality_spec(self.to)
         if isinstance(self.start, str):
             _require_kind(spec, self.start)
-        data = spec.decoding.data_fields()
+        data = data_fields(spec.decoding)
         for name in self.decoding.keys() & data.keys():
             _require_kind(modality_spec(data[name]), self.decoding[name])
         if any(isinstance(value, Input) for name, value in self.decoding.items() if name not in data):

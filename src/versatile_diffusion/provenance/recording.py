@@ -12,6 +12,7 @@ from torch import Tensor
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
+from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
 from versatile_diffusion.pipeline.outputs import Origin
@@ -125,7 +126,7 @@ class _Row:
 
     def decoding(self, request: Request) -> dict[str, object]:
         """Options of decoding for the output, with data among them as inputs."""
-        data = modality_spec(request.to).decoding.data_fields()
+        data = data_fields(modality_spec(request.to).decoding)
         total = self.batch.items * self.batch.num_outputs
         return {
             name: self._held(item_value(modality_spec(data[name]).codec, value, self.batch.row, total))

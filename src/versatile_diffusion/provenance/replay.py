@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from versatile_diffusion.context import Context
+from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
 from versatile_diffusion.pipeline.request import Request
@@ -90,7 +91,7 @@ class _Batch:
 
     def decoding(self) -> dict[str, object]:
         record = self.stored.record
-        data = modality_spec(record.to).decoding.data_fields()
+        data = data_fields(modality_spec(record.to).decoding)
         return {
             name: self._data(modality_spec(data[name]).codec, value) if name in data else value
             for name, value in record.decoding.items()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from versatile_diffusion.options import Flag, metadata_of
+from versatile_diffusion.fields import flags
 from versatile_diffusion.sampling.options import Sampling
 
 _ALWAYS = ("num_inference_steps",)
@@ -19,5 +19,4 @@ def sampling_words(sampling: Sampling) -> dict[str, object]:
 
 
 def _word(name: str) -> str:
-    flag = metadata_of(Sampling.model_fields[name], Flag)
-    return flag.name.removeprefix("--").replace("-", "_") if flag is not None and flag.name is not None else name
+    return (flags(Sampling)[name].name or name).removeprefix("--").replace("-", "_")
