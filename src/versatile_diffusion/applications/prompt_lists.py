@@ -189,7 +189,7 @@ def _named(where: str, number: int, entry: object, folder: Path) -> Prompt:
 
 
 def _parsed(number: int, given: object, folder: Path) -> Prompt:
-    keys = (*modality_names(), _SEED)
+    keys = tuple(dict.fromkeys((TEXT.name, IMAGE.name, *modality_names(), _SEED)))
     entry = cast("dict[str, object]", given) if isinstance(given, dict) else None  # keys of JSON are strings
     if entry is None or not entry.keys() <= set(keys):
         told = json.dumps(given, ensure_ascii=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
+    from versatile_diffusion.pipeline.outputs import Origin
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
 _START = "start"
@@ -149,10 +150,9 @@ class _Reconstruction:
         ):
             task = progress.add_task(f"Reconstructing {len(places)} pictures", total=len(places))
             for batch in _batches(places, batch_size):
-                made = self.pipe.reconstruct(**self._arguments(batch))
-                records = records_of(
-                    self.pipe, [origin for of_scan in made.origins for origin in of_scan], self.options
-                )
+                origins: list[Origin] = []
+                made = self.pipe.reconstruct(**self._arguments(batch), on_batch=origins.extend)
+                records = records_of(self.pipe, origins, self.options)
                 for i, place in enumerate(batch):
                     score = {} if made.scores is None else {"score": made.scores[i][0]}
                     words = {"scan": place.scan, "seed": place.seed, **told, **score}
