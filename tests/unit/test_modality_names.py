@@ -31,7 +31,6 @@ ABOUT_THESE_TWO = {
 STILL = {
     "applications/": 10,
     "cli/": 54,
-    "provenance/": 8,
     "studio/": 29,
 }
 """How often they still stand elsewhere. This list may only shrink."""
