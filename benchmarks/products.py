@@ -37,15 +37,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from versatile_diffusion.bench.timing import alternate, seconds
 from versatile_diffusion.devices import choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
-from versatile_diffusion.diffuser import model as diffuser_model
-from versatile_diffusion.diffuser.context_layers import GatedFeedForward
+from versatile_diffusion.diffuser.context_layers import gated_feed_forward
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.kernels import attention as attention_kernel
+from versatile_diffusion.kernels import optimization, optimize, winograd
 from versatile_diffusion.kernels import rows as rows_kernel
-from versatile_diffusion.kernels import winograd
-from versatile_diffusion.kernels.linear import Linear
 from versatile_diffusion.kernels.linear import linear as ours
 from versatile_diffusion.kernels.packing import pack
+from versatile_diffusion.kernels.rows import FeedForwardByRows, compute_by_rows
 from versatile_diffusion.model_presets import build, vd_four_flow
 
 ROWS = (1, 2, 8, 32, 64, 128, 308)
@@ -139,11 +138,10 @@ def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto
     numbers = choose_dtype(dtype, torch.device("cpu"))
     table = Table("channels, rows", "whole", "by rows", title=f"ms, {numbers}")
     for channels, count in ((320, 8192), (640, 2048), (1280, 512)):
-        layer, x = GatedFeedForward(channels).to(numbers).eval(), torch.randn(1, count, channels, dtype=numbers)
+        layer, x = gated_feed_forward(channels).to(numbers).eval(), torch.randn(1, count, channels, dtype=numbers)
         pack(layer)
-        table.add_row(
-            f"{channels}, {count}", *_medians({"": partial(layer._gated, x), "rows": partial(layer, x)}, rounds)
-        )
+        works = {"": partial(layer, x), "rows": partial(FeedForwardByRows(layer, 8 * channels), x)}
+        table.add_row(f"{channels}, {count}", *_medians(works, rounds))
     Console().print(table)
 
 
@@ -171,7 +169,7 @@ def _layers() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
         name = f"3×3 convolution {inner} → {outer}, {side}²"
         yield name, nn.Conv2d(inner, outer, 3, padding=1), (2, inner, side, side)
     for inner, outer, rows in ((320, 2560, 8192), (1280, 10240, 512), (5120, 5120, 2), (5120, 5120, 8), (768, 3072, 4)):
-        yield f"linear {inner} → {outer}, {rows} rows", Linear(inner, outer), (rows, inner)
+        yield f"linear {inner} → {outer}, {rows} rows", nn.Linear(inner, outer), (rows, inner)
 
 
 def _all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -185,12 +183,12 @@ def arithmetic() -> None:
     names = ("text", "image")
     with torch.device("meta"):
         diffuser = build(vd_four_flow(), [Flow(output="image", context=name) for name in names]).diffuser
-        latents, tokens = torch.empty(1, 4, 64, 64), torch.empty(2, 77, 768)
+        latents, timesteps, tokens = torch.empty(1, 4, 64, 64), torch.zeros(1), torch.empty(2, 77, 768)
     table = Table("contexts", "convolutions", "others", "all", "by Winograd's F(4×4, 3×3)", title="TFLOP")
     counted: list[Tensor] = []
     for contexts in (names[:1], names):
         with FlopCounterMode(display=False) as counter:
-            diffuser(latents, torch.tensor([981]), "image", [ContextTokens(name, tokens) for name in contexts])
+            diffuser(latents, timesteps, "image", [ContextTokens(name, tokens) for name in contexts])
         operations = counter.get_flop_counts()["Global"]
         whole, convolved = sum(operations.values()), operations[torch.ops.aten.convolution]
         counted.append(torch.tensor([convolved, whole - convolved, whole, whole - convolved * (1 - _WINOGRAD)]))
@@ -211,19 +209,20 @@ def without(
     flows = [Flow(output=output, context=name) for name in ("text", "image")]
     packed, plain = (build(vd_four_flow(), flows) for _ in range(2))
     shape = packed.modalities[output].latent_shape()
-    pack(packed.diffuser.to(dtype=numbers))
-    plain.diffuser.to(dtype=numbers)
+    optimize(packed.diffuser.to(dtype=numbers))
+    optimize(plain.diffuser.to(dtype=numbers), training=True)
+    compute_by_rows(plain.diffuser)
 
     def step(
         number: int, diffuser: nn.Module = packed.diffuser, copies: int = 1, known: bool = False, contexts: int = 1
     ) -> Tensor:
         generator = torch.Generator().manual_seed(number)
         latents = torch.randn(1, *shape, generator=generator).to(numbers).repeat(copies, *(1 for _ in shape))
-        return diffuser(latents, torch.full((copies,), 981), output, remembered if known else tokens(contexts))
+        return diffuser(latents, torch.full((copies,), 981), output, prepared if known else tokens(contexts))
 
     def tokens(contexts: int) -> list[ContextTokens]:
         drawn = torch.randn(2, 77, 768, generator=torch.Generator().manual_seed(0)).to(numbers)
-        return [ContextTokens(name, drawn, memory=[]) for name in ("text", "image")[:contexts]]
+        return [ContextTokens(name, drawn) for name in ("text", "image")[:contexts]]
 
     def patched(module: ModuleType, name: str, value: Any, contexts: int = 1) -> Callable[[int], Tensor]:
         def work(number: int) -> Tensor:
@@ -232,8 +231,7 @@ def without(
 
         return work
 
-    remembered = tokens(1)
-    step(0, known=True)
+    prepared = packed.diffuser.prepare(tokens(1))
     works: dict[str, Callable[[int], Tensor]] = {
         "all": step,
         "all, and keys and values known from the step before": partial(step, known=True),
@@ -243,7 +241,7 @@ def without(
         "without heads of attention at once": patched(attention_kernel, "at_once", in_turn),
         "without sharing what guidance has not told apart": partial(step, copies=2),
         "two contexts": partial(step, contexts=2),
-        "two contexts, one after the other": patched(diffuser_model, "at_once", in_turn, contexts=2),
+        "two contexts, one after the other": patched(optimization, "at_once", in_turn, contexts=2),
     }
     for work in works.values():
         work(0)
@@ -281,7 +279,7 @@ def profiled(
     latents = torch.randn(2, *shape, dtype=numbers)
     tokens = [ContextTokens("text", torch.randn(2, 77, 768, dtype=numbers))]
     if packed:
-        pack(diffuser)
+        optimize(diffuser)
 
     def step() -> None:
         diffuser(latents, torch.tensor([981, 981]), output, tokens)

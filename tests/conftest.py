@@ -56,7 +56,7 @@ def session_pipe() -> VersatileDiffusionPipeline:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        components = build(replace(preset, text=text))
+        components = build(preset.with_modalities(text=text))
         for parameter in components.diffuser.parameters():
             if not parameter.any():  # zero at the start of training, where contexts would not matter
                 torch.nn.init.normal_(parameter, std=0.05)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from versatile_diffusion import _moved
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.context import Context
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
     from versatile_diffusion.sampling.presets import FAST, QUALITY
 
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ _MODULES = {
     "Context": "versatile_diffusion.context",
     "FAST": "versatile_diffusion.sampling.presets",
     "QUALITY": "versatile_diffusion.sampling.presets",
-    "VersatileDiffusionPipeline": "versatile_diffusion.pipeline.pipeline",
+    "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile",
 }
 
 

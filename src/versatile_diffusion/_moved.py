@@ -50,7 +50,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "evaluation.stages": "worlds.postcards.stage_scores",
     "guidance": "sampling.guidance",
     "libraries": "extras",
-    "named_flows": "pipeline.named_flows",
+    "named_flows": "applications.versatile",
     "offloading": "pipeline.offloading",
     "outputs": "pipeline.outputs",
     "presets": "model_presets",

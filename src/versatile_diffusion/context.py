@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
 
-if TYPE_CHECKING:  # PyTorch takes seconds, which what only asks need not wait for
-    from torch import Tensor
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from versatile_diffusion.arrays import as_tensor
+from versatile_diffusion.validation import Number, Strict, explained
+
+if TYPE_CHECKING:
+    from torch import Tensor as LiveArray
+else:
+    LiveArray = Any  # PyTorch takes seconds, which what only asks need not wait for
+
+Data = TypeVar("Data")
+Mask = TypeVar("Mask")
+Array = TypeVar("Array")
 
 
-@dataclass(frozen=True)
-class Context:
+class ContextOf(Strict, Generic[Data, Mask, Array]):
     """One condition: data of a modality, or its embedding.
 
+    The three types say how data, masks and arrays are held: as they are, uploaded, or stored with an output.
+
     Attributes:
-        modality: "text", "image" or the name of another modality of the pipeline.
-        data: a text, a picture or whatever the modality reads; a list is a batch.
+        modality: "text", "image" or the name of another modality of the model.
+        data: a text, an image or whatever the modality reads; a list is a batch.
         embedding: context tokens (b n d) instead of data.
         weight: share in the mixture, relative to the other contexts'. At 0 the context is left out.
-        mask: for pictures given as data; what is to be seen is 1 (or white), what is not is 0.
-        focus: for pictures; 0 keeps semantics, 1 keeps style, 0.5 keeps both.
+        mask: for images given as data; what is to be seen is 1 (or white), what is not is 0.
+        focus: for images; 0 keeps semantics, 1 keeps style, 0.5 keeps both.
         unconditional: what stands for "no condition" in guidance: the official choice ("default"), "zeros", or an
             embedding (1 n d) or (b n d).
+    """
+
+    modality: str
+    data: Annotated[Data | None, Field(description="A text as it is; anything else as a file.")] = None
+    embedding: Array | None = None
+    weight: Annotated[Number, Field(ge=0, le=1e6, description="Share in the mixture.")] = 1.0
+    mask: Annotated[Mask | None, Field(description="An image; what is white is seen.")] = None
+    focus: Annotated[Number, Field(ge=0, le=1, description="0 keeps semantics, 1 keeps style.")] = 0.5
+    unconditional: Annotated[
+        Literal["default", "zeros"] | Array, Field(description="What guidance moves away from.")
+    ] = "default"
+
+    @model_validator(mode="after")
+    def _holds_one(self) -> Self:
+        if (self.data is None) == (self.embedding is None):
+            raise ValueError(f"A {self.modality} context needs either data or an embedding.")
+        if self.mask is not None and self.data is None:
+            raise ValueError(f"A mask hides parts of data: give the {self.modality} context data, not an embedding.")
+        return self
+
+
+class Context(ContextOf[object, object, LiveArray]):
+    """A condition as Python holds it: live data, and tensors.
 
     Raises:
         ValueError: if a value is out of range, or both or neither of data and embedding are given.
     """
 
-    modality: str
-    data: Any = None
-    _: KW_ONLY
-    embedding: Tensor | None = None
-    weight: float = 1.0
-    mask: Any = None
-    focus: float = 0.5
-    unconditional: str | Tensor = "default"
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    def __post_init__(self) -> None:
-        if (self.data is None) == (self.embedding is None):
-            raise ValueError(f"A {self.modality} context needs either data or an embedding.")
-        if self.mask is not None and self.data is None:
-            raise ValueError(f"A mask hides parts of data: give the {self.modality} context data, not an embedding.")
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"The weight of a context must be 0 or more, got {self.weight}.")
-        if not 0 <= self.focus <= 1:
-            raise ValueError(f"focus must lie between 0 (semantics) and 1 (style), got {self.focus}.")
-        if isinstance(self.unconditional, str) and self.unconditional not in ("default", "zeros"):
-            raise ValueError(f'unconditional must be "default", "zeros" or an embedding, got {self.unconditional!r}.')
+    def __init__(
+        self,
+        modality: str,
+        data: object = None,
+        *,
+        embedding: object = None,
+        weight: float = 1.0,
+        mask: object = None,
+        focus: float = 0.5,
+        unconditional: object = "default",
+    ) -> None:
+        if isinstance(unconditional, str) and unconditional not in ("default", "zeros"):
+            raise ValueError(f'unconditional must be "default", "zeros" or an embedding, got {unconditional!r}.')
+        given = {
+            "modality": modality,
+            "data": data,
+            "embedding": None if embedding is None else as_tensor(embedding, f"The {modality} embedding"),
+            "weight": weight,
+            "mask": mask,
+            "focus": focus,
+            "unconditional": unconditional
+            if isinstance(unconditional, str)
+            else as_tensor(unconditional, f"The {modality} unconditional"),
+        }
+        try:
+            super().__init__(**given)  # pyright: ignore[reportArgumentType] - which is what is checked here
+        except ValidationError as error:
+            raise ValueError(explained(error, type(self))) from None
+
+    def changed(self, **changes: Any) -> Context:
+        """The same with other values, which are checked."""
+        return Context(**({name: getattr(self, name) for name in type(self).model_fields} | changes))
 
 
 def as_sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:

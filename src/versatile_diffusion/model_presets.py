@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from versatile_diffusion.checkpoints.components import Components, Wanted, official_scheduler
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.registry import modality_spec
 
-Config = dict[str, Any]
+Config = dict[str, Any]  # of modules of other libraries, whose options are theirs
+"""Arguments of a module, as JSON holds them."""
 
 
 @dataclass(frozen=True)
-class ImagePreset:
+class ModalityPreset:
+    """Arguments of a modality's class. A subclass adds those that only its modality has.
+
+    Attributes:
+        autoencoder: its arguments; None leaves it out, and with it the flows that make this modality.
+        context_encoder: its arguments; None leaves it out, and with it the flows from this modality.
+    """
+
+    autoencoder: Config | None
+    context_encoder: Config | None
+
+
+P = TypeVar("P", bound=ModalityPreset)
+
+
+@dataclass(frozen=True)
+class ImagePreset(ModalityPreset):
     """Arguments of `ImageModality`."""
 
     autoencoder: Config
@@ -24,13 +42,13 @@ class ImagePreset:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Of a picture of the size of training: channels, height and width."""
+        """Channels, height and width of the latent of an image of the size of training."""
         side = self.autoencoder["sample_size"] // 2 ** (len(self.autoencoder["block_out_channels"]) - 1)
         return self.autoencoder["latent_channels"], side, side
 
 
 @dataclass(frozen=True)
-class TextPreset:
+class TextPreset(ModalityPreset):
     """Arguments of `TextModality`."""
 
     autoencoder: Config | None
@@ -42,52 +60,73 @@ class TextPreset:
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of a whole model."""
+    """Sizes of a whole model.
+
+    Attributes:
+        diffuser: of the network.
+        modalities: of each modality, by its name.
+    """
 
     diffuser: DiffuserConfig
-    image: ImagePreset
-    text: TextPreset
+    modalities: Mapping[str, ModalityPreset]
+
+    @property
+    def image(self) -> ImagePreset:
+        """The sizes of images, in a preset that has them."""
+        return self._of_kind("image", ImagePreset)
+
+    @property
+    def text(self) -> TextPreset:
+        """The sizes of texts, in a preset that has them."""
+        return self._of_kind("text", TextPreset)
+
+    def with_modalities(self, **parts: ModalityPreset) -> Preset:
+        """Returns the same sizes with other modalities under these names, or with more of them."""
+        return replace(self, modalities={**self.modalities, **parts})
+
+    def _of_kind(self, name: str, kind: type[P]) -> P:
+        found = self.modalities.get(name)
+        if not isinstance(found, kind):
+            raise AttributeError(f"This preset has {', '.join(self.modalities)}: no {name} of {kind.__name__}.")
+        return found
 
 
 def build(preset: Preset, flows: Sequence[Flow] | None = None) -> Components:
-    """A model of random weights, with what `flows` need (by default all that the preset has).
+    """Returns a model of random weights, with what `flows` need (by default all that the preset has).
 
-    Its text modality has no tokenizers yet.
+    Its modalities have no assets yet, such as the tokenizers of texts.
     """
     wanted = preset_wanted(preset, flows)
-    configs: Mapping[str, tuple[type[Modality], Config]] = {
-        "image": (ImageModality, vars(preset.image)),
-        "text": (TextModality, vars(preset.text)),
-    }
     modalities: dict[str, Modality] = {}
     for name in wanted.modalities:
-        cls, config = configs[name]
-        modalities[name] = cls(**wanted.parts(name, config)).eval()
+        config = wanted.parts(name, vars(preset.modalities[name]))
+        modalities[name] = modality_spec(name).load()(**config).eval()
     data_layers = {name: modalities[name].data_layers for name in wanted.outputs}
     context_dims = {name: modalities[name].context_dim for name in wanted.contexts}
     return Components(Diffuser(preset.diffuser, data_layers, context_dims).eval(), modalities, official_scheduler())
 
 
 def preset_wanted(preset: Preset, flows: Sequence[Flow] | None) -> Wanted:
-    """What `flows` need of a preset."""
-    parts = {"image": preset.image, "text": preset.text}
-    outputs = [name for name, part in parts.items() if part.autoencoder is not None]
-    contexts = [name for name, part in parts.items() if part.context_encoder is not None]
+    """Returns what `flows` need of a preset."""
+    outputs = [name for name, part in preset.modalities.items() if part.autoencoder is not None]
+    contexts = [name for name, part in preset.modalities.items() if part.context_encoder is not None]
     return Wanted.of(flows, outputs, contexts, "The preset")
 
 
 def vd_four_flow() -> Preset:
-    """The official model (paper, section 4): 2,566,318,852 parameters in the diffuser."""
+    """Returns the official model (paper, section 4): 2,566,318,852 parameters in the diffuser."""
     return Preset(
         DiffuserConfig(),
-        ImagePreset(
-            kl_autoencoder(channels=(128, 256, 512, 512), layers=2, size=512),
-            clip_vision(width=1024, layers=24, size=224, patch=14, projection=768),
-        ),
-        TextPreset(
-            optimus(width=768, layers=12, pieces=28996, tokens=50260, latent=768, positions=(512, 1024)),
-            clip_text(width=768, layers=12, tokens=49408, positions=77, projection=768),
-        ),
+        {
+            "image": ImagePreset(
+                kl_autoencoder(channels=(128, 256, 512, 512), layers=2, size=512),
+                clip_vision(width=1024, layers=24, size=224, patch=14, projection=768),
+            ),
+            "text": TextPreset(
+                optimus(width=768, layers=12, pieces=28996, tokens=50260, latent=768, positions=(512, 1024)),
+                clip_text(width=768, layers=12, tokens=49408, positions=77, projection=768),
+            ),
+        },
     )
 
 
@@ -96,47 +135,55 @@ def stable_diffusion_v1() -> Preset:
     full = vd_four_flow()
     return Preset(
         full.diffuser,
-        ImagePreset(full.image.autoencoder, context_encoder=None),
-        TextPreset(autoencoder=None, context_encoder=full.text.context_encoder, projected=False),
+        {
+            "image": ImagePreset(full.image.autoencoder, context_encoder=None),
+            "text": TextPreset(autoencoder=None, context_encoder=full.text.context_encoder, projected=False),
+        },
     )
 
 
 def tiny() -> Preset:
-    """The smallest model that has everything, for tests: pictures of 32×32."""
+    """Returns the smallest model that has everything, for tests: images of 32×32."""
     return Preset(
         DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4),
-        ImagePreset(
-            kl_autoencoder(channels=(32, 32), layers=1, size=32),
-            clip_vision(width=32, layers=1, size=28, patch=14, projection=24, heads=4),
-        ),
-        TextPreset(
-            optimus(width=32, layers=2, pieces=99, tokens=99, latent=48, positions=(96, 48), heads=4),
-            clip_text(width=32, layers=1, tokens=99, positions=16, projection=24, heads=4),
-            latent_dim=48,
-        ),
+        {
+            "image": ImagePreset(
+                kl_autoencoder(channels=(32, 32), layers=1, size=32),
+                clip_vision(width=32, layers=1, size=28, patch=14, projection=24, heads=4),
+            ),
+            "text": TextPreset(
+                optimus(width=32, layers=2, pieces=99, tokens=99, latent=48, positions=(96, 48), heads=4),
+                clip_text(width=32, layers=1, tokens=99, positions=16, projection=24, heads=4),
+                latent_dim=48,
+            ),
+        },
     )
 
 
 def postcards() -> Preset:
-    """The bundled model: pictures of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters in all."""
+    """Returns the bundled model: images of 64×64 and captions, latents of 8×8×8 and 64, 20 M parameters in all."""
     return Preset(
         DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
-        ImagePreset(
-            kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
-            clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
-        ),
-        TextPreset(
-            optimus(width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09),
-            clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
-            latent_dim=64,
-        ),
+        {
+            "image": ImagePreset(
+                kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
+                clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
+            ),
+            "text": TextPreset(
+                optimus(
+                    width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09
+                ),
+                clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
+                latent_dim=64,
+            ),
+        },
     )
 
 
 def kl_autoencoder(
     channels: Sequence[int], layers: int, size: int, latent_channels: int = 4, groups: int = 32
 ) -> Config:
-    """Arguments of AutoencoderKL: pictures of `size`, halved at every level but the first."""
+    """Returns the arguments of AutoencoderKL: images of `size`, halved at every level but the first."""
     levels = len(channels)
     return {
         "down_block_types": ["DownEncoderBlock2D"] * levels,
@@ -150,7 +197,7 @@ def kl_autoencoder(
 
 
 def clip_vision(width: int, layers: int, size: int, patch: int, projection: int, heads: int | None = None) -> Config:
-    """A CLIPVisionConfig. Heads are 64 wide unless told otherwise, as in every official CLIP."""
+    """Returns a CLIPVisionConfig. Heads are 64 wide unless told otherwise, as in every official CLIP."""
     return {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -165,7 +212,7 @@ def clip_vision(width: int, layers: int, size: int, patch: int, projection: int,
 def clip_text(
     width: int, layers: int, tokens: int, positions: int, projection: int, heads: int | None = None
 ) -> Config:
-    """A CLIPTextConfig. The last token of the vocabulary ends a text, the one before begins it."""
+    """Returns a CLIPTextConfig. The last token of the vocabulary ends a text, the one before begins it."""
     return {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -190,7 +237,7 @@ def optimus(
     heads: int | None = None,
     spread: float = 0.02,
 ) -> Config:
-    """Arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text.
+    """Returns the arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text.
 
     `spread` is the standard deviation of random weights: narrow models learn nothing from each other's layers unless it
     is near 1 / √width.

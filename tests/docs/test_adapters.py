@@ -45,6 +45,6 @@ def test_the_blocks_run(bundled: VersatileDiffusionPipeline) -> None:
     assert [language for language, _ in BLOCKS] == ["python", "python", "bash"]
     assert Path("my-lora", "lora.safetensors").is_file()
     assert len(list(Path().rglob("*.png"))) > 2, "the command makes a picture beside the two that are given"
-    assert not names["pipe"].loras
+    assert not names["pipe"].adapters
     for key, tensor in bundled.diffuser.state_dict().items():
         torch.testing.assert_close(names["pipe"].diffuser.state_dict()[key], tensor, atol=1e-5, rtol=0)

@@ -1,81 +1,31 @@
-"""A new modality adds files and changes none: this one is all that tones need."""
+"""A new modality adds files and changes none: tests/unit/modalities/tones.py is all that tones need."""
 
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from diffusers.configuration_utils import register_to_config
 from PIL import Image
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
+from tests.unit.modalities.tones import SAMPLES, TONE, TONES, ToneModality, install, known, small_tones
 from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.checkpoints import CheckpointError
-from versatile_diffusion.diffuser import Diffuser, DiffuserConfig, FullyConnectedLayers, Plan
+from versatile_diffusion.checkpoints import CheckpointError, convert, open_modality
+from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.fields import flags
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
-from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
+from versatile_diffusion.modalities.registry import modality_spec, unregister
+from versatile_diffusion.model_presets import ModalityPreset, build, tiny
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
 
-SAMPLES, FRAMES = 32, 4
-
-
-class ToneModality(ModalityOfParts):
-    """Short waveforms. Items are float32 tensors (32,) in [-1, 1]."""
-
-    name: ClassVar[str] = "tone"
-
-    @register_to_config
-    def __init__(
-        self, autoencoder: dict[str, Any] | None = None, context_encoder: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__()
-        self.autoencoder = None if autoencoder is None else nn.Linear(SAMPLES, autoencoder["latent_dim"], bias=False)
-        self.context_encoder = None if context_encoder is None else nn.Linear(SAMPLES // FRAMES, context_encoder["dim"])
-
-    @property
-    def context_dim(self) -> int:
-        return loaded(self.context_encoder, "tone context encoder", "from tones").out_features
-
-    @property
-    def latent_dim(self) -> int:
-        return loaded(self.autoencoder, "tone autoencoder", "that makes tones").out_features
-
-    def data_layers(self, plan: Plan) -> FullyConnectedLayers:
-        return FullyConnectedLayers(plan, self.latent_dim, positions=4)
-
-    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        return (self.latent_dim,)
-
-    def read(self, data: Any) -> list[Tensor]:
-        items = [data] if isinstance(data, Tensor) else list(data)
-        if not all(isinstance(item, Tensor) and item.shape == (SAMPLES,) for item in items):
-            raise TypeError(f"A tone must be a tensor of {SAMPLES} samples.")
-        return items
-
-    def encode(self, items: Sequence[Tensor]) -> Tensor:
-        return self.autoencoder(torch.stack(list(items)))  # pyright: ignore[reportOptionalCall]
-
-    def decode(
-        self, latents: Tensor, generators: Sequence[Generator] | None = None, *, volume: float = 1
-    ) -> list[Tensor]:
-        return list(volume * torch.tanh(latents @ self.autoencoder.weight))  # pyright: ignore
-
-    def embed(self, items: Sequence[Tensor], masks: Any = None) -> Tensor:
-        return self.context_encoder(torch.stack(list(items)).unflatten(1, (FRAMES, -1)))  # pyright: ignore
-
-    def unconditional(self, output: str) -> Tensor:
-        return torch.zeros(1, FRAMES, self.context_dim)
-
-    def present(self, items: list[Tensor], output_type: str) -> list[Tensor]:
-        return items
-
-
-TONES = torch.sin(torch.outer(torch.tensor([0.3, 0.5, 0.8, 1.2]), torch.arange(SAMPLES)))
 TEXTS = ["a red tent", "a blue lighthouse", "a green house", "a tree"]
 
 
@@ -99,12 +49,18 @@ class Pairs:
         return self.modalities[flow.context].unconditional(flow.output)
 
 
+@pytest.fixture(autouse=True)
+def tones_are_known() -> Iterator[None]:
+    with known():
+        yield
+
+
 @pytest.fixture(scope="module")
 def three(session_pipe: VersatileDiffusionPipeline) -> VersatileDiffusionPipeline:
+    """A model of random weights with all nine flows."""
     torch.manual_seed(0)
-    tone = ToneModality(autoencoder={"latent_dim": 12}, context_encoder={"dim": 20}).eval()
-    known: dict[str, Any] = dict(session_pipe.modalities.items())
-    modalities: dict[str, Modality] = {**known, "tone": tone}
+    others: dict[str, Any] = dict(session_pipe.modalities.items())
+    modalities: dict[str, Modality] = {**others, "tone": small_tones()}
     config = DiffuserConfig(64, (1,), (1,), (True,), num_heads=4)
     data_layers = {name: modality.data_layers for name, modality in modalities.items()}
     context_dims = {name: modality.context_dim for name, modality in modalities.items()}
@@ -163,12 +119,76 @@ def test_a_third_modality_is_trained_saved_and_loaded(three: VersatileDiffusionP
             "tone", Context(context, DATA[context]), num_inference_steps=2, generator=generator
         ).latents
 
-    opened = VersatileDiffusionPipeline.from_pretrained(tmp_path / "model", modalities=[ToneModality])
+    opened = VersatileDiffusionPipeline.from_pretrained(tmp_path / "model")
     assert all(torch.equal(made(opened, context), made(pipe, context)) for context in DATA)
-    alone = VersatileDiffusionPipeline.from_pretrained(
-        tmp_path / "model", flows=["tone-variation"], modalities=[ToneModality]
-    )
+    alone = VersatileDiffusionPipeline.from_pretrained(tmp_path / "model", flows=["tone-variation"])
     assert list(alone.modalities) == ["tone"]
     assert torch.equal(made(alone, "tone"), made(pipe, "tone"))
-    with pytest.raises(CheckpointError, match="Pass their classes"):
-        VersatileDiffusionPipeline.from_pretrained(tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def saved(three: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "three"
+    three.save_pretrained(folder)
+    return folder
+
+
+def test_a_modality_that_is_not_known_is_named_and_may_be_passed(saved: Path) -> None:
+    unregister(TONE)
+    with pytest.raises(CheckpointError, match=r"the modality 'tone', and only image, text are known.*Install"):
+        VersatileDiffusionPipeline.from_pretrained(saved)
+    opened = VersatileDiffusionPipeline.from_pretrained(saved, flows=["tone-variation"], modalities=[ToneModality])
+    assert list(opened.modalities) == ["tone"]
+
+
+def test_its_encoder_is_opened_alone_and_the_model_is_converted(saved: Path, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "tones", flows=[Flow.parse("tone-variation")])  # which makes no images
+    alone, whole = open_modality(tmp_path / "tones", "tone"), open_modality(saved, "tone")
+    assert torch.equal(alone.embed(alone.read(TONES[0])), whole.embed(whole.read(TONES[0])))
+
+
+def test_its_items_are_made_written_and_read(saved: Path, tmp_path: Path) -> None:
+    codec = modality_spec("tone").codec
+    file = tmp_path / f"tone{codec.suffix}"
+    file.write_bytes(codec.encode(TONES[1]))
+    pipe = VersatileDiffusionPipeline.from_pretrained(saved, flows=["tone-variation"])
+    pipe.set_progress_bar_config(disable=True)
+    (made,) = pipe.generate("tone", Context("tone", codec.parse(str(file))), num_inference_steps=2).items
+    file.write_bytes(codec.encode(made))
+    torch.testing.assert_close(codec.read(file), made, atol=1e-4, rtol=0)
+    assert [torch.equal(codec.restored(value), made) for value in codec.values([made, made])] == [True, True]  # pyright: ignore[reportArgumentType] - values of tones are tensors
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"tone\.wav: A tone must be a whole \.wav"):
+        codec.read(file)
+
+
+def test_its_options_are_checked(three: VersatileDiffusionPipeline) -> None:
+    assert flags(modality_spec("tone").decoding).keys() == {"volume"}
+    with pytest.raises(ValueError, match=r"volume .*got 2"):
+        three.generate("tone", Context("tone", TONES[0]), num_inference_steps=1, volume=2)
+    with pytest.raises(TypeError, match=r"options: temperature\..*'tone' take volume"):
+        three.generate("tone", Context("tone", TONES[0]), num_inference_steps=1, temperature=0)
+
+
+def test_a_package_brings_it_to_other_processes(saved: Path, tmp_path: Path) -> None:
+    install(tmp_path / "packages")
+    code = f"""if True:
+        from versatile_diffusion import VersatileDiffusionPipeline
+        from versatile_diffusion.modalities.registry import modality_names
+
+        assert modality_names() == ("image", "text", "tone")
+        pipe = VersatileDiffusionPipeline.from_pretrained({str(saved)!r}, flows=["tone-variation"])
+        print(type(pipe.modalities["tone"]).__name__)"""
+    path = os.pathsep.join([str(tmp_path / "packages"), str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, TONE.load().__name__), done.stderr
+
+
+def test_a_preset_may_have_it() -> None:
+    preset = tiny().with_modalities(tone=ModalityPreset({"latent_dim": 12}, {"dim": 20}))
+    components = build(preset, [Flow.parse("text-to-tone"), Flow.parse("tone-to-image")])
+    assert list(components.modalities) == ["image", "tone", "text"]
+    assert list(components.diffuser.data_layers) == ["image", "tone"]
+    assert components.diffuser.config["context_dims"] == {"text": 24, "tone": 20}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,27 +12,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import cosine_similarity
 
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.pipeline.initial_latents import is_latent, one_each
-from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
+from versatile_diffusion.pipeline.outputs import Origin, check_output_type
+from versatile_diffusion.pipeline.pipeline import FlowPipeline
 
 RANKINGS = ("image", "tokens")
 _PER_OUTPUT = ("negative", "colors_of", "num_outputs")
-
-
-@runtime_checkable
-class Pipeline(Protocol):
-    """What reconstruction needs of a pipeline."""
-
-    @property
-    def modalities(self) -> Any: ...
-
-    @property
-    def diffuser(self) -> Any: ...
-
-    def generate(self, to: str, contexts: Sequence[Context], **options: Any) -> Outputs: ...
-
-    def encode_context(self, modality: str, data: Any) -> Float[Tensor, "b n d"]: ...
 
 
 @dataclass
@@ -76,10 +63,10 @@ class Scans:
     @classmethod
     def of(
         cls,
-        pipe: Pipeline,
+        pipe: FlowPipeline,
         embeddings: Mapping[str, Any],
         weights: Mapping[str, float],
-        unconditional: Mapping[str, str | Tensor],
+        unconditional: Mapping[str, object],
         start: Any = None,
     ) -> Scans:
         """Checks embeddings of modalities, of which some may be None, and a start.
@@ -91,7 +78,7 @@ class Scans:
         if not given:
             raise ValueError("Nothing to reconstruct from: give an image_embedding, a text_embedding or both.")
         contexts = [
-            Context(name, embedding=each, weight=weights[name], unconditional=unconditional[name])
+            Context(name, embedding=each, weight=weights[name], unconditional=_batched(unconditional[name]))
             for name, each in given.items()
         ]
         starts = None if start is None else _read_start(pipe, start)
@@ -110,14 +97,14 @@ class Scans:
     def rows(self, scans: Sequence[int]) -> tuple[list[Context], dict[str, Any]]:
         """Contexts, and options of `generate`, with one row for each of these scans."""
         contexts = [
-            replace(c, embedding=_rows(c.embedding, scans), unconditional=_rows(c.unconditional, scans))
+            c.changed(embedding=_rows(c.embedding, scans), unconditional=_rows(c.unconditional, scans))
             for c in self.contexts
         ]
         return contexts, {} if self.start is None else {"start": _rows(self.start, scans)}
 
 
 def reconstruct(
-    pipe: Pipeline,
+    pipe: FlowPipeline,
     scans: Scans,
     *,
     num_outputs: int,
@@ -128,7 +115,7 @@ def reconstruct(
     latents: Float[Tensor, "b *latent"] | None = None,
     **options: Any,
 ) -> Reconstructions:
-    """See `NamedFlows.reconstruct`; `draw` gives the generator of an output, counted over all scans."""
+    """See `VersatileDiffusionPipeline.reconstruct`; `draw` gives the generator of an output, counted over all scans."""
     check_output_type(output_type)
     _check_request(scans, num_outputs, rank_by, batch_size, options)
     total = scans.count * num_outputs
@@ -182,7 +169,7 @@ def seeds(seed: int | None, generator: Any, scans: int, num_outputs: int) -> Cal
     return lambda output: Generator().manual_seed(first + output % num_outputs)
 
 
-def read_embedding(pipe: Pipeline, modality: str, embedding: Any) -> Float[Tensor, "b n d"]:
+def read_embedding(pipe: FlowPipeline, modality: str, embedding: Any) -> Float[Tensor, "b n d"]:
     """An embedding as a batch.
 
     Args:
@@ -194,19 +181,17 @@ def read_embedding(pipe: Pipeline, modality: str, embedding: Any) -> Float[Tenso
         ValueError: if it has another shape than the model's contexts, or is not finite.
     """
     tokens, width = context_shape(pipe, modality)
-    tensor = torch.as_tensor(embedding)
+    tensor = as_tensor(embedding, f"{modality}_embedding")
     tensor = tensor[None] if tensor.ndim == 2 else tensor
     if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
         raise ValueError(
             f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), "
-            f"got {tuple(torch.as_tensor(embedding).shape)}."
+            f"got {tuple(np.shape(embedding))}."
         )
-    if not tensor.is_floating_point() or not tensor.isfinite().all():
-        raise ValueError(f"{modality}_embedding must hold finite floating-point numbers: look for NaN in it.")
-    return tensor if tensor.dtype != torch.float64 else tensor.float()
+    return tensor
 
 
-def context_shape(pipe: Pipeline, modality: str) -> tuple[int, int]:
+def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
     """How many tokens a context of a picture or a text has, and their width.
 
     Raises:
@@ -217,8 +202,7 @@ def context_shape(pipe: Pipeline, modality: str) -> tuple[int, int]:
             f"This model takes no {modality} contexts. If they were left out in loading, load it with the flow "
             f"'{modality}-to-image', or with all flows."
         )
-    encoder = pipe.modalities[modality].context_encoder
-    return (1 + encoder.grid**2 if modality == "image" else encoder.max_length), encoder.dim
+    return pipe.modalities[modality].context_shape
 
 
 # ---- details ----
@@ -238,11 +222,17 @@ def _check_request(
         raise TypeError(f"reconstruct takes no {', '.join(refused)}: call `generate` for that.")
 
 
-def _read_start(pipe: Pipeline, start: Any) -> Any:
+def _read_start(pipe: FlowPipeline, start: Any) -> Any:
     """Latents (b c y x) as a tensor, or a list of pictures."""
-    image = pipe.modalities["image"]
-    values = torch.as_tensor(start) if isinstance(start, np.ndarray) else start
-    return values if is_latent(values, image.latent_shape()) else image.read(start)
+    image: Any = pipe.modalities["image"]
+    return as_tensor(start, "start") if is_latent(start, image.latent_shape()) else image.read(start)
+
+
+def _batched(unconditional: Any) -> Any:
+    """An array (n d) of all scans as one with a row for all, which anything else is already."""
+    if isinstance(unconditional, str) or np.ndim(unconditional) != 2:
+        return unconditional
+    return as_tensor(unconditional, "unconditional")[None]
 
 
 def _rows(values: Any, scans: Sequence[int]) -> Any:
@@ -258,8 +248,9 @@ def _batches(total: int, batch_size: int) -> Iterator[list[int]]:
         yield list(range(first, min(first + batch_size, total)))
 
 
-def _present(pipe: Pipeline, pictures: Float[Tensor, "b 3 h w"], output_type: str) -> list[Any]:
-    return list(pipe.modalities["image"].present(list(pictures.cpu()), output_type))
+def _present(pipe: FlowPipeline, pictures: Float[Tensor, "b 3 h w"], output_type: str) -> list[Any]:
+    image: Any = pipe.modalities["image"]
+    return list(image.present(list(pictures.cpu()), output_type))
 
 
 def _grouped(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.focus import reduce_rank
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.pipeline.outputs import Outputs
+from versatile_diffusion.pipeline.pipeline import FlowPipeline
 
 OFFICIAL_RANK = 10
 
@@ -41,19 +42,8 @@ Words = str | Sequence[str] | None
 """For all pictures, or for each."""
 
 
-@runtime_checkable
-class Editor(Protocol):
-    """What editing needs of a pipeline; see `VersatileDiffusionPipeline`."""
-
-    modality: Any
-    generate: Any
-    encode: Any
-    decode: Any
-    encode_context: Any
-
-
 def edit(
-    pipe: Editor,
+    pipe: FlowPipeline,
     image: Any,
     prompt: Words,
     remove: Words,
@@ -63,7 +53,7 @@ def edit(
     strength: float,
     **options: Any,
 ) -> Outputs:
-    """Edits pictures. See `NamedFlows.edit`."""
+    """Edits pictures. See `VersatileDiffusionPipeline.edit`."""
     images = read_items(pipe.modality("image"), image)
     contexts = edited(pipe, images, prompt, remove, add, method, text_share)
     begin = {} if strength == 1 else {"start": images, "strength": strength}
@@ -71,7 +61,7 @@ def edit(
 
 
 def edited(
-    pipe: Editor,
+    pipe: FlowPipeline,
     images: list[Any],
     prompt: Words,
     remove: Words,
@@ -79,7 +69,7 @@ def edited(
     method: str,
     text_share: float | None,
 ) -> list[Context]:
-    """What the edited pictures are painted from: new texts beside the old pictures. See `NamedFlows.edit`."""
+    """What the edited pictures are painted from: new texts beside the old ones."""
     way = Method(method)
     share = way.text_share if text_share is None else text_share
     if not 0 < share <= 1:
@@ -104,14 +94,14 @@ def _changes(count: int, prompt: Words, remove: Words, add: Words) -> list[Chang
     return made
 
 
-def _rewritten(pipe: Editor, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
+def _rewritten(pipe: FlowPipeline, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Contexts: the rewritten descriptions, and the pictures."""
-    reader = pipe.modality("text")
+    reader: Any = pipe.modality("text")
     texts = [change.rewrite(text, reader) for change, text in zip(changes, _describe(pipe, images).texts, strict=True)]
     return [{"modality": "text", "data": texts}, {"modality": "image", "data": images}]
 
 
-def _moved(pipe: Editor, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
+def _moved(pipe: FlowPipeline, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Contexts of the official I2T2I: texts of moved latents beside the new words, and what is coarse in the pictures.
 
     The latents of descriptions lose their part in the direction of some words, and gain others.
@@ -135,13 +125,13 @@ def without(latents: Float[Tensor, "b d"], words: Float[Tensor, "b d"]) -> Float
     return latents - (latents * direction).sum(1, keepdim=True) * direction
 
 
-def _latents_of(pipe: Editor, words: list[str]) -> Float[Tensor, "b d"]:
+def _latents_of(pipe: FlowPipeline, words: list[str]) -> Float[Tensor, "b d"]:
     """Latents of words; zeros where there are none."""
     latents = pipe.encode("text", words)
     return latents * torch.tensor([[float(bool(word))] for word in words]).to(latents)
 
 
-def _describe(pipe: Editor, images: list[Any], **options: Any) -> Outputs:
+def _describe(pipe: FlowPipeline, images: list[Any], **options: Any) -> Outputs:
     """What pictures show: the same words for the same picture, whatever is drawn later."""
     generators = [Generator().manual_seed(0) for _ in images]
     return pipe.generate("text", Context("image", images), generator=generators, **options)

@@ -12,11 +12,11 @@ from torch import Generator
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.files import read_lines
-from versatile_diffusion.modalities.pictures import require_picture
+from versatile_diffusion.modalities.image_files import require_image
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.pipeline.outputs import Outputs
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 _KEYS = ("text", "image", "seed")
 _SEEDS = 2**63  # generators take twice as many, which leaves room for the seeds of further outputs
@@ -139,5 +139,5 @@ def _parsed(number: int, line: str, folder: Path) -> Prompt:
 def _picture(file: Path) -> Path:
     if not file.is_file():
         raise ValueError(f"there is no file {file}.")
-    require_picture(file)
+    require_image(file)
     return file

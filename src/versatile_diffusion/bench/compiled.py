@@ -17,7 +17,7 @@ from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens
-from versatile_diffusion.kernels.packing import pack
+from versatile_diffusion.kernels import optimize
 from versatile_diffusion.pipeline.acceleration import compile_blocks
 
 _OURS, _COMPILED, _PEER = "ours, packed", "ours, compiled", "diffusers, compiled"
@@ -36,7 +36,7 @@ def measure(settings: Settings) -> Result:
     preset = settings.sizes
     peer = random_peer(preset, "image").to(device, dtype)
     packed, compiled = (converted(peer, preset, "image", ["text"]) for _ in range(2))
-    pack(packed)
+    optimize(packed)
     compile_blocks(compiled, **_HOW)
     frozen = torch.compile(peer, **_HOW)
 

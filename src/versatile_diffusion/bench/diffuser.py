@@ -19,7 +19,7 @@ from versatile_diffusion.checkpoints.keys import to_ours
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.kernels.packing import pack
+from versatile_diffusion.kernels import optimize
 from versatile_diffusion.model_presets import Preset, build
 
 _TOKENS, _TEXT_STEPS = 77, 5
@@ -55,7 +55,7 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
     preset = settings.sizes
     peer = random_peer(preset, "image").to(device, dtype)
     ours = converted(peer, preset, "image", ["text", "image"])
-    pack(ours)
+    optimize(ours)
 
     def step(number: int, contexts: int = 1) -> Tensor:
         latents, timesteps, tokens = image_inputs(preset, number, device, dtype)
@@ -77,14 +77,14 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
     preset = settings.sizes
     peer = random_peer(preset, "text").to(device, dtype)
     ours = converted(peer, preset, "text", ["text"])
-    pack(ours)
+    optimize(ours)
     dim, latent = preset.text.context_encoder["projection_dim"], preset.text.latent_dim
 
     for batch in (1, 4):
 
         def steps(number: int, batch: int = batch) -> Tensor:
             latents, tokens = _inputs(number, batch, (latent,), dim, device, dtype)
-            contexts = [ContextTokens("text", tokens, memory=[])]  # as in sampling: keys and values in the first step
+            contexts = ours.prepare([ContextTokens("text", tokens)])  # once for all steps, as in sampling
             times = [_timesteps(number + i, batch, device) for i in range(_TEXT_STEPS)]
             return torch.cat([ours(latents, time, "text", contexts) for time in times])
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import torch
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
 from versatile_diffusion.devices import choose_device, choose_dtype
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, Sampling
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 from versatile_diffusion.worlds.postcards import Postcard, Postcards
 
 _BATCHES = (1, 4, 16, 64)
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Result:
         picture, generators = _postcards(number, 1)[0].image, _generators(number, _TEXTS)
         pipe.image_to_text(picture, num_outputs=_TEXTS, generator=generators, num_inference_steps=settings.steps)
 
-    def sampled(number: int, sampling: Sampling) -> None:
+    def sampled(number: int, sampling: SamplingPreset) -> None:
         pipe.text_to_image(_postcards(number, 1)[0].caption, generator=_generators(number, 1), **sampling)
 
     works = {_pictures(count): lambda number, count=count: pictures(count, number) for count in _BATCHES}

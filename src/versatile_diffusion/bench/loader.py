@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.process import status, watching
 from versatile_diffusion.devices import DTYPES
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 
 def main(folder: str, flow: str, dtype: str) -> None:

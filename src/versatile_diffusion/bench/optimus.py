@@ -15,7 +15,7 @@ from torch import Tensor
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
-from versatile_diffusion.kernels.packing import pack
+from versatile_diffusion.kernels import optimize
 from versatile_diffusion.modalities.optimus import Optimus
 
 _SENTENCES, _TOKENS = 4, 29
@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Result:
     assert config is not None
     model = random_optimus(config)
     theirs_alone = copy.deepcopy(model)  # its weights stay as they were loaded
-    pack(model.decoder)  # as the commands do
+    optimize(model.decoder)  # as the commands do
     bos = int(config["gpt2"]["bos_token_id"])
 
     def ours(number: int) -> Sentences:

@@ -62,7 +62,7 @@ class Ours:
     pipe: Any
 
     def __init__(self) -> None:
-        from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+        from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 
         self.pipeline = VersatileDiffusionPipeline
 

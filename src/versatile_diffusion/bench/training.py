@@ -12,11 +12,11 @@ from accelerate.state import AcceleratorState
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate

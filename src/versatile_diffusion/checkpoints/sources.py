@@ -14,7 +14,8 @@ from versatile_diffusion.checkpoints import diffusers_folder, folder, hub, offic
 from versatile_diffusion.checkpoints.components import Checkpoint, Components
 from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import Modality
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.image_spec import IMAGE
 
 WORLDS = Path(__file__).parents[1] / "worlds"
 KNOWN = ("postcards", "shi-labs/versatile-diffusion", "CompVis/stable-diffusion-v1-4")
@@ -24,7 +25,7 @@ def open_source(
     source: str | Path,
     flows: Sequence[Flow] | None = None,
     torch_dtype: torch.dtype | None = None,
-    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+    modalities: Sequence[type[Modality]] = (),
 ) -> Components:
     """Loads a model.
 
@@ -33,7 +34,7 @@ def open_source(
             files or one of them, or a hub id.
         flows: read only what these need; by default all that the source has.
         torch_dtype: type of the weights; as they are stored by default.
-        modalities: classes of modalities, for folders of ours.
+        modalities: classes of modalities that folders of ours have, instead of those that are registered.
 
     Raises:
         CheckpointError: if there is no such model, or it is damaged, or lacks something that the flows need.
@@ -53,13 +54,15 @@ def open_modality(source: str | Path, name: str, torch_dtype: torch.dtype | None
     Raises:
         CheckpointError: see `open_source`.
     """
-    return read_source(source, [Flow(name, "image")]).load_modality(name, torch_dtype)
+    place = locate(source, [Flow(name, IMAGE.name)])
+    output = folder.outputs_of(place)[0] if folder.is_ours(place) else IMAGE.name  # which models of other layouts make
+    return read_source(place, [Flow(name, output)]).load_modality(name, torch_dtype)
 
 
 def read_source(
     source: str | Path,
     flows: Sequence[Flow] | None = None,
-    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+    modalities: Sequence[type[Modality]] = (),
 ) -> Checkpoint:
     """Like `open_source`, but leaves the tensors on disk."""
     place = locate(source, flows)
@@ -73,7 +76,7 @@ def read_source(
 
 
 def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
-    """The folder of a model, which is downloaded if need be, or its official file.
+    """Returns the folder of a model, which is downloaded if need be, or its official file.
 
     A folder with the name of a bundled model takes its place only if it holds a model itself.
 
@@ -102,7 +105,7 @@ def convert(
     dtype: torch.dtype | None = None,
     flows: Sequence[Flow] | None = None,
     max_shard_size: int | str = "2GB",
-    modalities: Sequence[type[Modality]] = folder.MODALITIES,
+    modalities: Sequence[type[Modality]] = (),
 ) -> None:
     """Writes any model as a folder of ours, one shard at a time, so that it is never held whole.
 
@@ -127,7 +130,7 @@ def _bundled() -> dict[str, Path]:
 
 
 def _reader(
-    place: Path, modalities: Sequence[type[Modality]] = folder.MODALITIES
+    place: Path, modalities: Sequence[type[Modality]] = ()
 ) -> Callable[[Sequence[Flow] | None], Checkpoint] | None:
     """What reads a folder or an official file, given the flows; None if there is no model that is known."""
     if place.is_file():

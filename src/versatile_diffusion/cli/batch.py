@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
     from versatile_diffusion.applications.prompt_lists import Wanted
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.files import Kept
 
 SETTINGS = "settings.json"

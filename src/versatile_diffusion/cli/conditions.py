@@ -72,7 +72,7 @@ class Conditions:
             ValueError: if none has a weight above 0, or an option names what is not there.
         """
         from versatile_diffusion.context import Context
-        from versatile_diffusion.modalities.pictures import read_mask
+        from versatile_diffusion.modalities.images import read_mask
 
         files = [file for file, _ in map(weighted, self.image or [])]
         masks = [

@@ -19,8 +19,8 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.pipeline.outputs import Outputs
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
 PICTURE = Path(__file__).parents[1] / "assets" / "example.png"
@@ -47,7 +47,7 @@ def demo(
     vd demo --prompt "pixel art of a green tent in the desert" --image photo.jpg --overwrite
     """
     from versatile_diffusion.cli.page import FlowResult, page
-    from versatile_diffusion.modalities.pictures import to_pil
+    from versatile_diffusion.modalities.images import to_pil
     from versatile_diffusion.provenance.files import write_picture
 
     seeds = range(seed, seed + COUNT)

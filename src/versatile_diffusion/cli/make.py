@@ -14,7 +14,8 @@ from versatile_diffusion.cli.options import Making, Size, Writing
 from versatile_diffusion.cli.sweep import Sweep
 
 if TYPE_CHECKING:
-    from versatile_diffusion.pipeline.pipeline import Outputs, VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
+    from versatile_diffusion.pipeline.outputs import Outputs
 
 Prompts = Annotated[
     list[str], typer.Argument(metavar="PROMPT", help='One or several; "" is allowed.', show_default=False)

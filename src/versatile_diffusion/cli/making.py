@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.modalities import Modality
     from versatile_diffusion.pipeline.outputs import Origin, Outputs
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.files import Kept
-    from versatile_diffusion.sampling.presets import Sampling
+    from versatile_diffusion.sampling.presets import SamplingPreset
 
 Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
 """(pipeline, options of `generate`) -> what it made."""
@@ -88,7 +88,7 @@ class Job:
         else:
             self._write_texts(outputs.items, recipes, kept, files)
 
-    def _options(self, seeds: Sequence[int], guidance_scale: float, sampling: Sampling) -> dict[str, Any]:
+    def _options(self, seeds: Sequence[int], guidance_scale: float, sampling: SamplingPreset) -> dict[str, Any]:
         return {
             "num_outputs": self.settings.num,
             **sampling,
@@ -156,8 +156,8 @@ def open_pipeline(
     with messages.status(Text(f"Opening {options.model} …")):
         import torch
 
+        from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
         from versatile_diffusion.devices import choose_device, choose_dtype
-        from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
         silence_opening()
         device = choose_device(options.device)
@@ -200,9 +200,9 @@ def generators(seeds: Sequence[int]) -> list[Any]:
 
 def read_picture(file: Path | str) -> Float[Tensor, "3 h w"]:
     """A picture from a file, before the model is opened. Raises ValueError if it cannot be read."""
-    from versatile_diffusion.modalities.pictures import read_pictures
+    from versatile_diffusion.modalities.images import read_images
 
-    return read_pictures(file)[0]
+    return read_images(file)[0]
 
 
 def _print_json(value: Any) -> None:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, Sampling, SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 
@@ -114,7 +115,7 @@ class Making(ModelOptions):
     as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> SamplingPreset:
         """What the preset says, as far as nothing else was asked for.
 
         Raises:

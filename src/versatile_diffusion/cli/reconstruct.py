@@ -23,8 +23,8 @@ from versatile_diffusion.files import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.modalities import Modality
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
 

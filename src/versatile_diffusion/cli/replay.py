@@ -19,7 +19,7 @@ from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.files import Kept
 
 BUNDLED = "postcards"
@@ -98,7 +98,7 @@ def replay(
 
 def _values(files: Sequence[Path]) -> list[Tensor]:
     """What the user's files may stand for in a recipe."""
-    from versatile_diffusion.modalities.pictures import read_mask, read_pictures
+    from versatile_diffusion.modalities.images import read_images, read_mask
     from versatile_diffusion.provenance.inputs import mask_value, picture_value
 
     values: list[Tensor] = []
@@ -107,7 +107,7 @@ def _values(files: Sequence[Path]) -> list[Tensor]:
             array = read_tensor(file)
             values += [array, array[None]]
             continue
-        values.append(picture_value(read_pictures(file)[0]))
+        values.append(picture_value(read_images(file)[0]))
         try:
             values.append(mask_value(read_mask(file)))
         except ValueError:  # black, and so no mask

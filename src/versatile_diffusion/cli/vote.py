@@ -161,13 +161,13 @@ def _pair(wanted: Wanted) -> Pair:
 
 def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
     """Keeps the pictures among the prompts, to show them beside what was made of them."""
-    from versatile_diffusion.modalities.pictures import read_pictures, to_pil
+    from versatile_diffusion.modalities.images import read_images, to_pil
     from versatile_diffusion.provenance import png
 
     for prompt in prompts:
         name = _given(prompt)
         if name is not None and not (output / name).exists():
-            write_whole(output / name, png(to_pil(read_pictures(prompt.image)[0])))
+            write_whole(output / name, png(to_pil(read_images(prompt.image)[0])))
 
 
 def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.compat.encoding import Pair
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
-from versatile_diffusion.sampling.sampler import Schedule, sample
+from versatile_diffusion.sampling.sampler import Schedule, Step, sample
 
 Callback = Callable[[int, Any, Tensor], None]
 Generators = Generator | list[Generator] | None
@@ -87,11 +87,10 @@ def _draw(pipe: Any, contexts: list[Pair], sides: tuple[int, int], options: Opti
     _free_encoders(pipe)
     with pipe.progress_bar(total=len(schedule.timesteps)) as bar:
 
-        def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
+        def on_step(step: Step) -> None:
             bar.update()
-            if options.callback is not None and step % options.callback_steps == 0:
-                options.callback(step // pipe.scheduler.order, timestep, latents)
-            return latents, True
+            if options.callback is not None and (step.number - 1) % options.callback_steps == 0:
+                options.callback((step.number - 1) // pipe.scheduler.order, step.timestep, step.latents)
 
         # one generator draws for the whole batch at once, as in diffusers
         generators = [options.generator] if isinstance(options.generator, Generator) else options.generator

@@ -2,7 +2,7 @@
 
 from versatile_diffusion.diffuser.context_layers import ContextLayers
 from versatile_diffusion.diffuser.data_layers import ConvolutionalLayers, DataLayers, FullyConnectedLayers
-from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.diffuser.model import ContextTokens, Diffuser, PreparedContext
 from versatile_diffusion.diffuser.plan import DiffuserConfig, Plan
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "DiffuserConfig",
     "FullyConnectedLayers",
     "Plan",
+    "PreparedContext",
 ]

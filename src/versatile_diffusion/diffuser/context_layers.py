@@ -6,59 +6,69 @@ tokens and a gated feed-forward layer. It does not know which modality is being 
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from versatile_diffusion.diffuser.plan import Plan
-from versatile_diffusion.kernels.attention import attention
-from versatile_diffusion.kernels.linear import Linear
-from versatile_diffusion.kernels.rows import by_rows
 
 GROUPS = 32
 
 KeysValues = tuple[Float[Tensor, "kb h n k"], Float[Tensor, "kb h n k"]]
-"""Of h heads."""
+"""Keys and values of h heads."""
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries (b s c) to sources (b n d)."""
+    """Multi-head attention from queries (b s c) to sources (b n d).
+
+    Attributes:
+        attend: PyTorch's attention of heads, as an attribute so that another implementation can take its place.
+    """
 
     def __init__(self, channels: int, source_dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = Linear(channels, channels, bias=False)
-        self.key = Linear(source_dim, channels, bias=False)
-        self.value = Linear(source_dim, channels, bias=False)
-        self.out = Linear(channels, channels)
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(source_dim, channels, bias=False)
+        self.value = nn.Linear(source_dim, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+        self.attend: Callable[[Tensor, Tensor, Tensor], Tensor] = scaled_dot_product_attention
 
-    def remember(self, source: Float[Tensor, "b n d"]) -> KeysValues:
-        """What is attended to: it does not depend on the queries."""
+    def keys_values(self, source: Float[Tensor, "b n d"]) -> KeysValues:
+        """Returns what is attended to, which does not depend on the queries."""
         return self._in_heads(self.key(source)), self._in_heads(self.value(source))
 
-    def forward(self, x: Float[Tensor, "b s c"], memory: KeysValues) -> Float[Tensor, "b s c"]:
-        attended = attention(self._in_heads(self.query(x)), *memory)
+    def forward(self, x: Float[Tensor, "b s c"], keys_values: KeysValues) -> Float[Tensor, "b s c"]:
+        """Returns what the queries of `x` find."""
+        attended = self.attend(self._in_heads(self.query(x)), *keys_values)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     def _in_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n k"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
 
 
-class GatedFeedForward(nn.Module):
-    """Four times as wide inside, gated by a GELU of the other half (GEGLU)."""
+class GatedGELU(nn.Module):
+    """Multiplies half of the channels by the GELU of the other half (GEGLU, arXiv 2002.05202)."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.project_in = Linear(channels, 8 * channels)
-        self.project_out = Linear(4 * channels, channels)
+    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c//2"]:
+        """Returns half as many channels."""
+        hidden, gate = x.chunk(2, dim=-1)
+        return hidden * gelu(gate)
 
-    def forward(self, x: Float[Tensor, "b s c"]) -> Float[Tensor, "b s c"]:
-        return by_rows(self._gated, x, width=8 * x.shape[-1])
 
-    def _gated(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
-        hidden, gate = self.project_in(x).chunk(2, dim=-1)
-        return self.project_out(hidden * gelu(gate))
+def gated_feed_forward(channels: int) -> nn.Sequential:
+    """Makes a feed-forward layer that is four times as wide inside, after its gate."""
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            project_in=nn.Linear(channels, 8 * channels),
+            gate=GatedGELU(),
+            project_out=nn.Linear(4 * channels, channels),
+        )
+    )
 
 
 class ContextBlock(nn.Module):
@@ -67,36 +77,38 @@ class ContextBlock(nn.Module):
     def __init__(self, channels: int, context_dim: int, heads: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
-        self.project_in = Linear(channels, channels)
+        self.project_in = nn.Linear(channels, channels)
         self.norm_self = nn.LayerNorm(channels)
         self.attend_self = Attention(channels, channels, heads)
         self.norm_cross = nn.LayerNorm(channels)
         self.attend_cross = Attention(channels, context_dim, heads)
         self.norm_feed_forward = nn.LayerNorm(channels)
-        self.feed_forward = GatedFeedForward(channels)
-        self.project_out = Linear(channels, channels)
+        self.feed_forward = gated_feed_forward(channels)
+        self.project_out = nn.Linear(channels, channels)
         for parameter in self.project_out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(
-        self, x: Float[Tensor, "b c *s"], tokens: Float[Tensor, "kb n d"], memory: KeysValues | None = None
-    ) -> tuple[Float[Tensor, "kb c *s"], KeysValues]:
-        """The features, and the keys and values of the tokens, which spare computing them again if given back.
+    def forward(self, x: Float[Tensor, "b c *s"], keys_values: KeysValues) -> Float[Tensor, "kb c *s"]:
+        """Returns the features, changed by what they find in the context.
 
-        Where there are k times as many sequences of tokens, the features are repeated as late as can be: here.
+        Where there are keys and values of k times as many sequences, the features are repeated as late as can be: here.
+
+        Args:
+            x: features.
+            keys_values: what `attend_cross.keys_values` makes of the context's tokens.
         """
-        memory = self.attend_cross.remember(tokens) if memory is None else memory
         hidden = self.project_in(self.norm(x).flatten(2).transpose(1, 2))
         normed = self.norm_self(hidden)
-        hidden = hidden + self.attend_self(normed, self.attend_self.remember(normed))
-        hidden, x = repeated(hidden, len(tokens)), repeated(x, len(tokens))
-        hidden = hidden + self.attend_cross(self.norm_cross(hidden), memory)
+        hidden = hidden + self.attend_self(normed, self.attend_self.keys_values(normed))
+        sequences = len(keys_values[0])
+        hidden, x = repeated(hidden, sequences), repeated(x, sequences)
+        hidden = hidden + self.attend_cross(self.norm_cross(hidden), keys_values)
         hidden = hidden + self.feed_forward(self.norm_feed_forward(hidden))
-        return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:]), memory
+        return x + self.project_out(hidden).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def repeated(x: Float[Tensor, "b *c"], batch: int) -> Float[Tensor, "kb *c"]:
-    """The whole batch as often as it takes to make one of that size. Channels stay where they lie in memory."""
+    """Returns the whole batch as often as it takes to make one of that size. Channels stay where they lie in memory."""
     return x if len(x) == batch else torch.cat([x] * (batch // len(x)))
 
 
@@ -104,6 +116,7 @@ class ContextLayers(nn.ModuleList):
     """The blocks of one context modality, in the order of the plan's context steps.
 
     Args:
+        plan: the order and the sizes of the steps.
         context_dim: width of the context's tokens.
     """
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from versatile_diffusion.diffuser.plan import Data, Plan, Role
-from versatile_diffusion.kernels.linear import Linear
 
 GROUPS = 32
 
@@ -56,7 +55,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm_in = nn.GroupNorm(GROUPS, in_channels)
         self.project_in = project(in_channels, out_channels)
-        self.project_time = Linear(time_channels, out_channels)
+        self.project_time = nn.Linear(time_channels, out_channels)
         self.norm_out = nn.GroupNorm(GROUPS, out_channels)
         self.project_out = project(out_channels, out_channels)
         self.shortcut = nn.Identity() if in_channels == out_channels else shortcut(in_channels, out_channels)
@@ -148,14 +147,14 @@ class FullyConnectedLayers(DataLayers):
         split = nn.Unflatten(1, (step.out_channels, self.positions))
         match step.role:
             case Role.INPUT:
-                return TimelessBlock(Linear(self.latent_dim, outer), split)
+                return TimelessBlock(nn.Linear(self.latent_dim, outer), split)
             case Role.RESIDUAL:
-                return FlattenedBlock(ResidualBlock(inner, outer, time_channels, Linear, Linear), self.positions)
+                return FlattenedBlock(ResidualBlock(inner, outer, time_channels, nn.Linear, nn.Linear), self.positions)
             case Role.DOWNSAMPLE | Role.UPSAMPLE:  # the positions stay; the official network has a linear layer here
-                return TimelessBlock(nn.Flatten(), Linear(inner, outer), split)
+                return TimelessBlock(nn.Flatten(), nn.Linear(inner, outer), split)
             case Role.OUTPUT:
                 norm = nn.GroupNorm(GROUPS, step.in_channels)
-                return TimelessBlock(norm, nn.SiLU(), nn.Flatten(), Linear(inner, self.latent_dim))
+                return TimelessBlock(norm, nn.SiLU(), nn.Flatten(), nn.Linear(inner, self.latent_dim))
 
 
 class FlattenedBlock(nn.Module):

@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from versatile_diffusion.diffuser.plan import DiffuserConfig
-from versatile_diffusion.kernels.linear import Linear
 
 
 class GlobalLayers(nn.Module):
@@ -16,8 +15,8 @@ class GlobalLayers(nn.Module):
     def __init__(self, config: DiffuserConfig) -> None:
         super().__init__()
         self.frequencies = config.model_channels
-        self.linear_in = Linear(config.model_channels, config.time_channels)
-        self.linear_out = Linear(config.time_channels, config.time_channels)
+        self.linear_in = nn.Linear(config.model_channels, config.time_channels)
+        self.linear_out = nn.Linear(config.time_channels, config.time_channels)
 
     def forward(self, timesteps: Int[Tensor, "b"] | Float[Tensor, "b"]) -> Float[Tensor, "b time"]:
         # Cosines first, as in the latent diffusion code that the official network inherits from.

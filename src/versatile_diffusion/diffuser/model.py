@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import repeat
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook  # pyright: ignore[reportUnknownVariableType] - untyped
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues, repeated
+from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, repeated
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
 from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push, Role
-from versatile_diffusion.kernels.concurrency import at_once
 
 DataLayersFactory = Callable[[Plan], DataLayers]
-T = TypeVar("T")
+
+ContextStep = tuple[ContextBlock, tuple[Tensor, Tensor]]
+"""A block of one context, and the keys and values that it attends to, as many as that context has tokens."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,30 @@ class ContextTokens:
         modality: whose context layers to use.
         tokens: (b n d).
         weight: share in the mixture, relative to the other contexts'.
-        memory: a list, empty at first, where the diffuser keeps the keys and values of the tokens for its next steps;
-            None keeps nothing.
     """
 
     modality: str
     tokens: Float[Tensor, "b n d"]
     weight: float = 1.0
-    memory: list[KeysValues] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class PreparedContext:
+    """A context whose keys and values are known, so that no step computes them again.
+
+    Attributes:
+        modality: whose context layers made them.
+        kv_cache: keys and values of the context's tokens, for each context step of the plan.
+        weight: share in the mixture, relative to the other contexts'.
+    """
+
+    modality: str
+    kv_cache: tuple[tuple[Float[Tensor, "b h n _"], Float[Tensor, "b h n _"]], ...]  # of other widths at each level
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        """Returns how many sequences of tokens it holds."""
+        return len(self.kv_cache[0][0])
 
 
 class Diffuser(ModelMixin, ConfigMixin):
@@ -50,29 +67,43 @@ class Diffuser(ModelMixin, ConfigMixin):
         context_dims: for each context modality, the width of its tokens.
 
     Attributes:
-        contexts_at_once: whether the CPU computes several contexts at once, a share of its threads each.
+        gradient_checkpointing: whether training keeps only what goes into each block, and computes the rest again for
+            the gradients; see `enable_gradient_checkpointing`.
+        map: runs the blocks of several contexts, as an attribute so that what runs them at once can take its place.
     """
 
     config_name = "config.json"
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
+    _gradient_checkpointing_func: Callable[..., Tensor]  # which `enable_gradient_checkpointing` sets
     _repeated_blocks = ["ResidualBlock", "ContextBlock"]  # noqa: RUF012 - the name and type that diffusers reads
 
     def __init__(
         self, config: DiffuserConfig, data_layers: Mapping[str, DataLayersFactory], context_dims: Mapping[str, int]
     ) -> None:
         super().__init__()
-        self.register_to_config(**asdict(config), outputs=list(data_layers), context_dims=dict(context_dims))
-        self.plan, self.contexts_at_once = Plan.of(config), True
+        sizes = asdict(config) | {"outputs": list(data_layers), "context_dims": dict(context_dims)}
+        self.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
+        self.plan = Plan.of(config)
         self.global_layers = GlobalLayers(config)
         self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
         self.context_layers = nn.ModuleDict({name: ContextLayers(self.plan, d) for name, d in context_dims.items()})
+        self.gradient_checkpointing = False
+        self.map: Callable[[Callable[[ContextStep], Tensor], Sequence[ContextStep]], Iterable[Tensor]] = map
+
+    @apply_forward_hook  # so that offloaded weights come as for `forward`
+    def prepare(self, contexts: Sequence[ContextTokens]) -> list[PreparedContext]:
+        """Computes the keys and values of contexts, which do not depend on the latents, once for all steps.
+
+        They belong to the weights as they are now: prepare the contexts again after those have changed.
+        """
+        return [self._prepared(context) for context in contexts]
 
     def forward(
         self,
         latents: Float[Tensor, "b *latent"],
         timesteps: Int[Tensor, "b"] | Float[Tensor, "b"],
         output: str,
-        contexts: Sequence[ContextTokens],
+        contexts: Sequence[ContextTokens | PreparedContext],
     ) -> Float[Tensor, "kb *latent"]:
         """Predicts the noise.
 
@@ -83,22 +114,22 @@ class Diffuser(ModelMixin, ConfigMixin):
             contexts: at least one; several are mixed by weight at every context step. With tokens (k·b n d), all
                 latents are denoised k times; what no context has told apart yet is computed once.
         """
+        prepared = [c if isinstance(c, PreparedContext) else self._prepared(c) for c in contexts]
         time = self.global_layers(timesteps)
-        data = iter(cast(DataLayers, self.data_layers[output]))
-        stacks = [self._stack(context) for context in contexts]
-        total = sum(context.weight for context in contexts)
+        data = iter(cast(DataLayers, self.data_layers[output]))  # a ModuleDict holds modules of any kind
+        stacks = [zip(self._context_blocks(c.modality), c.kv_cache, strict=True) for c in prepared]
+        total = sum(c.weight for c in prepared)
+        shares = [c.weight / total for c in prepared]
         kept: list[Tensor] = []
         x = latents
         for step in self.plan.steps:
             match step:
                 case Data(role=Role.UPSAMPLE):
-                    x = next(data)(x, repeated(time, len(x)), kept[-1].shape[2:])
+                    x = self._run(next(data), x, repeated(time, len(x)), kept[-1].shape[2:])
                 case Data():
-                    x = next(data)(x, repeated(time, len(x)))
+                    x = self._run(next(data), x, repeated(time, len(x)))
                 case Context():
-                    blocks = [(context, *next(stack)) for context, stack in zip(contexts, stacks, strict=True)]
-                    attended = self._each(lambda block, x=x: attend(x, *block), blocks, x.device)
-                    x = mix(attended, [context.weight / total for context in contexts])
+                    x = self._attend(x, [next(stack) for stack in stacks], shares)
                 case Push():
                     kept.append(x)
                 case Pop():
@@ -109,34 +140,36 @@ class Diffuser(ModelMixin, ConfigMixin):
         """Raises ValueError if it holds LoRAs: their weights would go unseen into a model that cannot read them."""
         if any(".lora_" in name for name, _ in self.named_parameters()):
             raise ValueError(
-                "The diffuser holds LoRAs. Call `unload_loras` to save the model without them, `bake_loras` to save it "
-                "changed by them, or `save_lora` to save one alone."
+                "The diffuser holds LoRAs. Call `unload_lora` to save the model without them, `fuse_and_unload_lora` "
+                "to save it changed by them, or `save_lora` to save one alone."
             )
 
     def save_pretrained(self, *args: Any, **options: Any) -> None:
-        """As in diffusers. Raises as `require_no_loras`."""
+        """Saves the network as diffusers does. Raises ValueError as `require_no_loras` does."""
         self.require_no_loras()
-        super().save_pretrained(*args, **options)
+        super().save_pretrained(*args, **options)  # pyright: ignore[reportUnknownMemberType] - untyped in part
 
-    def _each(self, compute: Callable[[T], Tensor], items: Sequence[T], device: torch.device) -> list[Tensor]:
-        return list(at_once(compute, items, device) if self.contexts_at_once else map(compute, items))
+    def _context_blocks(self, modality: str) -> Iterable[ContextBlock]:
+        return cast(Iterable[ContextBlock], self.context_layers[modality])  # a ModuleDict holds modules of any kind
 
-    def _stack(self, context: ContextTokens) -> Iterator[tuple[ContextBlock, KeysValues | None]]:
-        """The blocks of a context, with what they remember of its tokens."""
-        blocks = cast(Sequence[ContextBlock], self.context_layers[context.modality])
-        return zip(blocks, list(context.memory or ()) or repeat(None))  # noqa: B905 - endless
+    def _prepared(self, context: ContextTokens) -> PreparedContext:
+        blocks = self._context_blocks(context.modality)
+        kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
+        return PreparedContext(context.modality, kv_cache, context.weight)
 
+    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextStep], shares: Sequence[float]) -> Tensor:
+        """Lets features find something in each context, and mixes what they became."""
+        attended = self.map(lambda step: self._run(step[0], x, step[1]), steps)
+        return mix(list(attended), shares)
 
-def attend(x: Tensor, context: ContextTokens, block: ContextBlock, known: KeysValues | None) -> Tensor:
-    """What a block makes of features; what it remembers is kept if the context asks for it."""
-    x, memory = block(x, context.tokens, known)
-    if known is None and context.memory is not None:
-        context.memory.append(memory)
-    return x
+    def _run(self, block: nn.Module, *inputs: object) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
 
 
 def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
-    """The average of what the contexts made of the same features, by their shares."""
+    """Averages what the contexts made of the same features, by their shares."""
     if len(features) == 1:
         return features[0]
     mixed = features[0] * shares[0]

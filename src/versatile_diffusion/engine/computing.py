@@ -11,19 +11,19 @@ from itertools import accumulate
 from typing import Any, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from versatile_diffusion.applications.editing import Editor, Method, edited
+from versatile_diffusion.applications.editing import Method, edited
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
 from versatile_diffusion.engine.requests import Failure, Made, Request
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.pipeline.initial_latents import encode_start
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.pipeline.request import Request as PipelineRequest
 from versatile_diffusion.provenance.record import Batch, Remainder
 from versatile_diffusion.provenance.replay import computed_by
-from versatile_diffusion.sampling.sampler import count_steps
-from versatile_diffusion.sampling.schedulers import chosen_scheduler
+from versatile_diffusion.sampling.sampler import Step, StepChange
 
 OnStep = Callable[[int, int, Mapping[int, Any]], Collection[int]]
 """(steps taken, steps in all, previews by the number of their request) -> numbers of the requests that go on."""
@@ -62,7 +62,7 @@ def compute(
             try:
                 one = rewritten(pipe, request)
                 if one is not request:
-                    written[number] = one.contexts[0].data
+                    written[number] = str(one.contexts[0].data)
                     notes[number].append(f"Painted from the words “{written[number]}”.")
                 ready[number] = encoded(pipe, one)
             except Exception as error:
@@ -87,8 +87,8 @@ def rewritten(pipe: VersatileDiffusionPipeline, request: Request) -> Request:
         return request
     (seen,) = request.contexts
     images = read_items(pipe.modality(seen.modality), [seen.data])
-    text, picture = edited(cast(Editor, pipe), images, method=Method.REWRITE, **vars(request.edit))
-    contexts = (replace(text, data=text.data[0]), replace(seen, weight=picture.weight))
+    text, picture = edited(pipe, images, method=Method.REWRITE, **vars(request.edit))
+    contexts = (text.changed(data=cast(list[str], text.data)[0]), seen.changed(weight=picture.weight))
     return replace(request, contexts=contexts, edit=None)
 
 
@@ -115,105 +115,85 @@ def _embedded(pipe: VersatileDiffusionPipeline, context: Context) -> Context:
     tokens = pipe.encode_context(context.modality, context.data, mask=context.mask)
     if len(tokens) != 1:
         raise ValueError(f"A context of a request holds one item, got {len(tokens)}.")
-    return replace(context, data=None, mask=None, embedding=tokens)
+    return context.changed(data=None, mask=None, embedding=tokens)
 
 
 def _generate(pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request], on_step: OnStep) -> dict[int, Made]:
     """One call of the pipeline for requests that are encoded, with a row for each output."""
     rows = [request for request in requests.values() for _ in request.seeds]
-    generators = [Generator().manual_seed(seed) for request in requests.values() for seed in request.seeds]
     first = rows[0]
-    scale = first.guidance_scale
-    if scale is None and first.to in pipe.modalities:
-        scale = cast(Modality, pipe.modalities[first.to]).guidance_scale
-    scheduler = chosen_scheduler(first.scheduler, pipe.scheduler)
-    steps = _Steps(requests, scheduler, on_step)
-    latents = pipe.generate(
-        first.to,
-        _joined([row.contexts for row in rows]),
-        negative=_joined([row.negative for row in rows]) or None,
-        num_inference_steps=first.num_inference_steps,
-        guidance_scale=scale,
-        guidance_interval=first.guidance_interval,
-        start=None if first.start is None else torch.cat([row.start for row in rows]),
-        strength=first.strength,
-        height=first.height,
-        width=first.width,
-        eta=first.eta,
-        scheduler=scheduler,
-        generator=generators,
-        output_type="latent",
-        callback_on_step_end=steps,
-        **_decoding(rows),
-    ).latents
-    going, computed = steps.going, computed_by(pipe, first.model)
-    options = _decoding([rows[row] for row in going])
-    items = pipe.decode(first.to, latents[going], generator=[generators[row] for row in going], **options)
+    steps = _Steps(pipe, requests, on_step)
+    made = pipe.run(
+        PipelineRequest.of(
+            first.to,
+            _joined([row.contexts for row in rows]),
+            negative=_joined([row.negative for row in rows]),
+            num_inference_steps=first.num_inference_steps,
+            guidance_scale=first.guidance_scale,
+            guidance_rescale=first.guidance_rescale,
+            guidance_interval=first.guidance_interval,
+            start=None if first.start is None else torch.cat([row.start for row in rows]),
+            strength=first.strength,
+            height=first.height,
+            width=first.width,
+            eta=first.eta,
+            scheduler=first.scheduler,
+            seeds=tuple(seed for request in requests.values() for seed in request.seeds),
+            decoding=_decoding(rows),
+        ),
+        on_step=steps,
+    )
+    if not made.origins:
+        raise Stopped
+    items = {origin.row: item for origin, item in zip(made.origins, made.items, strict=True)}
+    computed, remainders = computed_by(pipe, first.model), made.origins[0].remainders
     return {
         number: Made(
-            [item for item, row in zip(items, going, strict=True) if row in own],
-            1.0 if scale is None else scale,
+            [items[row] for row in own],
+            cast(float, made.request.guidance_scale),
             computed=computed,
-            batch=Batch(num_outputs=len(rows), row=own[0], remainders=tuple(steps.remainders)),
+            batch=Batch(
+                num_outputs=len(rows),
+                row=own[0],
+                remainders=tuple(Remainder(step=one.step, rows=one.rows) for one in remainders),
+            ),
         )
         for number, own in steps.rows.items()
-        if own[0] in going
+        if own[0] in items
     }
 
 
 class _Steps:
-    """Tells of each step, and lets the rows of requests go that nobody wants any more: a callback of `generate`.
+    """Tells of each step, and lets the rows of requests go that nobody wants any more.
 
     Args:
+        pipe: that computes them.
         requests: by their numbers.
-        scheduler: that walks the steps.
         on_step: is told.
 
     Attributes:
         rows: of each request.
-        going: the rows that go on.
-        remainders: where they became fewer.
     """
 
-    def __init__(self, requests: Mapping[int, Request], scheduler: Any, on_step: OnStep) -> None:
+    def __init__(self, pipe: VersatileDiffusionPipeline, requests: Mapping[int, Request], on_step: OnStep) -> None:
         ends = list(accumulate(len(request.seeds) for request in requests.values()))
         self.rows = dict(zip(requests, map(range, [0, *ends], ends), strict=False))
-        self.going = list(range(ends[-1]))
-        self.remainders: list[Remainder] = []
-        self._requests = requests
-        self._scheduler = scheduler
-        self._on_step = on_step
+        self._wanted = set(requests)
+        self._pipe, self._requests, self._on_step = pipe, requests, on_step
 
-    def __call__(
-        self, pipe: VersatileDiffusionPipeline, step: int, timestep: Tensor, tensors: dict[str, Tensor]
-    ) -> dict[str, Any]:
-        wanted = self._on_step(step + 1, self._total, self._previews(pipe, step + 1, tensors["latents"]))
-        going = [row for number in self.rows if number in wanted for row in self.rows[number] if row in self.going]
-        if not going:
-            raise Stopped
-        if going != self.going:
-            self.going = going
-            self.remainders.append(Remainder(step=step + 1, rows=tuple(going)))
-        return {"rows": going}
+    def __call__(self, step: Step) -> StepChange:
+        self._wanted &= set(self._on_step(step.number, step.total, self._previews(step)))
+        return StepChange(rows=[row for number in self._wanted for row in self.rows[number]])
 
-    @property
-    def _total(self) -> int:
-        """Steps in all."""
-        request = next(iter(self._requests.values()))
-        skipped = request.num_inference_steps - count_steps(request.num_inference_steps, request.strength)
-        return len(self._scheduler.timesteps) - skipped * self._scheduler.order
-
-    def _previews(self, pipe: VersatileDiffusionPipeline, step: int, latents: Tensor) -> dict[int, Any]:
+    def _previews(self, step: Step) -> dict[int, Any]:
         """The first output of each request that goes on and asks for it now."""
-        asking = {
-            self.rows[number][0]: number
-            for number, request in self._requests.items()
-            if request.preview_every and step % request.preview_every == 0 and step < self._total
-        }
         return {
-            number: pipe.decode(self._requests[number].to, latents[[row]])[0]
-            for row, number in asking.items()
-            if row in self.going
+            number: self._pipe.decode(request.to, step.latents[[self.rows[number][0]]])[0]
+            for number, request in self._requests.items()
+            if number in self._wanted
+            and request.preview_every
+            and step.number % request.preview_every == 0
+            and step.number < step.total
         }
 
 
@@ -226,8 +206,7 @@ def _decoding(rows: Sequence[Request]) -> dict[str, Any]:
 def _joined(rows: Sequence[Sequence[Context]]) -> list[Context]:
     """Contexts of all rows, one for each place, whose embeddings have a row for each row."""
     return [
-        replace(
-            column[0],
+        column[0].changed(
             embedding=torch.cat([context.embedding for context in column if context.embedding is not None]),
             unconditional=column[0].unconditional
             if isinstance(column[0].unconditional, str)

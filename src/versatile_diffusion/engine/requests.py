@@ -54,6 +54,7 @@ class Request:
     negative: tuple[Context, ...] = ()
     num_inference_steps: int = 50
     guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
     guidance_interval: tuple[float, float] | None = None
     start: Any = None
     strength: float = 1.0

@@ -11,8 +11,8 @@ from versatile_diffusion.engine.requests import Failure, Made, Request
 from versatile_diffusion.extras import silence_imports, silence_opening
 
 if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.modalities.base import Modality
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def open_models(
         CheckpointError: if one cannot be opened.
     """
     silence_imports()
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.devices import choose_device, choose_dtype
-    from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 
     silence_opening()
     require_unlike_names(sources)

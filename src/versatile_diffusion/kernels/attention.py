@@ -28,7 +28,7 @@ _BLOCK = 16  # widths that are multiples of it are quick
 def attention(
     queries: Float[Tensor, "b h s d"], keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
 ) -> Float[Tensor, "b h s d"]:
-    """The same as `torch.nn.functional.scaled_dot_product_attention`."""
+    """Returns what `torch.nn.functional.scaled_dot_product_attention` does."""
     if torch.compiler.is_compiling() or not _lacks_tiles(queries):  # what a CPU can do is not to be traced
         return scaled_dot_product_attention(queries, keys, values)
     if torch.is_grad_enabled():
@@ -57,7 +57,7 @@ def _attend(
     values = pad(pad(values, (0, 1), value=1.0), (0, -(dim + 1) % _BLOCK)).t().contiguous()
 
     def weigh(weights: Callable[[Tensor], Tensor]) -> Float[Tensor, "s c"]:
-        return torch.cat([linear(weights(linear(part, keys)), values) for part in queries.split(_ROWS)])
+        return torch.cat([linear(weights(linear(part, keys)), values) for part in torch.split(queries, _ROWS)])
 
     attended = weigh(torch.exp2_)
     if not attended[:, dim].isfinite().all():  # a key that was not in the sample scores far higher
@@ -77,6 +77,6 @@ def _lacks_tiles(tensor: Tensor) -> bool:
     return (
         tensor.dtype == torch.bfloat16
         and tensor.device.type == "cpu"
-        and torch.cpu._is_avx512_bf16_supported()
-        and not torch.cpu._is_amx_tile_supported()
+        and torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage] - PyTorch tells it no other way
+        and not torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage] - likewise
     )

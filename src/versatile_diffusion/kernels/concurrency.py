@@ -40,7 +40,7 @@ os.register_at_fork(after_in_child=lambda: _here.workers.clear())  # none surviv
 
 
 def at_once(compute: Callable[[T], R], items: Sequence[T], device: torch.device) -> Iterator[R]:
-    """What is computed from each, in their order. Each is computed as it would be alone."""
+    """Returns what is computed from each item, in their order. Each is computed as it would be alone."""
     threads = _here.share or torch.get_num_threads()
     count = min(len(items), threads)
     if count <= 1 or device.type != "cpu" or _is_watched():

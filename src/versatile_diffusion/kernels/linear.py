@@ -24,7 +24,7 @@ _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 def linear(
     rows: Float[Tensor, "*b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, "o"] | None = None
 ) -> Float[Tensor, "*b o"]:
-    """The same as `torch.nn.functional.linear`, quicker on the CPU where no gradient is asked for."""
+    """Returns what `torch.nn.functional.linear` does, quicker on the CPU where no gradient is asked for."""
     if _pays(rows, weight):
         return _ONEDNN(rows, weight, bias, "none", [], "")
     return functional.linear(rows, weight, bias)
@@ -45,14 +45,6 @@ def _pays(rows: Tensor, weight: Tensor) -> bool:
     )
 
 
-class Linear(nn.Linear):
-    """A linear layer that oneDNN computes."""
-
-    def forward(self, input: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """See nn.Linear."""
-        return linear(input, self.weight, self.bias)
-
-
 class LinearConv1D(nn.Module):
     """GPT-2's linear layer, with the parameters of one from transformers, which can be laid out for oneDNN."""
 
@@ -61,7 +53,7 @@ class LinearConv1D(nn.Module):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """See Conv1D."""
+        """Returns what Conv1D does."""
         return linear(x, self.weight.t(), self.bias)
 
     def lay_out(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -99,7 +99,7 @@ class PackedLayer(nn.Module):
 
     def __init__(self, layer: nn.Linear | nn.Conv2d | linear.LinearConv1D) -> None:
         super().__init__()
-        self.bias = cast("nn.Parameter | None", layer.bias)
+        self.bias = cast("nn.Parameter | None", layer.bias)  # which a convolution's type leaves out
         self.weight = self.pack(layer.weight.detach())
         self.training = False
         self._was_trained = layer.weight.requires_grad
@@ -108,26 +108,26 @@ class PackedLayer(nn.Module):
 
     @abstractmethod
     def pack(self, weight: Tensor) -> Tensor:
-        """Lays out a weight."""
+        """Returns a weight, laid out."""
 
     @property
     def is_packed(self) -> bool:
-        """Whether it has not been brought elsewhere."""
+        """Tells whether it has not been brought elsewhere."""
         return self.weight.is_mkldnn
 
     def dense(self) -> Tensor:
-        """The weight as it was."""
+        """Returns the weight as it was."""
         return self.weight.to_dense() if self.is_packed else self.weight
 
     def unpacked(self) -> nn.Module:
-        """What it stands for. This one is of no use any more."""
+        """Returns the layer that it stands for. This one is of no use any more."""
         (layer,) = self._original
         layer.register_parameter("weight", nn.Parameter(self.dense(), self._was_trained))
         layer.register_parameter("bias", self.bias)
         return layer.train(self.training)
 
     def train(self, mode: bool = True) -> PackedLayer:
-        """See nn.Module. Raises RuntimeError: its weight is no parameter."""
+        """Changes the mode as nn.Module does; raises RuntimeError for training, since its weight is no parameter."""
         if mode:
             raise RuntimeError("The model is packed: call `unpack` before it is trained.")
         return super().train(mode)
@@ -135,74 +135,76 @@ class PackedLayer(nn.Module):
     def _is_usable(self) -> bool:
         return self.is_packed and not torch.is_grad_enabled()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"weight": self.dense()}
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "weight": self.dense()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)  # pyright: ignore[reportUnknownMemberType] - untyped in PyTorch
         if _is_packable(self.weight):
             self.weight = self.pack(self.weight)
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         destination[prefix + "weight"] = self.dense()
-        super()._save_to_state_dict(destination, prefix, keep_vars)
+        super()._save_to_state_dict(  # pyright: ignore[reportUnknownMemberType] - untyped in PyTorch
+            destination, prefix, keep_vars
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLayer:
         here = torch.empty(0, dtype=self.weight.dtype, device=self.weight.device)
         there = fn(here)
         if (there.device, there.dtype) != (here.device, here.dtype):
             self.weight = fn(self.dense())
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # pyright: ignore[reportUnknownMemberType] - untyped in PyTorch
 
 
 class PackedLinear(PackedLayer):
-    """See `PackedLayer`."""
+    """A linear layer whose weight is laid out."""
 
     def pack(self, weight: Float[Tensor, "o i"]) -> Tensor:
-        """Lays out a weight."""
+        """Returns a weight, laid out."""
         return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
 
     def rows(self) -> Float[Tensor, "o i"]:
-        """The weight as it was, a row for each output."""
+        """Returns the weight as it was, a row for each output."""
         return self.dense()
 
     def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        """See nn.Linear."""
+        """Returns what nn.Linear does."""
         if self._is_usable():
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return linear.linear(x, self.rows(), self.bias)
 
 
 class PackedConv1D(PackedLinear):
-    """See `PackedLayer`. Stands for `LinearConv1D`, whose weight is (inputs, outputs)."""
+    """Stands for a `LinearConv1D`, whose weight is (inputs, outputs), with its weight laid out."""
 
     def pack(self, weight: Float[Tensor, "i o"]) -> Tensor:
-        """Lays out a weight."""
+        """Returns a weight, laid out."""
         return super().pack(weight.t())
 
     def dense(self) -> Tensor:
-        """The weight as it was."""
+        """Returns the weight as it was."""
         return self.weight.to_dense().t() if self.is_packed else self.weight
 
     def rows(self) -> Float[Tensor, "o i"]:
-        """See `PackedLinear.rows`."""
+        """Returns the weight as it was, a row for each output."""
         return self.dense().t()
 
 
 class PackedConv2d(PackedLayer):
-    """See `PackedLayer`."""
+    """A convolution whose weight is laid out."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
         self._how = (layer.padding, layer.stride, layer.dilation, layer.groups)
         super().__init__(layer)
 
     def pack(self, weight: Float[Tensor, "o i h w"]) -> Tensor:
-        """Lays out a weight."""
+        """Returns a weight, laid out."""
         likely = (2, weight.shape[1] * self._how[-1], *_LIKELY)
         return torch.ops.aten.mkldnn_reorder_conv2d_weight(weight.to_mkldnn(), *self._how, likely)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """See nn.Conv2d."""
+        """Returns what nn.Conv2d does."""
         padding, stride, dilation, groups = self._how
         x = x.contiguous(memory_format=torch.channels_last)
         if self._is_usable():
@@ -211,23 +213,23 @@ class PackedConv2d(PackedLayer):
 
 
 class WinogradConv2d(PackedLayer):
-    """See `PackedLayer`. Of 3×3 weights in float32, with a padding of 1: by `winograd` where pixels are many."""
+    """A convolution of 3×3 in float32, with a padding of 1, that `winograd` computes where pixels are many."""
 
     def pack(self, weight: Float[Tensor, "o i 3 3"]) -> Tensor:
-        """Lays out a weight."""
+        """Returns a weight, laid out."""
         return weight.contiguous(memory_format=torch.channels_last)
 
     @property
     def is_packed(self) -> bool:
-        """See `PackedLayer.is_packed`."""
+        """Tells whether it is where `winograd` computes."""
         return self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
 
     def dense(self) -> Tensor:
-        """The weight as it was."""
+        """Returns the weight as it was."""
         return self.weight.contiguous()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """See nn.Conv2d."""
+        """Returns what nn.Conv2d does."""
         if self._is_usable() and winograd.count_tiles(x) >= winograd.MANY:
             return winograd.convolve(x, self.weight, self.bias)
         return functional.conv2d(x, self.weight, self.bias, padding=1)

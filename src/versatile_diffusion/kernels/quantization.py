@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.kernels.packing import unpack
+from versatile_diffusion.kernels.optimization import restore
 
 WEIGHTS = ("int8",)
 
@@ -24,7 +24,10 @@ def quantize(module: nn.Module) -> None:
         ImportError: if torchao is missing.
     """
     try:
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+        from torchao.quantization import (  # pyright: ignore[reportMissingTypeStubs] - there are none
+            Int8WeightOnlyConfig,
+            quantize_,
+        )
     except ImportError as error:
         raise ImportError("Weights in int8 need torchao: pip install 'versatile-diffusion[int8]'") from error
     # These settings are PyTorch's, for the whole process.
@@ -32,12 +35,12 @@ def quantize(module: nn.Module) -> None:
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """Whether some of its weights are not plain numbers."""
+    """Tells whether some of a module's weights are not plain numbers."""
     return any(_is_quantized(parameter) for parameter in module.parameters())
 
 
 def stored_bytes(module: nn.Module) -> int:
-    """Memory of a module's parameters."""
+    """Returns how many bytes of memory a module's parameters take."""
     return sum(part.nbytes for parameter in module.parameters() for part in _parts(parameter))
 
 
@@ -46,41 +49,41 @@ def _is_quantized(tensor: Tensor) -> bool:
 
 
 def _parts(tensor: Tensor) -> list[Tensor]:
-    """What a tensor is stored as."""
+    """Returns the tensors that a tensor is stored as."""
     if not _is_quantized(tensor):
         return [tensor]
-    names, _ = tensor.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]
+    subclass: Any = tensor  # of a type that has more methods
+    names: list[str] = subclass.__tensor_flatten__()[0]
     return [getattr(tensor, name) for name in names]
 
 
-class WithQuantization:
-    """What a pipeline does with weights in fewer bits."""
+def quantize_parts(diffuser: nn.Module, context_encoders: Iterable[nn.Module], weights: str = "int8") -> None:
+    """Stores the weights of linear layers in fewer bits: those of a diffuser and of context encoders.
 
-    diffuser: Diffuser
-    modalities: Any
+    Such a model makes outputs near to those of before, but cannot be saved, trained, given LoRAs or brought to another
+    dtype. What `optimize` replaced in the diffuser is brought back first.
 
-    def quantize(self, weights: str = "int8") -> None:
-        """Stores the weights of linear layers in fewer bits: those of the diffuser and of the context encoders.
+    Args:
+        diffuser: to be changed.
+        context_encoders: to be changed.
+        weights: "int8".
 
-        Such a model makes outputs near to those of before, but cannot be saved, trained, given LoRAs or brought to
-        another dtype.
+    Raises:
+        ValueError: if there are no such weights, the diffuser holds LoRAs, or its weights are offloaded.
+        ImportError: if torchao is missing.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
+    if hasattr(diffuser, "peft_config"):
+        raise ValueError("The diffuser holds LoRAs: call `fuse_and_unload_lora` or `unload_lora` before `quantize`.")
+    if any(parameter.is_meta for parameter in diffuser.parameters()):
+        raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
+    restore(diffuser)
+    for module in (diffuser, *context_encoders):
+        quantize(module)
 
-        Args:
-            weights: "int8".
 
-        Raises:
-            ValueError: if there are no such weights, the model holds LoRAs, or its weights are offloaded.
-            ImportError: if torchao is missing.
-        """
-        if weights not in WEIGHTS:
-            raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
-        if hasattr(self.diffuser, "peft_config"):
-            raise ValueError("The diffuser holds LoRAs: call `bake_loras` or `unload_loras` before `quantize`.")
-        if any(parameter.is_meta for parameter in self.diffuser.parameters()):
-            raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
-        unpack(self.diffuser)
-        quantize(self.diffuser)
-        for modality in self.modalities.values():
-            encoder = getattr(modality, "context_encoder", None)
-            if encoder is not None:
-                quantize(encoder)
+def context_encoders(modalities: Iterable[nn.Module]) -> list[nn.Module]:
+    """Returns the context encoders of those modalities that have one."""
+    found = [getattr(modality, "context_encoder", None) for modality in modalities]
+    return [encoder for encoder in found if isinstance(encoder, nn.Module)]

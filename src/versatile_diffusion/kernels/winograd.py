@@ -76,14 +76,14 @@ _scratch = _Scratch()
 
 
 def count_tiles(x: Float[Tensor, "b c h w"]) -> int:
-    """How many make up what comes out."""
+    """Returns how many tiles make up what comes out."""
     return len(x) * ceil(x.shape[2] / SIDE) * ceil(x.shape[3] / SIDE)
 
 
 def convolve(
     x: Float[Tensor, "b c h w"], weight: Float[Tensor, "o c 3 3"], bias: Float[Tensor, "o"] | None = None
 ) -> Float[Tensor, "b o h w"]:
-    """The same as `torch.nn.functional.conv2d` with a padding of 1, but for rounding. Takes no gradients.
+    """Returns what `torch.nn.functional.conv2d` does with a padding of 1, but for rounding. Takes no gradients.
 
     All have their channels last in memory, or it is slower.
     """
@@ -138,8 +138,8 @@ def _tiles(pixels: Float[Tensor, "b h w c"], rows: slice, across: int) -> Float[
 def _bring_back(products: Float[Tensor, "f n o"], bias: Float[Tensor, "o"], made: Float[Tensor, "b r 4 w 4 o"]) -> None:
     """Writes tiles of pixels, with a bias, from rows of them in the other base."""
     for row, target in zip(products.chunk(made.shape[1], dim=1), made.unbind(1), strict=True):
-        tiles = _changed(_BACK, row.transpose(0, 1), "back").unflatten(1, (SIDE, SIDE))
-        torch.add(tiles.unflatten(0, (len(made), -1)), bias, out=target.transpose(1, 2))
+        tiles = torch.unflatten(_changed(_BACK, row.transpose(0, 1), "back"), 1, (SIDE, SIDE))
+        torch.add(torch.unflatten(tiles, 0, (len(made), -1)), bias, out=target.transpose(1, 2))
 
 
 def _changed(base: Float[Tensor, "g f"], squares: Float[Tensor, "n f c"], name: str) -> Float[Tensor, "n g c"]:

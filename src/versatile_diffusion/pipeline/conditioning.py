@@ -103,11 +103,13 @@ class Conditioner:
         return tokens if context.focus == 0.5 else modality.focus(tokens, context.focus)
 
     def _nothing(self, output: str, context: Context, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "r m d"]:
-        if isinstance(context.unconditional, Tensor):
-            return self._checked(context.unconditional, context.modality)
-        if context.unconditional == "zeros":
-            return torch.zeros_like(tokens[:1])
-        return self.modality(context.modality).unconditional(output)
+        match context.unconditional:
+            case "default":
+                return self.modality(context.modality).unconditional(output)
+            case "zeros":
+                return torch.zeros_like(tokens[:1])
+            case embedding:
+                return self._checked(embedding, context.modality)
 
     def _checked(self, embedding: Tensor, modality: str) -> Float[Tensor, "b n d"]:
         width = self.widths[modality]
@@ -121,8 +123,6 @@ class Conditioner:
                 f"The {modality} embedding must have {' or '.join(map(str, lengths))} tokens, or those of several "
                 f"items one after the other, got {embedding.shape[1]}. Compute it as `encode_context` does."
             )
-        if not embedding.is_floating_point() or not embedding.isfinite().all():
-            raise ValueError(f"The {modality} embedding must hold finite floating-point numbers.")
         return embedding
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.sampling.sampler import draw_noise
@@ -29,7 +30,7 @@ def one_each(generator: Generator | Sequence[Generator] | None, count: int) -> l
 
 
 def encode_start(
-    modality: Modality, start: Any, height: int | None = None, width: int | None = None
+    modality: Modality, start: object, height: int | None = None, width: int | None = None
 ) -> Float[Tensor, "b *latent"]:
     """Latents of a start, which may be data, stretched to the size of the outputs, or latents already.
 
@@ -40,9 +41,10 @@ def encode_start(
     shape = modality.latent_shape(height, width)
     if not is_latent(start, shape):
         return modality.encode(modality.fit(read_items(modality, start), height, width))
-    if (height, width) != (None, None) and start.shape[1:] != shape:
-        raise ValueError(f"Latents of that height and width have shape (batch, *{shape}), got {tuple(start.shape)}.")
-    return _finite(start, "start")
+    latents = as_tensor(start, "start")
+    if (height, width) != (None, None) and latents.shape[1:] != shape:
+        raise ValueError(f"Latents of that height and width have shape (batch, *{shape}), got {tuple(latents.shape)}.")
+    return latents
 
 
 def noise(
@@ -54,26 +56,29 @@ def noise(
     """Noise of that shape, each row from its own generator unless it is given.
 
     Raises:
-        ValueError: if the given noise has another shape, or is not finite.
+        ValueError: if the given noise has another shape.
     """
     if given is None:
         return draw_noise(shape, generators, device)
     if given.shape != shape:
         raise ValueError(f"latents must have shape {shape}, got {tuple(given.shape)}.")
-    return _finite(given, "latents").to(device, torch.float32)
+    return given.to(device, torch.float32)
 
 
-def is_latent(start: Any, shape: tuple[int, ...]) -> bool:
-    """Whether it is a batch of latents of such a shape; pictures with an alpha channel are one of levels."""
-    return (
-        isinstance(start, Tensor)
-        and start.is_floating_point()
-        and start.ndim == len(shape) + 1
-        and start.shape[1] == shape[0]
-    )
+def is_latent(start: object, shape: tuple[int, ...]) -> bool:
+    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of levels."""
+    if isinstance(start, Tensor):
+        floating = start.is_floating_point()
+    elif isinstance(start, np.ndarray) or _are_numbers(start):
+        start = np.asarray(start)
+        floating = start.dtype.kind == "f"
+    else:
+        return False
+    return floating and start.ndim == len(shape) + 1 and start.shape[1] == shape[0]
 
 
-def _finite(tensor: Tensor, name: str) -> Tensor:
-    if not tensor.isfinite().all():
-        raise ValueError(f"{name} holds values that are NaN or infinite.")
-    return tensor
+def _are_numbers(value: object) -> bool:
+    """Whether it is a list of numbers, however deep."""
+    while isinstance(value, list | tuple) and value:
+        value = value[0]
+    return isinstance(value, float)

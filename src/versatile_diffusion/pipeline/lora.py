@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, cast
 
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
+from torch import Tensor, nn
 
+from versatile_diffusion import kernels
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 from versatile_diffusion.checkpoints.folder import read_json, replacing
 from versatile_diffusion.checkpoints.tensors import Tensors, open_tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
-from versatile_diffusion.kernels.packing import unpack
-from versatile_diffusion.kernels.quantization import is_quantized
-
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
+from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 
 Layers = Literal["cross-attention", "context", "data", "both"]
 
@@ -59,21 +57,22 @@ def add_lora(
         raise ValueError(f"The rank of a LoRA must be 1 or more, got {rank}.")
     if layers not in _PATTERNS:
         raise ValueError(f"layers must be one of {', '.join(_PATTERNS)}, got {layers!r}.")
-    unpack(diffuser)
+    kernels.restore(diffuser)
     pattern = _PATTERNS[layers].replace("{modality}", r"\w+" if modality is None else re.escape(modality))
-    targets = [path for path, _ in _layers(diffuser) if re.fullmatch(pattern, path)]
+    targets = [path for path, _ in adaptable_layers(diffuser) if re.fullmatch(pattern, path)]
     if not targets:
         raise ValueError(f"The diffuser has no {layers} layers of modality {modality!r}.")
-    others = loras(diffuser)
-    _inject(diffuser, name, rank, targets)
-    set_loras(diffuser, others | {name: 1.0})
-    for _, layer in _adapted(diffuser):
+    others = adapters(diffuser)
+    unfuse_lora(diffuser)
+    inject(diffuser, name, rank, targets)
+    set_adapters(diffuser, others | {name: 1.0})
+    for _, layer in adapted_layers(diffuser):
         for factors in (layer.lora_A, layer.lora_B):
             if name in factors:
                 factors[name].requires_grad_(True)
 
 
-def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) -> None:
+def save_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None) -> None:
     """Saves a LoRA, whole or not at all.
 
     Args:
@@ -85,18 +84,21 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
         ValueError: if there is none of that name.
         FileExistsError: if the folder holds something else.
     """
-    known = list(loras(diffuser))
+    known = list(adapters(diffuser))
     name = known[0] if name is None and len(known) == 1 else name
-    if name not in known:
+    if name is None or name not in known:
         raise ValueError(f"Name one of the LoRAs that are here ({', '.join(known) or 'none'}), got {name!r}.")
-    layers = {path: layer for path, layer in _adapted(diffuser) if name in layer.lora_A}
-    tensors = {f"{path}.{f}.weight": getattr(layer, f)[name].weight for path, layer in layers.items() for f in _FACTORS}
-    config: Any = diffuser.config
+    layers = {path: layer for path, layer in adapted_layers(diffuser) if name in layer.lora_A}
+    tensors: dict[str, Tensor] = {
+        f"{path}.{factor}.weight": getattr(layer, factor)[name].weight
+        for path, layer in layers.items()
+        for factor in FACTORS
+    }
     index = {
         "format": FORMAT,
-        "rank": next(iter(layers.values())).r[name],
-        "layers": sorted({_group(path) for path in layers}),
-        "model": {key: config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
+        "rank": next(len(tensor) for key, tensor in tensors.items() if ".lora_A." in key),
+        "layers": sorted({group_of(path) for path in layers}),
+        "model": {key: diffuser.config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
     with replacing(Path(folder), _saved_parts, "LoRA") as target:
         (target / CONFIG).write_text(json.dumps(index, indent=2) + "\n")
@@ -104,7 +106,7 @@ def save_lora(diffuser: nn.Module, folder: Path | str, name: str | None = None) 
 
 
 def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
-    """Adds a saved LoRA to those that are active, and returns its name. Merged ones are unmerged.
+    """Adds a saved LoRA to those that are active, and returns its name. Fused ones are unfused.
 
     Of a model that was opened for some flows only, it changes the layers that are there.
 
@@ -123,135 +125,96 @@ def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, s
     index, tensors = read_json(folder / CONFIG), open_tensors(folder / WEIGHTS)
     if index.get("format") != FORMAT or "rank" not in index:
         raise CheckpointError(f"{folder} is no LoRA of format {FORMAT}. Pass a folder that `save_lora` wrote.")
-    unpack(diffuser)
-    groups = {_group(path) for path, _ in _layers(diffuser)}
-    tensors = {key: tensor for key, tensor in tensors.items() if _group(key) in groups}
-    _require_fit(diffuser, tensors, index, folder)
-    others = loras(diffuser)
+    kernels.restore(diffuser)
+    groups = {group_of(path) for path, _ in adaptable_layers(diffuser)}
+    here = {key: tensor for key, tensor in tensors.items() if group_of(key) in groups}
+    _require_fit(diffuser, here, index, folder)
+    others = adapters(diffuser)
     name = re.sub(r"\W+", "_", folder.resolve().name) if name is None else name
-    _inject(diffuser, name, index["rank"], sorted({key.rsplit(".", 2)[0] for key in tensors}))
-    for path, layer in _adapted(diffuser):
-        for factor in _FACTORS:
-            if f"{path}.{factor}.weight" in tensors:
+    unfuse_lora(diffuser)
+    inject(diffuser, name, index["rank"], sorted({key.rsplit(".", 2)[0] for key in here}))
+    for path, layer in adapted_layers(diffuser):
+        for factor in FACTORS:
+            if f"{path}.{factor}.weight" in here:
                 # In the model's own type: the diffuser computes in one.
                 module = getattr(layer, factor)[name].to(layer.get_base_layer().weight.dtype)
-                module.weight.data.copy_(tensors[f"{path}.{factor}.weight"].load())
-    set_loras(diffuser, others | {name: scale})
+                module.weight.data.copy_(here[f"{path}.{factor}.weight"].load())
+    set_adapters(diffuser, others | {name: scale})
     return name
 
 
-def loras(diffuser: nn.Module) -> dict[str, float]:
-    """The LoRAs that are here, and their scales; those that are switched off have 0."""
-    return {
-        name: layer.scaling[name] if name in layer.active_adapters else 0.0
-        for _, layer in _adapted(diffuser)
-        for name in layer.lora_A
-    }
+def adapters(diffuser: nn.Module) -> dict[str, float]:
+    """Returns the LoRAs that are here with their scales; those that are switched off have 0."""
+    found: dict[str, float] = {}
+    for _, layer in adapted_layers(diffuser):
+        scales: dict[str, float] = layer.scaling  # pyright: ignore[reportUnknownMemberType] - untyped in peft
+        found |= {name: scales[name] if name in layer.active_adapters else 0.0 for name in layer.lora_A}
+    return found
 
 
-def set_loras(diffuser: nn.Module, scales: Mapping[str, float]) -> None:
-    """Switches these LoRAs on, at these scales, and all others off. Merged ones are unmerged, and none is trained on.
+def set_adapters(diffuser: nn.Module, scales: Mapping[str, float]) -> None:
+    """Switches these LoRAs on, at these scales, and all others off. Fused ones are unfused, and none is trained on.
+
+    Args:
+        diffuser: that holds them.
+        scales: by the names of LoRAs; 0 switches one off.
 
     Raises:
         ValueError: if there is none of that name.
     """
-    known = loras(diffuser)
+    known = adapters(diffuser)
     if unknown := [name for name in scales if name not in known]:
         raise ValueError(f"There is no LoRA {', '.join(unknown)}, only {', '.join(known) or 'none'}: load it first.")
-    unmerge_loras(diffuser)
-    for _, layer in _adapted(diffuser):
+    unfuse_lora(diffuser)
+    for _, layer in adapted_layers(diffuser):
         layer.set_adapter([name for name, scale in scales.items() if scale != 0 and name in layer.lora_A])
-        for parameter in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
-            parameter.requires_grad_(False)
+        cast(nn.Module, layer).requires_grad_(False)  # each is a module as well
         for name, scale in scales.items():
             layer.set_scale(name, scale)
 
 
-def merge_loras(diffuser: nn.Module) -> None:
+def fuse_lora(diffuser: nn.Module) -> None:
     """Adds the active LoRAs to the weights, so that they cost no time."""
-    unmerge_loras(diffuser)
-    for _, layer in _adapted(diffuser):
-        layer.merge()  # pyright: ignore[reportCallIssue]
+    unfuse_lora(diffuser)
+    for _, layer in adapted_layers(diffuser):
+        layer.merge()
 
 
-def unmerge_loras(diffuser: nn.Module) -> None:
-    """Takes merged LoRAs out of the weights again, up to rounding; they stay active."""
-    for _, layer in _adapted(diffuser):
+def unfuse_lora(diffuser: nn.Module) -> None:
+    """Takes fused LoRAs out of the weights again, up to rounding; they stay active."""
+    for _, layer in adapted_layers(diffuser):
         if layer.merged:
             layer.unmerge()
 
 
-def unload_loras(diffuser: nn.Module) -> None:
+def unload_lora(diffuser: nn.Module) -> None:
     """Removes all LoRAs: the model is as it was before, and may be trained as a whole."""
-    unmerge_loras(diffuser)
-    for path, layer in list(_adapted(diffuser)):
+    unfuse_lora(diffuser)
+    for path, layer in list(adapted_layers(diffuser)):
         diffuser.set_submodule(path, layer.get_base_layer())
     vars(diffuser).pop("peft_config", None)
     diffuser.requires_grad_(True)
 
 
-def bake_loras(diffuser: nn.Module) -> None:
-    """Merges the active LoRAs for good and removes all: what is left is a model like any other."""
-    merge_loras(diffuser)
-    for _, layer in _adapted(diffuser):
+def fuse_and_unload_lora(diffuser: nn.Module) -> None:
+    """Adds the active LoRAs to the weights for good and removes all: what is left is a model like any other."""
+    fuse_lora(diffuser)
+    for _, layer in adapted_layers(diffuser):
         layer.merged_adapters.clear()
-    unload_loras(diffuser)
-
-
-# ---- details ----
-
-_FACTORS = ("lora_A", "lora_B")
-
-
-def _adapted(diffuser: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """The layers that LoRAs change, by their names in a diffuser without any."""
-    if not hasattr(diffuser, "peft_config"):
-        return
-    from peft.tuners.lora import LoraLayer
-
-    yield from ((path, module) for path, module in diffuser.named_modules() if isinstance(module, LoraLayer))
-
-
-def _layers(diffuser: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that a LoRA may change, by their names in a diffuser without any."""
-    adapted = dict(_adapted(diffuser))
-    for path, module in diffuser.named_modules():
-        if path in adapted:
-            yield path, adapted[path].get_base_layer()
-        elif isinstance(module, nn.Linear | nn.Conv2d) and not any(path.startswith(f"{other}.") for other in adapted):
-            yield path, module
-
-
-def _inject(diffuser: nn.Module, name: str, rank: int, targets: list[str]) -> None:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ImportError("LoRAs need peft: pip install 'versatile-diffusion[lora]'") from error
-    if not re.fullmatch(r"\w+", name):
-        raise ValueError(f"The name of a LoRA may hold letters, digits and underscores, got {name!r}.")
-    if name in loras(diffuser):
-        raise ValueError(f"There is a LoRA called {name} already: give this one another name.")
-    if any(parameter.is_meta for parameter in diffuser.parameters()):
-        raise RuntimeError("The weights are away: load LoRAs before `enable_sequential_cpu_offload`.")
-    if is_quantized(diffuser):
-        raise ValueError(
-            "The weights are int8, which takes no LoRAs: load them before `quantize`, and `bake_loras`. For commands, "
-            "save the model that they change."
-        )
-    unmerge_loras(diffuser)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), diffuser, name)
+    unload_lora(diffuser)
 
 
 def _require_fit(diffuser: nn.Module, tensors: Tensors, index: Mapping[str, Any], folder: Path) -> None:
     """Raises CheckpointError unless the model has all layers of a LoRA, of their sizes."""
-    layers, rank, wrong = dict(_layers(diffuser)), index["rank"], []
+    layers, rank = dict(adaptable_layers(diffuser)), index["rank"]
+    wrong: list[str] = []
     for path in sorted({key.rsplit(".", 2)[0] for key in tensors}):
         if path not in layers:
             wrong.append(f"{path} is not there")
             continue
-        weight: Any = layers[path].weight
+        weight = layers[path].weight
         wanted = ((rank, *weight.shape[1:]), (weight.shape[0], rank, *(1 for _ in weight.shape[2:])))
-        keys = [f"{path}.{factor}.weight" for factor in _FACTORS]
+        keys = [f"{path}.{factor}.weight" for factor in FACTORS]
         found = tuple(tensors[key].shape if key in tensors else None for key in keys)
         if found != wanted:
             wrong.append(f"{path} has {found} instead of {wanted}")
@@ -263,46 +226,26 @@ def _require_fit(diffuser: nn.Module, tensors: Tensors, index: Mapping[str, Any]
         )
 
 
-def _group(path: str) -> str:
-    """The layers of one kind and modality that a layer belongs to, such as "context_layers.text"."""
-    return ".".join(path.split(".")[:2])
-
-
 def _saved_parts(folder: Path) -> tuple[str, ...]:
-    """The names of what `save_lora` wrote in a folder; none if it did not write it."""
+    """Returns the names of what `save_lora` wrote in a folder; none if it did not write it."""
     return (CONFIG, WEIGHTS) if (folder / WEIGHTS).is_file() else ()
 
 
-class WithLoras:
-    """What a pipeline does with LoRAs of its diffuser. See the functions of the same names."""
+# ---- names of before ----
 
-    diffuser: Diffuser
+_RENAMED: Mapping[str, Callable[..., object]] = {
+    "loras": adapters,
+    "set_loras": set_adapters,
+    "merge_loras": fuse_lora,
+    "unmerge_loras": unfuse_lora,
+    "unload_loras": unload_lora,
+    "bake_loras": fuse_and_unload_lora,
+}
 
-    def load_lora(self, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
-        """See `load_lora`."""
-        return load_lora(self.diffuser, folder, name, scale)
 
-    @property
-    def loras(self) -> dict[str, float]:
-        """See `loras`."""
-        return loras(self.diffuser)
-
-    def set_loras(self, scales: Mapping[str, float]) -> None:
-        """See `set_loras`."""
-        set_loras(self.diffuser, scales)
-
-    def merge_loras(self) -> None:
-        """See `merge_loras`."""
-        merge_loras(self.diffuser)
-
-    def unmerge_loras(self) -> None:
-        """See `unmerge_loras`."""
-        unmerge_loras(self.diffuser)
-
-    def unload_loras(self) -> None:
-        """See `unload_loras`."""
-        unload_loras(self.diffuser)
-
-    def bake_loras(self) -> None:
-        """See `bake_loras`."""
-        bake_loras(self.diffuser)
+def __getattr__(name: str) -> Callable[..., object]:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _RENAMED[name]
+    warnings.warn(f"`{name}` is called `{new.__name__}` now.", DeprecationWarning, stacklevel=2)
+    return new

@@ -9,109 +9,59 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate import cpu_offload_with_hook
-from accelerate.hooks import CpuOffload
+from accelerate import cpu_offload_with_hook  # pyright: ignore[reportMissingTypeStubs] - there are none
+from accelerate.hooks import CpuOffload  # pyright: ignore[reportMissingTypeStubs] - there are none
 from diffusers.hooks.group_offloading import apply_group_offloading
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.kernels import packing
-
-_MODALITIES = "modalities"
 
 
-class WithOffloading(DiffusionPipeline):
-    """What a pipeline does to keep weights off the accelerator.
+def offload_whole(modalities: nn.Module, device: torch.device) -> None:
+    """Lets modules wait in host memory, and be brought to a device together by `bring_modalities`."""
+    cpu_offload_with_hook(modalities, device)
 
-    `enable_model_cpu_offload`, which is diffusers', brings the modalities or the diffuser there, one at a time.
-    """
 
-    model_cpu_offload_seq = "modalities->diffuser"
-    _exclude_from_cpu_offload = [_MODALITIES]  # noqa: RUF012 - from moving layer by layer; the type that diffusers reads
+def offload_leaves(
+    diffuser: Diffuser,
+    onload_device: torch.device | str,
+    offload_device: torch.device | str,
+    use_stream: bool,
+    **options: Any,
+) -> None:
+    """Brings each layer of a diffuser to a device when it is needed; see diffusers' `apply_group_offloading`."""
+    onload, offload = torch.device(onload_device), torch.device(offload_device)
+    apply_group_offloading(diffuser, onload, offload, "leaf_level", use_stream=use_stream, **options)
 
-    diffuser: Diffuser
-    modalities: Any
 
-    def enable_sequential_cpu_offload(
-        self, gpu_id: int | None = None, device: torch.device | str | None = None
-    ) -> None:
-        """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
-
-        A packed diffuser is unpacked.
-
-        Args:
-            gpu_id: which accelerator.
-            device: the accelerator; the one that is there by default.
-
-        Raises:
-            RuntimeError: if there is none.
-        """
-        packing.unpack(self.diffuser)
-        super().enable_sequential_cpu_offload(gpu_id, device)  # pyright: ignore[reportArgumentType]
-        cpu_offload_with_hook(self.modalities, self._execution_device)
-
-    def enable_group_offload(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        onload_device: torch.device | str,
-        offload_device: torch.device | str = "cpu",
-        offload_type: str = "leaf_level",
-        use_stream: bool = False,
-        **options: Any,
-    ) -> None:
-        """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
-
-        A packed diffuser is unpacked.
-
-        Args:
-            onload_device: the accelerator.
-            offload_device: where the weights of the diffuser wait.
-            offload_type: "leaf_level", the only one: which blocks follow each other depends on the flow.
-            use_stream: whether the next layer is brought while one computes. It is known only if there is one flow.
-            options: see diffusers' `apply_group_offloading`.
-
-        Raises:
-            ValueError: if the type is another, or there are several flows and a stream.
-        """
-        if offload_type != "leaf_level":
-            raise ValueError(
-                f'The diffuser is offloaded layer by layer: take offload_type="leaf_level", not {offload_type!r}.'
-            )
-        if use_stream and len(self.diffuser.data_layers) * len(self.diffuser.context_layers) > 1:
-            raise ValueError(
-                "use_stream needs layers that always follow each other: load the model with one flow, such as "
-                'flows=["text-to-image"], or leave use_stream at False.'
-            )
-        self._maybe_raise_error_if_group_offload_active(raise_error=True)
-        self.remove_all_hooks()
-        packing.unpack(self.diffuser)
-        apply_group_offloading(
-            self.diffuser,
-            torch.device(onload_device),
-            torch.device(offload_device),
-            offload_type,
-            use_stream=use_stream,
-            **options,
+def check_groups(diffuser: Diffuser, offload_type: str, use_stream: bool) -> None:
+    """Raises ValueError unless layers can be offloaded so: which blocks follow each other depends on the flow."""
+    if offload_type != "leaf_level":
+        raise ValueError(
+            f'The diffuser is offloaded layer by layer: take offload_type="leaf_level", not {offload_type!r}.'
         )
-        cpu_offload_with_hook(self.modalities, torch.device(onload_device))
+    if use_stream and len(diffuser.data_layers) * len(diffuser.context_layers) > 1:
+        raise ValueError(
+            "use_stream needs layers that always follow each other: load the model with one flow, such as "
+            'flows=["text-to-image"], or leave use_stream at False.'
+        )
 
-    def _bring_modalities(self) -> None:
-        """Brings the modalities to where they compute, and puts the diffuser away."""
-        hook = _hook(self.modalities)
-        if hook is not None:
-            _put_away(self.diffuser)
-            hook.pre_forward(self.modalities)
 
-    def _put_modalities_away(self) -> None:
-        _put_away(self.modalities)
+def bring_modalities(modalities: nn.Module, diffuser: nn.Module) -> None:
+    """Brings the modalities to where they compute, and puts the diffuser away, if they are offloaded."""
+    hook = _hook(modalities)
+    if hook is not None:
+        put_away(diffuser)
+        hook.pre_forward(modalities)  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
+
+
+def put_away(module: nn.Module) -> None:
+    """Brings a module to where it waits, if it is offloaded as a whole."""
+    hook = _hook(module)
+    if hook is not None:
+        hook.init_hook(module)  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
 
 
 def _hook(module: nn.Module) -> CpuOffload | None:
     hook = getattr(module, "_hf_hook", None)
     return hook if isinstance(hook, CpuOffload) else None
-
-
-def _put_away(module: nn.Module) -> None:
-    hook = _hook(module)
-    if hook is not None:
-        hook.init_hook(module)

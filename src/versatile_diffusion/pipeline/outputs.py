@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from versatile_diffusion.modalities.base import Modality
+    from versatile_diffusion.pipeline.request import Request
+    from versatile_diffusion.sampling.sampler import Remainder
 
 OUTPUT_TYPES = ("pil", "pt", "np", "latent")
 
@@ -20,16 +19,32 @@ class Origin:
     """Where an output comes from.
 
     Attributes:
-        arguments: of `generate`.
+        request: as it was resolved.
         items: in the batch that it was made in.
-        num_outputs: of each item.
         row: its place among the outputs.
+        remainders: where the batch became smaller.
     """
 
-    arguments: Mapping[str, Any]
+    request: Request
     items: int
-    num_outputs: int
     row: int
+    remainders: tuple[Remainder, ...] = ()
+
+    @property
+    def item(self) -> int:
+        """Which item of the batch it was made of."""
+        return self.row // self.request.num_outputs
+
+    @property
+    def seed(self) -> int:
+        """The seed of its generator.
+
+        Raises:
+            ValueError: if outputs shared a generator, so that none alone says how this one was drawn.
+        """
+        if self.request.seeds is None:
+            raise ValueError("Outputs have records if each was made with a generator of its own.")
+        return self.request.seeds[self.row]
 
 
 @dataclass
@@ -37,12 +52,12 @@ class Outputs:
     """What was made.
 
     Attributes:
-        modality: of the items.
-        items: pictures, texts or whatever the modality makes, those of the first item of the batch first; for
-            output_type "latent" the latents.
-        latents: (b *latent), in the diffuser's scale.
+        modality: of the items, which are also there under its plural: `images`, `texts` and so on.
+        items: images, texts or whatever the modality makes, those of the first item of the batch first, without those
+            that a callback let go; for output_type "latent" the latents.
+        latents: of all outputs (b *latent), in the diffuser's scale.
         per_context: how many outputs each item of the batch has.
-        origins: of each output; none where several outputs were made into one.
+        origins: of each of the items; none where several outputs were made into one.
     """
 
     modality: str
@@ -52,22 +67,27 @@ class Outputs:
     origins: tuple[Origin, ...] = ()
 
     @property
-    def images(self) -> Any:
-        """The pictures."""
-        return self._of("image")
+    def request(self) -> Request:
+        """What was asked for, as it was resolved.
 
-    @property
-    def texts(self) -> Any:
-        """The texts."""
-        return self._of("text")
+        Raises:
+            AttributeError: if these outputs were put together from several.
+        """
+        requests = {id(origin.request): origin.request for origin in self.origins}
+        if len(requests) != 1:
+            raise AttributeError("These outputs were made by several requests: see their origins.")
+        return next(iter(requests.values()))
 
     @property
     def groups(self) -> list[Any]:
         """The outputs of each item of the batch."""
         return [self.items[i : i + self.per_context] for i in range(0, len(self.items), self.per_context)]
 
-    def _of(self, modality: str) -> Any:
-        if self.modality != modality:
+    def __getattr__(self, name: str) -> Any:
+        """The items under the plural of their modality's name, such as `sounds`."""
+        if name.startswith("_") or not name.endswith("s"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name != f"{self.modality}s":
             raise AttributeError(f"These outputs are of modality {self.modality!r}: read .items.")
         return self.items
 
@@ -76,14 +96,3 @@ def check_output_type(output_type: str) -> None:
     """Raises ValueError if there is no such output type."""
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
-
-
-def check_options(modality: Modality, names: Iterable[str]) -> None:
-    """Raises TypeError if the modality's `decode` has no options of these names."""
-    parameters = inspect.signature(modality.decode).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    if unknown := [name for name in names if name not in known]:
-        raise TypeError(
-            f"Unknown options: {', '.join(unknown)}. Besides the arguments of `generate`, outputs of modality "
-            f"{modality.name!r} take {', '.join(known) or 'none'}."
-        )

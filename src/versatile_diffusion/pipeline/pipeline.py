@@ -4,232 +4,155 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
-from versatile_diffusion.flows import Flow
-from versatile_diffusion.kernels.quantization import WithQuantization
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.pipeline.acceleration import WithAcceleration
+from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
 from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each
-from versatile_diffusion.pipeline.lora import WithLoras
-from versatile_diffusion.pipeline.named_flows import NamedFlows
-from versatile_diffusion.pipeline.offloading import WithOffloading
-from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_options, check_output_type
+from versatile_diffusion.pipeline.model import ModelPipeline
+from versatile_diffusion.pipeline.offloading import bring_modalities, put_away
+from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
+from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
-from versatile_diffusion.sampling.sampler import Denoiser, Rows, Schedule, StepCallback, sample
+from versatile_diffusion.sampling.sampler import Denoiser, OnStep, Rows, Schedule, Step, StepChange, sample
 from versatile_diffusion.sampling.schedulers import chosen_scheduler
 
-if TYPE_CHECKING:
-    from versatile_diffusion.checkpoints import Components
-
-CallbackOnStepEnd = Callable[["VersatileDiffusionPipeline", int, Tensor, dict[str, Tensor]], dict[str, Any] | None]
+CallbackOnStepEnd = Callable[["FlowPipeline", int, Tensor, dict[str, Tensor]], Mapping[str, Any] | None]
 
 
-class Modalities(nn.ModuleDict):
-    """Modalities by name, as one component of the pipeline."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What they compute in."""
-        return next((parameter.dtype for parameter in self.parameters()), torch.get_default_dtype())
-
-
-class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAcceleration, WithOffloading):
-    """Makes any modality from any modalities (paper, figure 1). `generate` is what the named flows call.
-
-    Args:
-        diffuser: predicts the noise.
-        scheduler: any diffusers scheduler for noise prediction; may be replaced at any time.
-        modalities: by name.
-    """
+class FlowPipeline(ModelPipeline):
+    """Makes any modality from any modalities (paper, figure 1): `generate` says what, `run` does it."""
 
     def __init__(self, diffuser: Diffuser, scheduler: Any, modalities: Mapping[str, Modality]) -> None:
-        super().__init__()
-        self.register_modules(diffuser=diffuser, scheduler=scheduler, modalities=Modalities(modalities))
-        self.diffuser: Diffuser
-        self.scheduler: Any
-        self.modalities: Modalities
+        super().__init__(diffuser, scheduler, modalities)
+        self._calls = Calls()
 
-    @classmethod
-    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls,
-        source: str | Path,
-        torch_dtype: torch.dtype | None = None,
-        flows: Sequence[str] | None = None,
-        **options: Any,
-    ) -> Self:
-        """Opens a model.
+    # ---- generating ----
 
-        Args:
-            source: "postcards" (bundled), a hub id, a saved folder (ours or diffusers'), or a folder of official .pth
-                files.
-            torch_dtype: of the weights; by default as they were saved, but float32 instead of float16, which few CPUs
-                compute with.
-            flows: names such as "text-to-image" or "image-variation": only what these need is read. None is all.
-            options: see `checkpoints.open_source`.
-
-        Raises:
-            ValueError: if there is no such flow.
-            CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
-        """
-        from versatile_diffusion.checkpoints import open_source
-
-        names = [flows] if isinstance(flows, str) else flows
-        if names is not None and not names:
-            raise ValueError("flows is empty: name one at least, or leave it out to load all.")
-        wanted = None if names is None else [Flow.parse(name) for name in names]
-        parts = open_source(source, flows=wanted, torch_dtype=torch_dtype, **options)
-        if torch_dtype is None:
-            for module in (parts.diffuser, *parts.modalities.values()):
-                if module.dtype == torch.float16:
-                    module.float()
-        return cls(parts.diffuser, parts.scheduler, parts.modalities)
-
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: str | Path, push_to_hub: bool = False, **options: Any
-    ) -> None:
-        """Saves to a folder that `from_pretrained` opens, whole or not at all.
-
-        Args:
-            save_directory: the folder.
-            push_to_hub: whether to upload the folder, too.
-            options: for the upload: repo_id, private, token, commit_message.
-
-        Raises:
-            ValueError: if the diffuser holds LoRAs; the message says what to do.
-            FileExistsError, OSError: see `checkpoints.save`.
-        """
-        from versatile_diffusion.checkpoints import save
-
-        save(self.parts, Path(save_directory))
-        if push_to_hub:
-            from huggingface_hub import HfApi
-
-            api = HfApi(token=options.pop("token", None))
-            repo_id = options.pop("repo_id", Path(save_directory).name)
-            repo_id = api.create_repo(repo_id, private=options.pop("private", None), exist_ok=True).repo_id
-            api.upload_folder(repo_id=repo_id, folder_path=save_directory, **options)
-
-    @property
-    def parts(self) -> Components:
-        """What is saved."""
-        from versatile_diffusion.checkpoints import Components
-
-        return Components(diffuser=self.diffuser, modalities=self._modalities, scheduler=self.scheduler)
-
-    @torch.no_grad()
     def generate(
         self,
         to: str,
         contexts: Context | Sequence[Context],
         *,
-        num_outputs: int = 1,
-        num_inference_steps: int = 50,
-        guidance_scale: float | None = None,
-        guidance_interval: tuple[float, float] | None = None,
-        negative: Context | Sequence[Context] | None = None,
-        start: Any = None,
-        strength: float = 1.0,
-        latents: Float[Tensor, "b *latent"] | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        eta: float = 0.0,
-        scheduler: Any = None,
         generator: Generator | Sequence[Generator] | None = None,
+        scheduler: Any = None,
         output_type: str = "pil",
         callback_on_step_end: CallbackOnStepEnd | None = None,
-        **decoding: Any,
+        **options: Any,
     ) -> Outputs:
         """Makes outputs of one modality from contexts of any.
 
         Args:
             to: modality to make.
             contexts: what to condition on; each holds one item or a batch.
-            num_outputs: outputs for each item of the batch.
-            num_inference_steps: steps of the whole schedule.
-            guidance_scale: 1 is no guidance; by default what suits the model, which is 7.5 for the official ones.
-            guidance_interval: see `Guidance`.
-            negative: contexts to move away from, instead of the unconditional of that modality.
-            start: data of modality `to`, or its latents (b *latent), to start from.
-            strength: 1 forgets the start, 0 keeps it.
-            latents: noise to start from instead of drawing it.
-            height: of the outputs, in pixels; a start is stretched to it.
-            width: of the outputs, in pixels; a start is stretched to it.
-            eta: how much variance DDIM draws anew.
-            scheduler: of diffusers, or one of `schedulers.SCHEDULERS` by its name; by default the pipeline's.
             generator: one for all outputs, or one for each. An output depends on its generator alone, not on its batch.
+            scheduler: of diffusers, or one of `schedulers.SCHEDULERS` by its name; by default the pipeline's.
             output_type: "pil", "pt", "np" or "latent".
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": …}) after each step; may return a
                 dictionary with other "latents", and with "rows", the numbers of the outputs that go on: the others are
-                computed no further, and come out unfinished. Setting `pipeline._interrupt = True` in it stops all.
-            decoding: options of the modality's `decode`, such as temperature for texts.
+                computed no further, and left out. Setting `pipeline._interrupt = True` in it stops this call; set from
+                another thread, it stops all calls that are under way.
+            options: the fields of `Request`, such as num_outputs, negative, start and latents; among them those of
+                `Sampling`, such as num_inference_steps, guidance_scale, strength, eta, height and width; and options of
+                the modality's `decode`, such as temperature for texts.
 
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "decoding")} | decoding
-        self._check_output(to, output_type, decoding)
-        scheduler = chosen_scheduler(scheduler, self.scheduler)
-        scale = self._modalities[to].guidance_scale if guidance_scale is None else guidance_scale
-        guidance = Guidance(scale, guidance_interval, scheduler.config.num_train_timesteps)
+        named = scheduler if isinstance(scheduler, str) else None
+        request = Request.of(to, contexts, scheduler=named, **options)
+        callback = callback_on_step_end
+        return self.run(
+            request,
+            generator=generator,
+            scheduler=None if named else scheduler,
+            output_type=output_type,
+            on_step=None if callback is None else lambda step: _answer(callback(self, *_told(step))),
+        )
+
+    @torch.no_grad()
+    def run(
+        self,
+        request: Request,
+        *,
+        generator: Generator | Sequence[Generator] | None = None,
+        scheduler: Any = None,
+        output_type: str = "pil",
+        on_step: OnStep | None = None,
+    ) -> Outputs:
+        """Makes what a request asks for: encodes its contexts, samples, and decodes the outputs that remain.
+
+        Args:
+            request: what to make, and how.
+            generator: one for all outputs, or one for each; by default made from the request's seeds, on the CPU, so
+                that every device gives the same outputs.
+            scheduler: of diffusers, instead of the one that the request names.
+            output_type: "pil", "pt", "np" or "latent".
+            on_step: called after each step; what it answers is done.
+
+        Raises:
+            ValueError, TypeError: if the request cannot be fulfilled; the message says what could be.
+        """
+        to, modality = request.to, self._made(request, output_type)
+        chosen = scheduler or chosen_scheduler(request.scheduler, self.scheduler)
+        scale = modality.guidance_scale if request.guidance_scale is None else request.guidance_scale
+        guidance = Guidance.of(request, scale, chosen.config.num_train_timesteps)
         device, dtype = self._execution_device, self.diffuser.dtype
 
-        conditional, unconditional = self._encode_contexts(to, contexts, negative, guidance)
-        if start is None and strength != 1:
-            raise ValueError(f"A strength of {strength} needs a start: give one, or leave strength at 1.")
-        begin = None if start is None else encode_start(self.modality(to), start, height, width)
-        batch = Batch.of([*conditional, *unconditional], begin, num_outputs)
-        generators = one_each(generator, len(batch))
-        self._modalities[to].check_decoding(len(batch), **decoding)
-        shape = self._modalities[to].latent_shape(height, width) if begin is None else begin.shape[1:]
-        first = noise((len(batch), *shape), latents, generators, device)
-
+        conditional, unconditional = self._encode_contexts(request, guidance)
+        begin = self._encode_start(request)
+        batch = Batch.of([*conditional, *unconditional], begin, request.num_outputs)
+        generators = one_each(_from_seeds(request) if generator is None else generator, len(batch))
+        modality.check_decoding(len(batch), **request.decoding)
+        shape = modality.latent_shape(request.height, request.width) if begin is None else begin.shape[1:]
+        seeds = None if scheduler is not None else _seeds(generators)  # before they draw
+        first = noise((len(batch), *shape), request.latents, generators, device)
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
-        self._put_modalities_away()
+        put_away(self.modalities)
 
         def denoiser(rows: Sequence[int]) -> Denoiser:
             with_context, without = (of_rows(each, rows) for each in (conditional, unconditional))
             return guided_denoiser(self.diffuser, to, with_context, without, guidance)
 
         rows = Rows(len(batch), denoiser)
-        schedule = Schedule.plan(scheduler, num_inference_steps, strength, device)
-        with self._steps(len(schedule.timesteps), rows, callback_on_step_end) as on_step:
-            result = sample(
+        schedule = Schedule.plan(chosen, request.num_inference_steps, request.strength, device)
+        with self._calls.begun() as call, self._shown(len(schedule.timesteps), call, on_step) as after_step:
+            latents = sample(
                 rows,
                 first,
                 schedule,
-                start=None if begin is None or strength == 1 else batch.rows(begin.to(device, torch.float32)),
+                start=None if begin is None or request.strength == 1 else batch.rows(begin.to(device, torch.float32)),
                 generators=generators,
-                eta=eta,
-                on_step=on_step,
+                eta=request.eta,
+                on_step=after_step,
             )
 
-        items = result if output_type == "latent" else self._decode(to, result, output_type, generators, decoding)
-        self._put_modalities_away()
+        going = rows.going
+        items = latents[going] if len(going) < len(batch) else latents
+        if output_type != "latent":
+            drawn = None if generators is None else [generators[row] for row in going]
+            items = self._decode(to, items, output_type, drawn, _of_going(request.decoding, going, len(batch)))
+        put_away(self.modalities)
         self.maybe_free_model_hooks()
-        arguments["guidance_scale"] = scale
-        origins = tuple(Origin(arguments, batch.items, num_outputs, row) for row in range(len(batch)))
-        return Outputs(to, items, result, num_outputs, origins)
+        resolved = request.model_copy(update={"guidance_scale": scale, "seeds": seeds})
+        origins = (Origin(resolved, batch.items, row, tuple(rows.remainders)) for row in going)
+        return Outputs(to, items, latents, request.num_outputs, tuple(origins))
+
+    # ---- parts of it ----
 
     def modality(self, name: str) -> Modality:
         """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
-        if name not in self.modalities:
-            raise ValueError(f"This model knows {' and '.join(self.modalities)}, not {name!r}.")
-        self._bring_modalities()
-        return self._modalities[name]
+        modality = self.modalities.named(name)
+        bring_modalities(self.modalities, self.diffuser)
+        return modality
 
     @torch.no_grad()
     def encode_context(self, modality: str, data: Any, mask: Any = None) -> Float[Tensor, "b n d"]:
@@ -259,34 +182,40 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
     # ---- details ----
 
     @property
-    def _modalities(self) -> dict[str, Modality]:
-        return dict(self.modalities.items())  # pyright: ignore[reportReturnType]
+    def _interrupt(self) -> bool:  # the name is diffusers'
+        return self._calls.interrupted
 
-    def _check_output(self, to: str, output_type: str, decoding: Mapping[str, Any]) -> None:
-        """Finds before sampling what would fail after it."""
+    @_interrupt.setter
+    def _interrupt(self, value: bool) -> None:
+        self._calls.interrupt(value)
+
+    def _made(self, request: Request, output_type: str) -> Modality:
+        """The modality that is asked for. Finds before sampling what would fail after it."""
         made = list(self.diffuser.data_layers)
-        if to not in made:
+        if request.to not in made:
             raise ValueError(
-                f"This model makes {' and '.join(made)}, not {to!r}. If that was left out in loading, load the model "
-                f"with a flow such as '…-to-{to}', or with all flows."
+                f"This model makes {' and '.join(made)}, not {request.to!r}. If that was left out in loading, load the "
+                f"model with a flow such as '…-to-{request.to}', or with all flows."
             )
         check_output_type(output_type)
-        check_options(self._modalities[to], decoding)
+        self.modalities[request.to].decoding_options(request.decoding)
+        return self.modalities[request.to]
 
-    def _encode_contexts(
-        self,
-        to: str,
-        contexts: Context | Sequence[Context],
-        negative: Context | Sequence[Context] | None,
-        guidance: Guidance,
-    ) -> tuple[list[ContextTokens], list[ContextTokens]]:
+    def _encode_contexts(self, request: Request, guidance: Guidance) -> tuple[list[ContextTokens], list[ContextTokens]]:
         """Tokens of the contexts and, if they are ever needed, of no contexts."""
-        used = used_contexts(contexts)
+        used = used_contexts(request.contexts)
         conditioner = Conditioner(self.modality, self.diffuser.config["context_dims"])
         conditional = conditioner.conditional(used)
         if guidance.scale == 1:
             return conditional, []
-        return conditional, conditioner.unconditional(to, used, conditional, negative)
+        return conditional, conditioner.unconditional(request.to, used, conditional, request.negative)
+
+    def _encode_start(self, request: Request) -> Float[Tensor, "b *latent"] | None:
+        if request.start is not None:
+            return encode_start(self.modality(request.to), request.start, request.height, request.width)
+        if request.strength != 1:
+            raise ValueError(f"A strength of {request.strength} needs a start: give one, or leave strength at 1.")
+        return None
 
     def _decode(
         self,
@@ -300,15 +229,47 @@ class VersatileDiffusionPipeline(NamedFlows, WithLoras, WithQuantization, WithAc
         return modality.present(modality.decode(latents, generators, **options), output_type)
 
     @contextmanager
-    def _steps(self, total: int, rows: Rows, callback: CallbackOnStepEnd | None) -> Iterator[StepCallback]:
-        """Shows the progress, calls the user's function after each step, and does what it asks for."""
-        self._interrupt = False
+    def _shown(self, total: int, call: Call, on_step: OnStep | None) -> Iterator[OnStep]:
+        """Shows the progress, and tells of each step until the call is interrupted."""
         with self.progress_bar(total=total) as bar:  # pyright: ignore[reportAttributeAccessIssue]
 
-            def on_step(step: int, timestep: Tensor, latents: Tensor) -> tuple[Tensor, bool]:
+            def after_step(step: Step) -> StepChange | None:
                 bar.update()
-                changed = (callback(self, step, timestep, {"latents": latents}) if callback is not None else None) or {}
-                rows.keep(changed.get("rows", rows.going))
-                return changed.get("latents", latents), bool(rows.going) and not self._interrupt
+                change = None if on_step is None else on_step(step)
+                if not call.interrupted:
+                    return change
+                return StepChange(stop=True) if change is None else replace(change, stop=True)
 
-            yield on_step
+            yield after_step
+
+
+def _told(step: Step) -> tuple[int, Tensor, dict[str, Tensor]]:
+    """A step as diffusers tells of it: its number from 0, its timestep, and the latents."""
+    return step.number - 1, step.timestep, {"latents": step.latents}
+
+
+def _answer(changed: Mapping[str, Any] | None) -> StepChange | None:
+    return None if changed is None else StepChange(changed.get("latents"), changed.get("rows"))
+
+
+def _from_seeds(request: Request) -> list[Generator] | None:
+    return None if request.seeds is None else [Generator().manual_seed(seed) for seed in request.seeds]
+
+
+def _seeds(generators: Sequence[Generator] | None) -> tuple[int, ...] | None:
+    """The seed of each output's generator; None unless each has one of its own that drew nothing yet."""
+    if generators is None or len({id(each) for each in generators}) < len(generators):
+        return None
+    fresh = (Generator(each.device).manual_seed(each.initial_seed()) for each in generators)
+    same = all(torch.equal(each.get_state(), new.get_state()) for each, new in zip(generators, fresh, strict=True))
+    return tuple(each.initial_seed() for each in generators) if same else None
+
+
+def _of_going(decoding: Mapping[str, object], going: Sequence[int], total: int) -> dict[str, object]:
+    """Options of decoding for the rows that go on: a list has a value for each of as many outputs in a row."""
+    return {
+        name: [value[row * len(value) // total] for row in going]
+        if isinstance(value, list | tuple) and len(going) < total
+        else value
+        for name, value in decoding.items()
+    }

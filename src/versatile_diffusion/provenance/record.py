@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from versatile_diffusion.sampling.presets import SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
 
 CHUNK = "request"
 """Text chunk of a PNG, and key of JSON, that holds a recipe."""
@@ -141,6 +141,7 @@ class Recipe(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
     guidance_scale: Number
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     guidance_interval: tuple[Number, Number] | None = None
     start: Text | Input | None = None
     start_shared: bool = False

@@ -9,20 +9,23 @@ from typing import Any, cast
 import numpy as np
 import torch
 from PIL import Image
-from torch import Generator, Tensor
+from torch import Tensor
 
 from versatile_diffusion import __version__
 from versatile_diffusion.context import Context, as_sequence
 from versatile_diffusion.devices import DTYPES
-from versatile_diffusion.modalities.pictures import read_mask, read_pictures, rgb
+from versatile_diffusion.modalities.image_files import rgb
+from versatile_diffusion.modalities.images import read_images, read_mask
 from versatile_diffusion.pipeline.outputs import Origin
+from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.files import Kept
 from versatile_diffusion.provenance.inputs import mask_value, named, picture_value, usable
-from versatile_diffusion.provenance.record import Batch, Computed, ContextRecipe, Input, Recipe
+from versatile_diffusion.provenance.record import Batch, Computed, ContextRecipe, Input, Recipe, Remainder
+from versatile_diffusion.sampling.options import Sampling
+from versatile_diffusion.sampling.sampler import StepChange
 
-_PLAIN = ("num_inference_steps", "guidance_interval", "strength", "height", "width", "eta", "scheduler")
-_OTHERS = ("to", "contexts", "negative", "guidance_scale", "start", "latents", "num_outputs", "generator")
-_NOT_KEPT = ("output_type", "callback_on_step_end")
+_PLAIN = tuple(name for name in Sampling.model_fields if name != "guidance_scale")
+_OTHERS = ("to", "contexts", "negative", "guidance_scale", "start", "latents", "num_outputs", "seeds")
 
 
 def computed_by(pipe: Any, model: str, loras: Sequence[str] = (), weights: str | None = None) -> Computed:
@@ -45,15 +48,11 @@ def recipe_of(origin: Origin, computed: Computed) -> Kept:
     Raises:
         ValueError: if the outputs of the batch shared a generator or a scheduler object was given.
     """
-    arguments = origin.arguments
-    drawing = arguments["generator"]
-    drawing = [drawing] if isinstance(drawing, Generator) else list(drawing or [])
-    if len(drawing) != origin.items * origin.num_outputs:
-        raise ValueError("Outputs have recipes if each was made with a generator of its own.")
-    batch = Batch(items=origin.items, num_outputs=origin.num_outputs, row=origin.row)
-    return recipe_of_row(
-        arguments, origin.row // origin.num_outputs, drawing[origin.row].initial_seed(), batch, computed
-    )
+    request = origin.request
+    remainders = tuple(Remainder(step=one.step, rows=one.rows) for one in origin.remainders)
+    batch = Batch(items=origin.items, num_outputs=request.num_outputs, row=origin.row, remainders=remainders)
+    arguments = {name: getattr(request, name) for name in type(request).model_fields if name != "decoding"}
+    return recipe_of_row(arguments | dict(request.decoding), origin.item, origin.seed, batch, computed)
 
 
 def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Batch, computed: Computed) -> Kept:
@@ -70,7 +69,7 @@ def recipe_of_row(arguments: Mapping[str, Any], item: int, seed: int, batch: Bat
     decoding = {
         name: row.data("image", value) if name == "colors_of" else value
         for name, value in arguments.items()
-        if name not in (*_PLAIN, *_OTHERS, *_NOT_KEPT) and value is not None
+        if name not in (*_PLAIN, *_OTHERS) and value is not None
     }
     recipe = Recipe(
         to=arguments["to"],
@@ -122,7 +121,7 @@ class _Row:
             data = _nth(data, self.item)
         if isinstance(data, Image.Image) and (seen := rgb(data)) is not None:
             return self._named(torch.from_numpy(np.array(seen)))
-        return self._named(picture_value(_nth(read_pictures(data), self.item)))
+        return self._named(picture_value(_nth(read_images(data), self.item)))
 
     def start(self, modality: str, start: Any) -> str | Input | None:
         """Data, or latents, which have a row for each item."""
@@ -159,25 +158,12 @@ def replayed(pipe: Any, kept: Kept) -> Any:
         ValueError: if an input is missing, or the model cannot make it.
     """
     recipe, batch = kept.recipe, kept.recipe.batch
-    generators = [Generator().manual_seed(recipe.seed) for _ in range(batch.items * batch.num_outputs)]
-    arguments = _Batched(kept, batch.items).arguments()
-    rows = list(batch.remainders[-1].rows if batch.remainders else range(len(generators)))
-    latents = pipe.generate(
-        num_outputs=batch.num_outputs,
-        generator=generators,
-        output_type="latent",
-        callback_on_step_end=_leaving(batch),
-        **arguments,
-    ).latents
-    decoding = {name: arguments[name] for name in recipe.decoding}
-    items = pipe.decode(recipe.to, latents[rows], generator=[generators[row] for row in rows], **decoding)
-    return items[rows.index(batch.row)]
-
-
-def _leaving(batch: Batch) -> Any:
-    """A callback of `generate` by which the same outputs go on as did then."""
-    going = {remainder.step: {"rows": remainder.rows} for remainder in batch.remainders}
-    return lambda pipe, step, timestep, tensors: going.get(step + 1)
+    going = {remainder.step: StepChange(rows=remainder.rows) for remainder in batch.remainders}
+    seeds = (recipe.seed,) * (batch.items * batch.num_outputs)
+    request = Request.of(num_outputs=batch.num_outputs, seeds=seeds, **_Batched(kept, batch.items).arguments())
+    made = pipe.run(request, on_step=lambda step: going.get(step.number))
+    rows = [origin.row for origin in made.origins]
+    return made.items[rows.index(batch.row)]
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,17 @@ Each option can be overruled: `**FAST | {"num_inference_steps": 15}`.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TypedDict
 
 
-class SchedulerName(StrEnum):
-    """Samplers, as in `schedulers.SCHEDULERS`."""
-
-    DDIM = "ddim"
-    DPM = "dpm"
-    UNIPC = "unipc"
-    EULER = "euler"
-    PNDM = "pndm"
-    LMS = "lms"
-
-
-class Sampling(TypedDict):
-    """Options of `VersatileDiffusionPipeline.generate`."""
+class SamplingPreset(TypedDict):
+    """Some of the options of `Sampling`."""
 
     num_inference_steps: int
     guidance_interval: tuple[float, float] | None
     scheduler: str | None
 
 
-QUALITY: Sampling = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
-FAST: Sampling = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
-SAMPLING_PRESETS: dict[str, Sampling] = {"quality": QUALITY, "fast": FAST}
+QUALITY: SamplingPreset = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
+FAST: SamplingPreset = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
+SAMPLING_PRESETS: dict[str, SamplingPreset] = {"quality": QUALITY, "fast": FAST}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -14,13 +15,62 @@ from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from versatile_diffusion.sampling.schedulers import check_scheduler
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (b *latent), timestep ()) -> the noise in them (b *latent)."""
 
-StepCallback = Callable[[int, Tensor, Tensor], tuple[Tensor, bool]]
-"""(step, timestep, latents) -> the latents to go on with, and whether to go on."""
-
 _LMS_ORDER = 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken.
+
+    Attributes:
+        number: from 1.
+        total: how many there are in all.
+        timestep: where it started.
+        latents: what it made (b *latent).
+    """
+
+    number: int
+    total: int
+    timestep: Tensor
+    latents: Float[Tensor, "b *latent"]
+
+
+@dataclass(frozen=True)
+class StepChange:
+    """What is to be otherwise after a step.
+
+    Attributes:
+        latents: to go on with; None leaves them as they are.
+        rows: numbers of the latents that go on, of those that still do; None is all of these. The others keep their
+            place, are denoised no further, and come out unfinished.
+        stop: whether this was the last step.
+    """
+
+    latents: Float[Tensor, "b *latent"] | None = None
+    rows: Collection[int] | None = None
+    stop: bool = False
+
+
+OnStep = Callable[[Step], StepChange | None]
+"""Called after each step. None changes nothing."""
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What went on of a batch.
+
+    Attributes:
+        step: after which the others were let go, from 1.
+        rows: numbers of those that went on.
+    """
+
+    step: int
+    rows: tuple[int, ...]
 
 
 class Rows:
@@ -34,18 +84,24 @@ class Rows:
 
     Attributes:
         going: numbers of the rows that go on.
+        remainders: what went on each time that rows were let go.
     """
 
     def __init__(self, count: int, denoiser: Callable[[Sequence[int]], Denoiser]) -> None:
         self._denoiser = denoiser
         self.going = list(range(count))
+        self.remainders: list[Remainder] = []
         self._denoise = denoiser(self.going)
 
-    def keep(self, rows: Collection[int]) -> None:
-        """Lets go of all but these rows. None comes back."""
+    def keep(self, rows: Collection[int], step: int) -> None:
+        """Lets go of all but these rows after a step. None comes back."""
         going = [row for row in self.going if row in rows]
-        if going != self.going:
-            self.going, self._denoise = going, self._denoiser(going)
+        if going == self.going:
+            return
+        self.going = going
+        self.remainders.append(Remainder(step, tuple(going)))
+        if going:
+            self._denoise = self._denoiser(going)
 
     def __call__(self, latents: Float[Tensor, "b *latent"], timestep: Tensor) -> Float[Tensor, "b *latent"]:
         """The noise in the rows that go on; zeros for the others."""
@@ -58,7 +114,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A diffusers scheduler that is ready to walk these timesteps, the noisiest first."""
+    """A diffusers scheduler that is ready to walk these timesteps, the noisiest first. It belongs to one walk alone."""
 
     scheduler: Any
     timesteps: Tensor
@@ -69,11 +125,14 @@ class Schedule:
     ) -> Schedule:
         """The last `strength` of the scheduler's steps. Warns if that is less than one, and takes one.
 
+        The scheduler that is given stays as it is, so that several threads can walk at once.
+
         PNDM never starts late with Runge-Kutta steps: it can take these from pure noise only.
 
         Raises:
-            ValueError: if the numbers are out of range.
+            ValueError: if the numbers are out of range, or the scheduler is for other models.
         """
+        check_scheduler(scheduler)
         first = num_inference_steps - count_steps(num_inference_steps, strength)
         if strength > 0 and round(strength * num_inference_steps, 6) < 1:
             warnings.warn(
@@ -85,6 +144,8 @@ class Schedule:
         late_pndm = isinstance(scheduler, PNDMScheduler) and first > 0
         if late_pndm and not scheduler.config["skip_prk_steps"]:
             scheduler = PNDMScheduler.from_config(scheduler.config, skip_prk_steps=True)
+        else:
+            scheduler = copy.deepcopy(scheduler)
         scheduler.set_timesteps(num_inference_steps, device=device)
         timesteps: Any = scheduler.timesteps
         if late_pndm:
@@ -118,14 +179,14 @@ def draw_noise(
 
 
 def sample(
-    denoise: Denoiser,
+    denoise: Denoiser | Rows,
     noise: Float[Tensor, "b *latent"],
     schedule: Schedule,
     *,
     start: Float[Tensor, "b *latent"] | None = None,
     generators: Sequence[Generator] | None = None,
     eta: float = 0.0,
-    on_step: StepCallback | None = None,
+    on_step: OnStep | None = None,
 ) -> Float[Tensor, "b *latent"]:
     """Walks a schedule.
 
@@ -136,7 +197,7 @@ def sample(
         start: clean latents to start from, with noise added; without them the start is noise alone.
         generators: one for each latent, for schedulers that draw.
         eta: how much of the variance DDIM draws anew (0: none, 1: all). Warns if the scheduler has no such choice.
-        on_step: called after each step.
+        on_step: called after each step; what it answers is done.
 
     Raises:
         ValueError: if eta is out of range, or the scheduler cannot start from anything but noise.
@@ -149,10 +210,14 @@ def sample(
             options["order"] = min(step + 1, _LMS_ORDER)
         predicted = denoise(scheduler.scale_model_input(latents, timestep), timestep)
         latents = scheduler.step(predicted, timestep, latents, **options).prev_sample
-        if on_step is not None:
-            latents, go_on = on_step(step, timestep, latents)
-            if not go_on:
-                break
+        change = on_step(Step(step + 1, len(schedule.timesteps), timestep, latents)) if on_step is not None else None
+        if change is None:
+            continue
+        latents = latents if change.latents is None else change.latents
+        if change.rows is not None and isinstance(denoise, Rows):
+            denoise.keep(change.rows, step + 1)
+        if change.stop or (isinstance(denoise, Rows) and not denoise.going):
+            break
     return latents
 
 

@@ -1,4 +1,4 @@
-"""Schedulers of diffusers by short names."""
+"""Schedulers of diffusers: which of them can be used, and some by short names."""
 
 from __future__ import annotations
 
@@ -19,6 +19,63 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),  # Runge-Kutta steps cost four evaluations each
     "lms": (LMSDiscreteScheduler, {}),
 }
+
+
+USABLE = (
+    "CogVideoXDDIMScheduler",
+    "DDIMParallelScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
+"""Those of diffusers that walk this kind of noise schedule; tested one by one. The others are for other models."""
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+_INTERFACE = ("config", "set_timesteps", "scale_model_input", "step", "init_noise_sigma", "order")
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """Finds schedulers that would fail, or make noise, before anything is computed.
+
+    Raises:
+        ValueError: if it is for other models; the message says which ones are not.
+    """
+    cls = type(scheduler)
+    others = [name for name in _INTERFACE if not hasattr(scheduler, name)]
+    if others or not ({base.__name__ for base in cls.__mro__} & set(USABLE) or _is_of_users(cls)):
+        what = f"it has no {', '.join(others)}" if others else "it walks the noise of other kinds of models"
+        raise ValueError(f"{cls.__name__} cannot be used here: {what}. Take one of {', '.join(USABLE)}.")
+    config = scheduler.config
+    predicts = config.get("prediction_type", "epsilon")
+    if predicts not in PREDICTION_TYPES or config.get("use_flow_sigmas"):
+        kind = "flow sigmas" if config.get("use_flow_sigmas") else f"prediction_type {predicts!r}"
+        raise ValueError(
+            f"{cls.__name__} with {kind} cannot be used here: take one with prediction_type "
+            f"{', '.join(PREDICTION_TYPES[:-1])} or {PREDICTION_TYPES[-1]}."
+        )
+    if config.get("rescale_betas_zero_snr") and predicts == "epsilon":
+        raise ValueError(
+            f"{cls.__name__} ends at pure noise (rescale_betas_zero_snr), of which no noise can be told apart: a model "
+            "that predicts the noise cannot start there. Leave that setting out, or take a model of v_prediction."
+        )
+
+
+def _is_of_users(cls: type) -> bool:
+    return not cls.__module__.startswith("diffusers.")
 
 
 def named_scheduler(name: str, like: Any) -> Any:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.engine import requests
-from versatile_diffusion.sampling.presets import SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.serving.jobs_api import AtDesk, Owner
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.engine.computing import compute
 from versatile_diffusion.engine.requests import Failure, Made, Replayable, Request
 from versatile_diffusion.engine.workers import ModelInfo
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, outputs

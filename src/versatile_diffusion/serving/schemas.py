@@ -16,7 +16,7 @@ from versatile_diffusion.engine.jobs import Job, State, Status
 from versatile_diffusion.engine.requests import Edit, Made, Replayable, Request
 from versatile_diffusion.provenance import png
 from versatile_diffusion.provenance.record import CHUNK
-from versatile_diffusion.sampling.presets import SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 Modality = Literal["image", "text"]

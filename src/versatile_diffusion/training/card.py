@@ -82,7 +82,8 @@ def write_card(run: Path, model: Path) -> Path:
 
 def _origin(facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
-    size = recipe["preset"]["image"]["autoencoder"]["sample_size"]
+    preset = recipe["preset"]
+    size = preset.get("modalities", preset)["image"]["autoencoder"]["sample_size"]  # older runs have no such level
     precision = {"no": "float32"}.get(facts["mixed_precision"], facts["mixed_precision"])
     return f"""\
 ## Made by

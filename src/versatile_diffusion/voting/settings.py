@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
 
 KEYS = ("preset", "steps", "guidance", "interval", "scheduler")
 GRAMMAR = "[NAME=]MODEL[:KEY=VALUE,…]"

@@ -13,7 +13,7 @@ from tests.unit.cli.test_cli import PROMPT, empty_folder, make, nothing_computed
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli.conditions import assigned
 from versatile_diffusion.cli.grid import labelled_grid
-from versatile_diffusion.sampling.presets import SchedulerName
+from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.sampling.schedulers import SCHEDULERS
 
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from versatile_diffusion.kernels import attention as kernel
 from versatile_diffusion.kernels import linear as module
 from versatile_diffusion.kernels import packing, rows
-from versatile_diffusion.kernels.linear import Linear, LinearConv1D, lay_out, linear, replace_layers
+from versatile_diffusion.kernels.linear import LinearConv1D, lay_out, linear, replace_layers
 from versatile_diffusion.kernels.packing import PackedLayer, pack, unpack
 
 
@@ -51,17 +51,6 @@ def test_large_weights_go_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None
         linear(torch.randn(2, 3).bfloat16(), torch.randn(4, 3).bfloat16())
     linear(torch.randn(2, 3), torch.randn(4, 3))
     assert called == [(4, 3)]
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@given(rows=st.integers(0, 6))
-def test_a_linear_layer_by_another_name(bias: bool, rows: int) -> None:
-    ours, theirs = Linear(5, 3, bias=bias), torch.nn.Linear(5, 3, bias=bias)
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, rows, 5)
-    with torch.no_grad():
-        torch.testing.assert_close(ours(x), theirs(x))
-    torch.testing.assert_close(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("rows", [1, 4])
@@ -164,7 +153,9 @@ def layers(dtype: torch.dtype = torch.float32) -> torch.nn.Sequential:
     convolutions = (torch.nn.Conv2d(3, 8, 3, padding=1), strided, torch.nn.SiLU(), pointwise, grouped)
     pool = (torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
     return (
-        torch.nn.Sequential(*convolutions, *pool, Linear(32, 24), torch.nn.Linear(24, 5, bias=False)).to(dtype).eval()
+        torch.nn.Sequential(*convolutions, *pool, torch.nn.Linear(32, 24), torch.nn.Linear(24, 5, bias=False))
+        .to(dtype)
+        .eval()
     )
 
 

@@ -89,9 +89,9 @@ def test_loras_quantizing_and_compiling_unpack(packed: Pipe, session_pipe: Pipe,
     assert has_packed(packed.diffuser)
     require_same(made(packed), made(session_pipe))  # a LoRA that has learnt nothing
     save_lora(packed.diffuser, tmp_path / "lora")
-    packed.merge_loras()
+    packed.fuse_lora()
     require_same(made(packed), made(session_pipe))
-    packed.unload_loras()
+    packed.unload_lora()
     packed.pack()
     packed.quantize()
     assert is_quantized(packed.diffuser) and not has_packed(packed.diffuser)

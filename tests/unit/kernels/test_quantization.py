@@ -96,9 +96,9 @@ def test_int8_can_be_offloaded(int8: Pipe, way: str, monkeypatch: pytest.MonkeyP
 def test_int8_is_not_saved_and_takes_no_loras(own: Pipe, tmp_path: Path) -> None:
     add_lora(own.diffuser, 2)
     save_lora(own.diffuser, tmp_path / "lora")
-    with pytest.raises(ValueError, match="holds LoRAs: call `bake_loras`"):
+    with pytest.raises(ValueError, match="holds LoRAs: call `fuse_and_unload_lora`"):
         own.quantize()
-    own.bake_loras()
+    own.fuse_and_unload_lora()
     own.quantize()
     with pytest.raises(ValueError, match="int8, which takes no LoRAs"):
         own.load_lora(tmp_path / "lora")

@@ -45,7 +45,7 @@ def _picture(height: int, width: int) -> Image.Image:
 
 def test_sizes(image: ImageModality) -> None:
     assert image.factor == 4
-    assert image.context_dim == 12
+    assert image.context_shape == (10, 12)
     assert image.latent_shape() == (4, 4, 4)
     assert image.latent_shape(8, 32) == (4, 2, 8)
     layers = image.data_layers(Plan.of(DiffuserConfig(32, (1,), (1,), (True,), 2)))

@@ -40,7 +40,7 @@ def text() -> TextModality:
 
 
 def test_sizes(text: TextModality) -> None:
-    assert text.context_dim == 10
+    assert text.context_shape == (12, 10)
     assert text.latent_shape() == (8,)
     layers = text.data_layers(Plan.of(DiffuserConfig(32, (1,), (1,), (True,), 2)))
     assert (layers.latent_dim, layers.positions) == (8, 4)

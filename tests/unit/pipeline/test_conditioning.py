@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import diffusers
@@ -11,10 +13,12 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from tests.unit.pipeline.pipeline_calls import SEA, SHORT, TENT, TEXT, latents
+from tests.unit.pipeline.pipeline_calls import SEA, SHORT, TENT, TEXT, latents, seeded
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.diffuser.context_layers import ContextBlock
 from versatile_diffusion.diffuser.data_layers import DataLayers
+from versatile_diffusion.pipeline.request import Request
+from versatile_diffusion.sampling.sampler import Remainder, StepChange
 from versatile_diffusion.sampling.schedulers import SCHEDULERS, named_scheduler
 
 Pipe = VersatileDiffusionPipeline
@@ -223,10 +227,16 @@ def test_a_strength_of_less_than_a_step_takes_one_and_says_so(pipe: Pipe) -> Non
     assert steps == [0]
 
 
-@pytest.mark.parametrize("name", ["IPNDMScheduler", "RePaintScheduler"])
-def test_schedulers_that_cannot_start_mid_way(pipe: Pipe, name: str) -> None:
-    pipe.scheduler = getattr(diffusers, name)()
-    with pytest.raises(ValueError, match=f"{name} cannot start mid-way.*take a scheduler that can, such as DDIM"):
+class Forward(diffusers.DDIMScheduler):
+    """A scheduler of a user's own that cannot add noise."""
+
+    def add_noise(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_schedulers_that_cannot_start_mid_way(pipe: Pipe) -> None:
+    pipe.scheduler = Forward.from_config(pipe.scheduler.config)
+    with pytest.raises(ValueError, match=r"Forward cannot start mid-way.*take a scheduler that can, such as DDIM"):
         latents(pipe, TEXT, start=torch.zeros(1, 4, 16, 16), strength=0.5, num_inference_steps=4)
 
 
@@ -256,3 +266,67 @@ def test_batches_that_do_not_match(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         latents(pipe, contexts, negative=negative)
+
+
+# ---- calls that are under way together ----
+
+
+def test_calls_of_several_threads_do_not_disturb_each_other(pipe: Pipe) -> None:
+    def made(steps: int) -> Tensor:
+        return latents(pipe, TEXT, num_inference_steps=steps, generator=seeded(steps), scheduler="dpm")
+
+    alone = [made(steps) for steps in (3, 8)]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(3):
+            together = list(threads.map(made, (3, 8)))
+            assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_an_interruption_is_of_its_own_call(pipe: Pipe) -> None:
+    both, counts = Barrier(2), {2: 0, 6: 0}
+
+    def made(stop_after: int) -> None:
+        def callback(bound: Pipe, step: int, *_: Any) -> None:
+            counts[stop_after] += 1
+            if step == 0:
+                both.wait(60)
+            bound._interrupt = step + 1 == stop_after
+
+        latents(pipe, TEXT, num_inference_steps=6, callback_on_step_end=callback)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(made, counts))
+    assert counts == {2: 2, 6: 6}
+
+
+def test_another_thread_interrupts_all_calls(pipe: Pipe) -> None:
+    steps: list[int] = []
+
+    def callback(bound: Pipe, step: int, *_: Any) -> None:
+        steps.append(step)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(setattr, bound, "_interrupt", True).result()
+
+    latents(pipe, TEXT, num_inference_steps=6, callback_on_step_end=callback)
+    assert steps == [0]
+
+
+def test_what_remains_is_decoded_and_carries_its_request(pipe: Pipe) -> None:
+    request = Request.of("image", TEXT, num_outputs=3, seeds=(5, 6, 7), num_inference_steps=3, guidance_rescale=0.5)
+    made = pipe.run(request, on_step=lambda step: StepChange(rows=[0, 2]) if step.number == 2 else None)
+    assert [origin.row for origin in made.origins] == [0, 2] and len(made.images) == 2
+    assert [origin.seed for origin in made.origins] == [5, 7]
+    assert made.origins[0].remainders == (Remainder(2, (0, 2)),)
+    assert made.request.guidance_scale == pipe.modalities["image"].guidance_scale
+    assert made.request.replaced(guidance_scale=None) == request
+
+
+def test_seeds_are_known_only_where_each_output_has_a_fresh_generator_of_its_own(pipe: Pipe) -> None:
+    used = Generator().manual_seed(3)
+    torch.rand(1, generator=used)
+    for generator in (None, Generator().manual_seed(1), [used, Generator()]):
+        made = pipe.generate("image", TEXT, num_outputs=2, generator=generator, num_inference_steps=1)
+        assert made.request.seeds is None
+        with pytest.raises(ValueError, match="a generator of its own"):
+            _ = made.origins[0].seed
+    assert pipe.generate("image", TEXT, generator=seeded(4), num_inference_steps=1).request.seeds == (4,)

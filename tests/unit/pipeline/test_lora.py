@@ -15,7 +15,8 @@ from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.pipeline.lora import Layers, add_lora, save_lora, unload_loras
+from versatile_diffusion.pipeline import lora
+from versatile_diffusion.pipeline.lora import Layers, add_lora, save_lora, unload_lora
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
 
@@ -75,6 +76,7 @@ def test_training_changes_the_lora_alone_and_lowers_the_loss(tmp_path: Path) -> 
     assert loss() < before
     changed = {name for name, tensor in task.model.state_dict().items() if not torch.equal(tensor, weights[name])}
     assert changed and all(".lora_" in name for name in changed)
+    assert isinstance(average, Diffuser)
     save_lora(average, tmp_path / "lora")
     assert set(load_file(tmp_path / "lora" / "lora.safetensors"))
 
@@ -89,18 +91,18 @@ def test_scales_merging_switching_and_unloading(own: Pipe, tmp_path: Path) -> No
     assert own.load_lora(a) == "a"
     with_a = made(own)
     assert not torch.allclose(with_a, base)
-    assert own.load_lora(b, scale=0.5) == "b" and own.loras == {"a": 1.0, "b": 0.5}
+    assert own.load_lora(b, scale=0.5) == "b" and own.adapters == {"a": 1.0, "b": 0.5}
     both = made(own)
-    own.merge_loras()
+    own.fuse_lora()
     torch.testing.assert_close(made(own), both, atol=1e-4, rtol=1e-4)
-    own.set_loras({"b": 0.5})
+    own.set_adapters({"b": 0.5})
     with_b = made(own)
     assert not torch.allclose(with_b, both) and not torch.allclose(with_b, with_a)
-    own.set_loras({"a": 1.0})
+    own.set_adapters({"a": 1.0})
     torch.testing.assert_close(made(own), with_a, atol=1e-4, rtol=1e-4)
-    own.set_loras({"a": 0.0})
+    own.set_adapters({"a": 0.0})
     torch.testing.assert_close(made(own), base, atol=1e-4, rtol=1e-4)
-    own.unload_loras()
+    own.unload_lora()
     for name, tensor in own.diffuser.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], atol=1e-6, rtol=0)
 
@@ -109,10 +111,10 @@ def test_models_with_loras_are_not_saved_until_it_is_said_how(own: Pipe, tmp_pat
     own.load_lora(saved(own.diffuser, tmp_path / "a", 0))
     expected = made(own)
     for whole in (own, own.diffuser):
-        with pytest.raises(ValueError, match="bake_loras"):
+        with pytest.raises(ValueError, match="fuse_and_unload_lora"):
             whole.save_pretrained(tmp_path / "model")
         assert not (tmp_path / "model").exists()
-    own.bake_loras()
+    own.fuse_and_unload_lora()
     own.diffuser.save_pretrained(tmp_path / "diffuser")
     saved_weights = load_file(tmp_path / "diffuser" / "diffusion_pytorch_model.safetensors")
     assert saved_weights.keys() == own.diffuser.state_dict().keys()
@@ -127,7 +129,7 @@ def test_a_saved_lora_makes_the_same(own: Pipe, tmp_path: Path) -> None:
     (folder / "notes").mkdir()
     save_lora(own.diffuser, folder, "a")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "lora.safetensors", "notes"]
-    unload_loras(own.diffuser)
+    unload_lora(own.diffuser)
     own.load_lora(folder, "again")
     assert torch.equal(made(own), expected)
     (tmp_path / "other").mkdir()
@@ -142,7 +144,7 @@ def test_loras_follow_a_diffuser_that_is_offloaded(own: Pipe, tmp_path: Path) ->
     folder = saved(own.diffuser, tmp_path / "a", 0)
     own.load_lora(folder)
     expected = made(own)
-    own.unload_loras()
+    own.unload_lora()
     cpu_offload_with_hook(own.diffuser, "cpu")
     own.load_lora(folder)
     torch.testing.assert_close(made(own), expected, atol=1e-6, rtol=1e-6)
@@ -159,7 +161,7 @@ def test_bad_input_is_explained(own: Pipe, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match="rank of a LoRA must be 1"):
         add_lora(own.diffuser, 0)
     with pytest.raises(ValueError, match="no LoRA x, only none"):
-        own.set_loras({"x": 1.0})
+        own.set_adapters({"x": 1.0})
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError, match=r"pip install 'versatile-diffusion\[lora\]'"):
         add_lora(own.diffuser)
@@ -178,3 +180,33 @@ def test_the_command_line_takes_loras_and_remembers_them(own: Pipe, tmp_path: Pa
         assert Image.open(output).info["lora"] == f"{folder}:{scale}"
         pictures.append(Image.open(output).tobytes())
     assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("merge_loras", "fuse_lora"),
+        ("unmerge_loras", "unfuse_lora"),
+        ("unload_loras", "unload_lora"),
+        ("bake_loras", "fuse_and_unload_lora"),
+    ],
+)
+def test_names_of_before_go_on_working(own: Pipe, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[object] = []
+    monkeypatch.setattr(lora, new, called.append)
+    with pytest.warns(DeprecationWarning, match=f"`{old}` is called `{new}` now"):
+        getattr(own, old)()
+    assert called == [own.diffuser]
+    monkeypatch.undo()
+    with pytest.warns(DeprecationWarning, match=f"`{old}` is called `{new}` now"):
+        assert getattr(lora, old) is getattr(lora, new)
+
+
+def test_names_of_before_for_scales(own: Pipe) -> None:
+    add_lora(own.diffuser, 2)
+    with pytest.warns(DeprecationWarning, match="`set_adapters` now"):
+        own.set_loras({"lora": 0.5})
+    with pytest.warns(DeprecationWarning, match="`adapters` now"):
+        assert own.loras == {"lora": 0.5}
+    with pytest.raises(AttributeError, match="no attribute 'melt_loras'"):
+        lora.melt_loras  # noqa: B018

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from tests.unit.pipeline.pipeline_calls import SEA, TENT, TEXT, Pipe, latents
 from versatile_diffusion import Context
-from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.diffuser import PreparedContext
 
 
 @pytest.fixture
-def calls(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[ContextTokens]]:
+def calls(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[PreparedContext]]:
     """The contexts of each call of the diffuser."""
-    made: list[Sequence[ContextTokens]] = []
+    made: list[Sequence[PreparedContext]] = []
     forward = pipe.diffuser.forward
 
-    def recorded(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
+    def recorded(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[PreparedContext]) -> Tensor:
         made.append(contexts)
         return forward(latents, timesteps, output, contexts)
 
@@ -79,8 +79,6 @@ def test_an_embedding_equals_its_data(pipe: Pipe, picture: Image.Image) -> None:
         (torch.zeros(1, 5, 23), r"must have shape \(batch, tokens, 24\), got \(1, 5, 23\)"),
         (torch.zeros(5, 24), r"must have shape \(batch, tokens, 24\), got \(5, 24\)"),
         (torch.zeros(1, 0, 24), "must have shape"),
-        (torch.full((1, 5, 24), torch.nan), "finite"),
-        (torch.zeros(1, 5, 24, dtype=torch.int64), "floating-point"),
     ],
 )
 def test_embeddings_that_do_not_fit(pipe: Pipe, embedding: Tensor, message: str) -> None:
@@ -119,7 +117,7 @@ def test_a_negative_context_takes_the_place_of_the_unconditional(pipe: Pipe) -> 
 def test_scale_1_asks_for_no_unconditional(pipe: Pipe, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(pipe.modalities["text"]), "unconditional", None)
     latents(pipe, TEXT, guidance_scale=1)
-    assert [len(contexts[0].tokens) for contexts in calls] == [1, 1]
+    assert [len(contexts[0]) for contexts in calls] == [1, 1]
 
 
 @pytest.mark.parametrize("to", ["image", "text"])
@@ -134,7 +132,7 @@ def test_guidance_is_the_models_own_unless_told(pipe: Pipe, to: str, monkeypatch
 
 def test_guidance_within_an_interval(pipe: Pipe, calls: list[Any]) -> None:
     latents(pipe, TEXT, num_inference_steps=4, guidance_interval=(0.2, 0.6))
-    assert [len(contexts[0].tokens) for contexts in calls] == [1, 2, 2, 1]
+    assert [len(contexts[0]) for contexts in calls] == [1, 2, 2, 1]
 
 
 def test_masks_and_focus_change_what_is_seen(pipe: Pipe, picture: Image.Image) -> None:

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.diffuser import ContextTokens, Diffuser
-from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.diffuser import ContextTokens, Diffuser, PreparedContext
+from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser, rescaled
+from versatile_diffusion.sampling.options import Sampling
 
 
 @pytest.fixture
@@ -21,8 +22,11 @@ def calls(diffuser: Diffuser, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
     made: list[tuple[int, int]] = []
     forward = diffuser.forward
 
-    def counted(latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens]) -> Tensor:
-        made.append((len(contexts[0].tokens), len(contexts)))
+    def counted(
+        latents: Tensor, timesteps: Tensor, output: str, contexts: Sequence[ContextTokens | PreparedContext]
+    ) -> Tensor:
+        first = contexts[0]
+        made.append((len(first) if isinstance(first, PreparedContext) else len(first.tokens), len(contexts)))
         return forward(latents, timesteps, output, contexts)
 
     monkeypatch.setattr(diffuser, "forward", counted)
@@ -75,7 +79,10 @@ def test_guidance_only_within_its_interval(diffuser: Diffuser, calls: list[tuple
 def test_keys_and_values_are_computed_once(diffuser: Diffuser, output: str) -> None:
     latents = torch.randn(2, *(48,) if output == "text" else (4, 8, 8))
     contexts, nothing = [tokens(5, 0.3), tokens(4, 0.7, "image")], [tokens(5, 0.3), tokens(4, 0.7, "image")]
-    denoise = guided_denoiser(diffuser, output, contexts, nothing, Guidance(3.0))
+    with FlopCounterMode(display=False) as preparing:
+        denoise = guided_denoiser(diffuser, output, contexts, nothing, Guidance(3.0))
+    width = sum(step.channels for step in diffuser.plan.context)
+    assert preparing.get_total_flops() == 2 * 2 * 24 * 4 * (5 + 4) * width  # of 4 rows of both contexts' tokens
     found: list[Tensor] = []
     counts: list[int] = []
     for _ in range(3):
@@ -83,9 +90,14 @@ def test_keys_and_values_are_computed_once(diffuser: Diffuser, output: str) -> N
             found.append(denoise(latents, torch.tensor(501)))
         counts.append(counter.get_total_flops())
     torch.testing.assert_close(found[1], found[0])
-    width = sum(step.channels for step in diffuser.plan.context)
-    spared = 2 * 2 * 24 * 4 * (5 + 4) * width  # keys and values of 4 rows of both contexts' tokens
-    assert counts == [counts[0], counts[0] - spared, counts[0] - spared]
+    assert counts == [counts[0]] * 3
+    both = [
+        ContextTokens(n.modality, torch.cat([n.tokens, c.tokens]), c.weight)
+        for n, c in zip(nothing, contexts, strict=True)
+    ]
+    with FlopCounterMode(display=False) as whole:
+        diffuser(latents, torch.tensor([501, 501]), output, both)
+    assert whole.get_total_flops() == preparing.get_total_flops() + counts[0]
 
 
 @torch.no_grad()
@@ -116,3 +128,15 @@ def test_intervals_out_of_range(interval: tuple[float, float]) -> None:
 def test_scales_that_are_no_numbers(scale: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Guidance(scale)
+
+
+def test_rescaled_guidance_has_the_spread_of_the_conditional_prediction() -> None:
+    guided, conditional = 3 * torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    whole = rescaled(guided, conditional, 1.0)
+    torch.testing.assert_close(whole.flatten(1).std(1), conditional.flatten(1).std(1))
+    torch.testing.assert_close(rescaled(guided, conditional, 0.3), 0.3 * whole + 0.7 * guided)
+
+
+def test_guidance_derives_from_the_options_of_sampling() -> None:
+    sampling = Sampling(guidance_interval=(0.2, 0.8), guidance_rescale=0.7)
+    assert Guidance.of(sampling, 3.0, 1000) == Guidance(3.0, (0.2, 0.8), 1000, 0.7)

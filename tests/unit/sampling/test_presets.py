@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from versatile_diffusion import FAST, VersatileDiffusionPipeline
 from versatile_diffusion.cli.options import Making, spread
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, Sampling
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 
 Pipe = VersatileDiffusionPipeline
 
@@ -46,7 +46,7 @@ def test_fast_calls_the_diffuser_a_fifth_as_often_at_most(pipe: Pipe, monkeypatc
 
     monkeypatch.setattr(pipe.diffuser, "forward", counted)
 
-    def evaluations(sampling: Sampling) -> int:
+    def evaluations(sampling: SamplingPreset) -> int:
         rows.clear()
         made(pipe, **sampling)
         return sum(rows)
@@ -73,8 +73,8 @@ def test_a_scheduler_for_one_call(pipe: Pipe) -> None:
         (["--preset", "fast", "--scheduler", "unipc"], {**FAST, "scheduler": "unipc"}),
     ],
 )
-def test_options_of_the_command_line_overrule_the_preset(words: list[str], expected: Sampling) -> None:
-    found: list[Sampling] = []
+def test_options_of_the_command_line_overrule_the_preset(words: list[str], expected: SamplingPreset) -> None:
+    found: list[SamplingPreset] = []
     app = typer.Typer()
     app.command()(spread(remembering(found)))
     result = CliRunner().invoke(app, words)
@@ -82,7 +82,7 @@ def test_options_of_the_command_line_overrule_the_preset(words: list[str], expec
     assert found == [expected]
 
 
-def remembering(found: list[Sampling]) -> Callable[[Making], None]:
+def remembering(found: list[SamplingPreset]) -> Callable[[Making], None]:
     def command(making: Making) -> None:
         found.append(making.sampling)
 

@@ -79,7 +79,8 @@ def test_mixtures_take_masks_and_weights() -> None:
     made = request("multi-context", picture2=Painting(picture, mask), picture4=picture, prompt="a tent", **shares)
     assert [context.modality for context in made.contexts] == ["image", "image", "text"]
     assert [context.weight for context in made.contexts] == [0.3, 1.0, 0.6]
-    assert made.contexts[0].mask.getextrema() == (255, 255) and made.contexts[1].mask is None
+    seen = made.contexts[0].mask
+    assert isinstance(seen, Image.Image) and seen.getextrema() == (255, 255) and made.contexts[1].mask is None
     with pytest.raises(Missing, match="weights are 0"):
         request("multi-context", picture1=picture, weight1=0.0)
     dual = request("dual-context", prompt="a tent", picture=picture, share=0.7)

@@ -14,8 +14,8 @@ from numpy import ndarray
 from rich.progress import Progress
 from torch import Generator, Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.worlds.postcards import ATTRIBUTES, Postcards, Scene, Split, caption, instruction, render
 from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
 from versatile_diffusion.worlds.postcards.evaluation import quiet, seed_of

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator, Tensor
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.context import Context
@@ -23,8 +24,7 @@ from versatile_diffusion.evaluation.fid import frechet_distance
 from versatile_diffusion.evaluation.scores import VariationScore, diversity, score, score_captions, score_rewrites
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.modalities.pictures import to_pil
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
+from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.postcards import Postcard, Postcards, Scene, Split, parse, render
 from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
 from versatile_diffusion.worlds.postcards.report import AutoencoderScores, BothSplits, FlowScores, Report, Settings

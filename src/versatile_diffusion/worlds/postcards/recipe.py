@@ -86,7 +86,7 @@ def tiny_recipe() -> Recipe:
         )
         for stage in STAGES
     }
-    return Recipe(Preset(tiny().diffuser, image, text), pictures=16, measured=64, **stages)
+    return Recipe(Preset(tiny().diffuser, {"image": image, "text": text}), pictures=16, measured=64, **stages)
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:

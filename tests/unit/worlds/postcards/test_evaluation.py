@@ -15,13 +15,13 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.evaluation.fid import frechet_distance
 from versatile_diffusion.evaluation.scores import diversity, score, score_captions, score_rewrites
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import TextPreset, build, clip_text, optimus, tiny
-from versatile_diffusion.pipeline.pipeline import VersatileDiffusionPipeline
 from versatile_diffusion.worlds.postcards import ATTRIBUTES, VOCABULARY, Postcards, Scene, Split, caption
 from versatile_diffusion.worlds.postcards import evaluation as postcards
 from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
@@ -200,7 +200,7 @@ def model() -> VersatileDiffusionPipeline:
         latent_dim=48,
     )
     torch.manual_seed(0)
-    components = build(replace(tiny(), text=text))
+    components = build(tiny().with_modalities(text=text))
     components.modalities["text"].tokenizers = word_tokenizers(VOCABULARY)  # pyright: ignore
     pipe = VersatileDiffusionPipeline(components.diffuser, components.scheduler, components.modalities)
     pipe.set_progress_bar_config(desc="as the user wants it")

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from versatile_diffusion.modalities.pictures import present, read_mask, read_pictures, require_picture, resize, to_pil
+from versatile_diffusion.modalities.image_files import require_image
+from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 
 _LEVELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 _EXPECTED = torch.from_numpy(_LEVELS).permute(2, 0, 1) / 255
 
 
 def _one(data: Any) -> torch.Tensor:
-    (picture,) = read_pictures(data)
+    (picture,) = read_images(data)
     return picture
 
 
@@ -40,7 +41,7 @@ def test_every_form_gives_the_same_picture(data: Any) -> None:
 def test_paths_lists_and_batches(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     Image.fromarray(_LEVELS).save(path)
-    pictures = read_pictures([str(path), path, _LEVELS, np.stack([_LEVELS, _LEVELS])])
+    pictures = read_images([str(path), path, _LEVELS, np.stack([_LEVELS, _LEVELS])])
     assert len(pictures) == 5
     assert all(torch.equal(picture, _EXPECTED) for picture in pictures)
 
@@ -105,14 +106,14 @@ def test_each_librarys_habit_decides_between_layouts() -> None:
 )
 def test_what_cannot_be_read(data: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_pictures(data)
+        read_images(data)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"])
 def test_files_that_are_no_pictures(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(content)
-    for read in (read_pictures, require_picture):
+    for read in (read_images, require_image):
         with pytest.raises(ValueError, match=r"Cannot read a picture from .*broken\.png"):
             read(path)
 
@@ -122,12 +123,12 @@ def test_a_picture_cut_off(tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(ValueError, match=r"cut\.jpg"):
-        read_pictures(path)
+        read_images(path)
 
 
 def test_what_is_no_picture() -> None:
     with pytest.raises(TypeError, match="PIL image"):
-        read_pictures(3)
+        read_images(3)
 
 
 @settings(deadline=None, max_examples=25)

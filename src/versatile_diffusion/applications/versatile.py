@@ -1,25 +1,27 @@
-"""The flows of the paper by their names: short ways to call `generate`."""
+"""The pipeline that users open: what the paper makes, by its names."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from torch import Generator, Tensor
+from torch import Generator
 
-from versatile_diffusion.applications.brain_decoding import Pipeline, Reconstructions, Scans, reconstruct, seeds
-from versatile_diffusion.applications.editing import Editor, edit
+from versatile_diffusion.applications.brain_decoding import Reconstructions, Scans, reconstruct, seeds
+from versatile_diffusion.applications.editing import edit
 from versatile_diffusion.context import Context
 from versatile_diffusion.pipeline.outputs import Outputs
+from versatile_diffusion.pipeline.pipeline import FlowPipeline
 
 
-class NamedFlows(ABC):
-    """The four flows, and their mixture."""
+class VersatileDiffusionPipeline(FlowPipeline):
+    """The four flows of the paper, their mixture, and what is made with them: short ways to call `generate`.
 
-    @abstractmethod
-    def generate(self, to: str, contexts: Context | Sequence[Context], **options: Any) -> Outputs:
-        """Makes outputs of one modality from contexts of any."""
+    Args:
+        diffuser: predicts the noise.
+        scheduler: any diffusers scheduler for noise prediction; may be replaced at any time.
+        modalities: by name.
+    """
 
     def text_to_image(self, prompt: str | list[str], **options: Any) -> Outputs:
         """Pictures of a text. For the options see `generate`."""
@@ -105,7 +107,7 @@ class NamedFlows(ABC):
         Raises:
             ValueError: if there is nothing to change, no such method, or a share or strength out of range.
         """
-        return edit(cast(Editor, self), image, prompt, remove, add, method, text_share, strength, **options)
+        return edit(self, image, prompt, remove, add, method, text_share, strength, **options)
 
     def reconstruct(
         self,
@@ -117,8 +119,8 @@ class NamedFlows(ABC):
         num_outputs: int = 8,
         rank_by: str | None = None,
         batch_size: int = 8,
-        image_unconditional: str | Tensor = "default",
-        text_unconditional: str | Tensor = "default",
+        image_unconditional: Any = "default",
+        text_unconditional: Any = "default",
         seed: int | None = None,
         generator: Generator | Sequence[Generator] | None = None,
         **options: Any,
@@ -151,14 +153,14 @@ class NamedFlows(ABC):
             raise ValueError(f"image_weight must lie between 0 (text alone) and 1 (image alone), got {image_weight}.")
         mixed = image_embedding is not None and text_embedding is not None
         scans = Scans.of(
-            cast(Pipeline, self),
+            self,
             {"image": image_embedding, "text": text_embedding},
             {"image": image_weight, "text": 1 - image_weight} if mixed else {"image": 1.0, "text": 1.0},
             {"image": image_unconditional, "text": text_unconditional},
             start,
         )
         return reconstruct(
-            cast(Pipeline, self),
+            self,
             scans,
             num_outputs=num_outputs,
             rank_by=rank_by,

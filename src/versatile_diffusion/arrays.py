@@ -1,0 +1,59 @@
+"""Arrays of users: whatever is like an array means the same wherever one is taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeGuard
+
+if TYPE_CHECKING:  # PyTorch takes seconds, which what only asks need not wait for
+    import numpy as np
+    from torch import Tensor
+
+
+_WIDER = {"b": "?", "c": "complex64"}
+"""What else than float32 other types become, so that they can be named."""
+
+
+def is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor, without importing PyTorch."""
+    return any(cls.__module__ == "torch" and cls.__name__ == "Tensor" for cls in type(value).__mro__)
+
+
+def as_tensor(value: object, name: str) -> Tensor:
+    """A tensor of finite floating-point numbers.
+
+    Args:
+        value: a tensor on any device, a numpy array of any type of integers or floating-point numbers, byte order and
+            layout, nested lists of numbers or of tensors, or whatever else numpy takes for an array. Integers and
+            float64 become float32; other floating-point tensors stay as they are, gradients included.
+        name: what the array is, for messages.
+
+    Raises:
+        ValueError: if it is no array of numbers, or holds values that are NaN or infinite.
+    """
+    import torch
+
+    if isinstance(value, list | tuple) and value and all(map(is_tensor, value)):
+        value = torch.stack(list(value))
+    tensor = value if is_tensor(value) else torch.from_numpy(_array(value, name))
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must hold numbers, got {str(tensor.dtype).removeprefix('torch.')}.")
+    if not tensor.is_floating_point() or tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name} holds values that are NaN or infinite.")
+    return tensor
+
+
+def _array(value: object, name: str) -> np.ndarray:
+    """A numpy array of native floating-point numbers, whose memory PyTorch can share."""
+    import numpy as np
+
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "OSUMm":
+            raise TypeError(f"it is {type(value).__name__} of {array.dtype}")
+        kept = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4)
+        native = array.dtype.newbyteorder("=") if kept else _WIDER.get(array.dtype.kind, "float32")
+        return np.ascontiguousarray(array, native)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a tensor or an array of numbers: {error}.") from error

@@ -1,0 +1,73 @@
+"""What makes a network quicker on the CPU, put in place from outside and taken away again.
+
+A network is written with PyTorch's own layers and functions and knows nothing of this: layers are replaced by layers
+that hold the same parameters under the same names, and functions that a layer holds as attributes by quicker ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from versatile_diffusion.kernels.attention import attention
+from versatile_diffusion.kernels.concurrency import at_once
+from versatile_diffusion.kernels.packing import pack, unpack
+from versatile_diffusion.kernels.rows import compute_by_rows, compute_whole
+
+Function = Callable[..., object]
+R = TypeVar("R")
+
+Step = tuple[nn.Module, tuple[Tensor, Tensor]]
+"""A layer, and the keys and values that it attends to."""
+
+
+def optimize(network: nn.Module, *, training: bool = False) -> None:
+    """Makes a network quicker on the CPU. Its outputs stay the same but for rounding, and it is saved as before.
+
+    Weights of linear layers and convolutions are laid out once instead of at every call, feed-forward layers are
+    computed by rows that stay in the cache, and what the network holds as an attribute is replaced: PyTorch's attention
+    by ours, and `map` by what computes at once. What is not on the CPU stays as it is, and so does a compiled network.
+
+    Args:
+        network: to be changed; `restore` brings back what it was.
+        training: whether to do only what leaves all weights to be trained, which is attention.
+    """
+    if any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules()):
+        return
+    if training:
+        _exchange(network, {scaled_dot_product_attention: attention})
+        return
+    _exchange(network, _QUICKER)
+    compute_by_rows(network)
+    pack(network)
+
+
+def restore(network: nn.Module) -> None:
+    """Brings back what `optimize` replaced: the network is as it was, and may be trained, changed or moved."""
+    unpack(network)
+    compute_whole(network)
+    _exchange(network, {quicker: plain for plain, quicker in _QUICKER.items()})
+
+
+def map_at_once(
+    compute: Callable[[tuple[nn.Module, tuple[Tensor, Tensor]]], R],
+    steps: Sequence[tuple[nn.Module, tuple[Tensor, Tensor]]],
+) -> Iterable[R]:
+    """Does what `map` does, on the CPU for several steps at once; each is a layer with its keys and values."""
+    _, (keys, _) = steps[0]
+    return at_once(compute, steps, keys.device)
+
+
+_QUICKER: Mapping[Function, Function] = {scaled_dot_product_attention: attention, map: map_at_once}
+
+
+def _exchange(network: nn.Module, replacements: Mapping[Function, Function]) -> None:
+    """Puts functions in the place of others, wherever a layer holds them as attributes."""
+    for part in network.modules():
+        for name, held in list(vars(part).items()):
+            for function, replacement in replacements.items():
+                if held is function:
+                    setattr(part, name, replacement)
