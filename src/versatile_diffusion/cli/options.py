@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 
@@ -51,7 +52,8 @@ Scheduler = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
+    str,
+    typer.Option("--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id.', rich_help_panel="Model"),
 ]
 
 Loras = Annotated[
@@ -66,7 +68,7 @@ Loras = Annotated[
 class ModelOptions:
     """Which model, and how it computes."""
 
-    model: Model = "postcards"
+    model: Model = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.", rich_help_panel="Model")] = "auto"
     dtype: Annotated[
         Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.", rich_help_panel="Model")

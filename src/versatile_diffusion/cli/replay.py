@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import read_tensor, require_writable
 from versatile_diffusion.cli.making import open_pipeline
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.files import Kept
-
-BUNDLED = "postcards"
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _replayed(
 def _opening(kept: Kept, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
     """The model as it was, as far as the user says nothing else. A recipe names no folder or hub that is looked at."""
     before = kept.recipe.computed
-    if opening.model is None and before.model != BUNDLED:
+    if opening.model is None and bundled_weights(before.model) is None:
         raise ValueError(f"It was made with the model {before.model!r}: say where that is with --model.")
     if before.loras and opening.lora is None:
         raise ValueError(f"It was made with the LoRA {', '.join(before.loras)}: say where that is with --lora.")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, say
 from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
 from versatile_diffusion.cli.options import Dtype
@@ -22,7 +23,7 @@ def serve(
             "--model",
             "-m",
             metavar="[NAME=]MODEL",
-            help='"postcards" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+            help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at. Beyond this machine only with keys.")] = "127.0.0.1",
@@ -50,12 +51,14 @@ def serve(
     """
     from versatile_diffusion.engine.isolation import ProcessWorker
     from versatile_diffusion.engine.workers import Source
+    from versatile_diffusion.serving.keys import KEYS_VARIABLE, Keys, require_keys
 
-    sources = [Source.parse(text) for text in model or ["postcards"]]
+    sources = [Source.parse(text) for text in model or [DEFAULT_MODEL]]
+    known = Keys.read(os.environ.get(KEYS_VARIABLE), keys)
+    require_keys(host, known)
     # Its process opens the models while this one imports the server.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …") as opening:
         with extra("serve", "serving"):
-            from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
             from versatile_diffusion.serving.server import serve as run
         names = ", ".join(source.name for source in sources)
 
@@ -67,7 +70,7 @@ def serve(
             worker,
             host=host,
             port=port,
-            keys=Keys.read(os.environ.get(KEYS_VARIABLE), keys),
+            keys=known,
             engine_limits=engine_limits,
             limits=limits,
             origins=allow_origin or (),

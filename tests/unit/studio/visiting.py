@@ -68,7 +68,7 @@ def opened(folder: Path) -> Iterator[Studio]:
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         app = build_app(engine := Engine(worker, EngineLimits()))
         keeper = Keeper(History(folder / "history"), History(folder / "unkept"))
-        page = build(app.state.desk, keeper)
+        page = build(app.state.jobs, keeper)
         mount(app, page, keeper)
         with listening(app) as address:
             yield Studio(address, app, page, worker, keeper.history, uploads)
