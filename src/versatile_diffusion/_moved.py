@@ -67,7 +67,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "quantization": "kernels.quantization",
     "recipes": "provenance",
     "recipes.comparing": "provenance.comparison",
-    "recipes.kept": "provenance.files",
+    "recipes.kept": "provenance.stored_record",
     "recipes.making": "provenance.replay",
     "recipes.recipe": "provenance.record",
     "reconstruction": "applications.brain_decoding",
