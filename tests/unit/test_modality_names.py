@@ -30,7 +30,6 @@ ABOUT_THESE_TWO = {
 STILL = {
     "applications/": 10,
     "cli/": 54,
-    "provenance/": 8,
     "studio/": 29,
     "training/": 6,
 }
