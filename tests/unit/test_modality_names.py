@@ -28,8 +28,6 @@ ABOUT_THESE_TWO = {
 """Where the names may stand, and why."""
 
 STILL = {
-    "applications/": 10,
-    "cli/": 54,
     "studio/": 29,
     "training/": 6,
 }
