@@ -1,3 +1,4 @@
+# pyright: strict
 """Train a model."""
 
 from __future__ import annotations
