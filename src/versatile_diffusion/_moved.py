@@ -75,6 +75,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "sampling_presets": "sampling.presets",
     "schedulers": "sampling.schedulers",
     "serving.computing": "engine.computing",
+    "serving.desk": "serving.job_service",
     "serving.engine": "engine.engine",
     "serving.isolation": "engine.isolation",
     "serving.jobs": "engine.jobs",

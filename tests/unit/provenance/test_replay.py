@@ -121,7 +121,7 @@ def test_what_the_server_made_in_a_batch_is_made_again(pipe: VersatileDiffusionP
             kept = parse_record(image.info[CHUNK])
             assert (np.asarray(replayed(pipe, kept)) == np.asarray(image)).all()
             (alone,) = compute(pipe, [job_of(kept, "tiny")], lambda *_: {0})
-            assert isinstance(alone, JobResult) and (compared(image, alone.items[0]).get("difference", 255) <= 1)
+            assert isinstance(alone, JobResult) and compared(image, alone.items[0]).get("difference", 9) <= 1
 
 
 def test_what_was_left_of_a_batch_is_made_again(pipe: VersatileDiffusionPipeline) -> None:
