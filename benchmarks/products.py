@@ -183,12 +183,12 @@ def arithmetic() -> None:
     names = ("text", "image")
     with torch.device("meta"):
         diffuser = build(vd_four_flow(), [Flow(output="image", context=name) for name in names]).diffuser
-        latents, tokens = torch.empty(1, 4, 64, 64), torch.empty(2, 77, 768)
+        latents, timesteps, tokens = torch.empty(1, 4, 64, 64), torch.zeros(1), torch.empty(2, 77, 768)
     table = Table("contexts", "convolutions", "others", "all", "by Winograd's F(4×4, 3×3)", title="TFLOP")
     counted: list[Tensor] = []
     for contexts in (names[:1], names):
         with FlopCounterMode(display=False) as counter:
-            diffuser(latents, torch.tensor([981]), "image", [ContextTokens(name, tokens) for name in contexts])
+            diffuser(latents, timesteps, "image", [ContextTokens(name, tokens) for name in contexts])
         operations = counter.get_flop_counts()["Global"]
         whole, convolved = sum(operations.values()), operations[torch.ops.aten.convolution]
         counted.append(torch.tensor([convolved, whole - convolved, whole, whole - convolved * (1 - _WINOGRAD)]))

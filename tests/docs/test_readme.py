@@ -1,6 +1,7 @@
 """The README's blocks marked <!-- test --> run as they stand."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+from tests.processes import start_vd
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -34,12 +37,17 @@ def test_python_blocks_run(folder: Path, code: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "bash"])
 def test_commands_run(folder: Path, code: str) -> None:
+    """The first command of a block is the installed one, given to a shell; the others are forked."""
     vd = shutil.which("vd", path=str(Path(sys.executable).parent))
     assert vd is not None, "vd is not installed beside this Python"
-    for line in code.strip().splitlines():
-        command, _, rest = line.partition(" ")
+    first, *others = code.strip().splitlines()
+    assert first.startswith("vd ")
+    subprocess.run(f"{vd} {first.removeprefix('vd ')}", shell=True, check=True, capture_output=True)
+    for line in others:
+        command, *words = shlex.split(line)
         assert command == "vd"
-        subprocess.run(f"{vd} {rest}", shell=True, check=True, capture_output=True)
+        ran = start_vd(*words)
+        assert ran.returncode == 0 and ran.stdout.strip(), ran.stderr
     assert list((folder / "pictures").glob("*.png"))
 
 

@@ -23,7 +23,6 @@ ABOUT_THESE_TWO = {
     "checkpoints/vocabularies.py": "the tokenizers of the official model",
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
-    "pipeline/named_flows.py": "the four flows of the paper by their names",
     "training/stages.py": "the paper's stages: autoencoders of these two, and flows between them",
     "worlds/": "a world has the modalities that it has",
 }
@@ -33,7 +32,6 @@ STILL = {
     "applications/": 10,
     "cli/": 54,
     "engine/": 3,
-    "pipeline/": 2,
     "provenance/": 8,
     "serving/": 13,
     "studio/": 29,

@@ -11,27 +11,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import diffusers
 import torch
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SCHEDULER_CONFIG_NAME, SchedulerMixin
-from huggingface_hub import split_state_dict_into_shards_factory
-from safetensors.torch import save_file
+from huggingface_hub import (
+    split_state_dict_into_shards_factory,  # pyright: ignore[reportUnknownVariableType] - typed in part
+)
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Components, Wanted, empty, empty_diffuser
 from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.keys import check
-from versatile_diffusion.checkpoints.tensors import Tensors, find_weights, open_tensors
+from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, find_weights, open_tensors
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
+
+C = TypeVar("C", bound=ModelMixin | SchedulerMixin)
 
 CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
@@ -82,17 +88,17 @@ def read(
 
 
 def outputs_of(folder: Path) -> tuple[str, ...]:
-    """The modalities that a saved model makes."""
+    """Returns the modalities that a saved model makes."""
     return tuple(read_json(folder / DIFFUSER / "config.json")["outputs"])
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether `save` wrote this folder."""
+    """Tells whether `save` wrote this folder."""
     return bool(saved_parts(folder))
 
 
 def saved_parts(folder: Path) -> tuple[str, ...]:
-    """The names of what `save` wrote in a folder; none if it did not write it."""
+    """Returns the names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
     return (INDEX, DIFFUSER, SCHEDULER, *index["modalities"]) if "modalities" in index else ()
 
@@ -124,9 +130,9 @@ def write(
         index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
         (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         _write_scheduler(checkpoint.scheduler, target / SCHEDULER)
-        checkpoint.diffuser.save_config(target / DIFFUSER)
+        _write_config(checkpoint.diffuser, target / DIFFUSER)
         for name, modality in checkpoint.modalities.items():
-            modality.save_config(target / name)
+            _write_config(modality, target / name)
             modality.save_assets(target / name)
         for name, tensors in checkpoint.tensors.items():
             _write_tensors(tensors, target / name, dtype, max_shard_size)
@@ -145,12 +151,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_scheduler(folder: Path) -> SchedulerMixin:
-    """The scheduler of a folder, of the class that its configuration names."""
+    """Returns the scheduler of a folder, of the class that its configuration names."""
     config = read_json(folder / SCHEDULER_CONFIG_NAME)
     cls = getattr(diffusers, str(config.get("_class_name")), None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise CheckpointError(f"{folder} names no scheduler of diffusers: {config.get('_class_name')!r}.")
-    return cls.from_config(config)  # pyright: ignore[reportAttributeAccessIssue]
+    return _built(cls, config)
 
 
 def _write_scheduler(scheduler: SchedulerMixin, folder: Path) -> None:
@@ -159,9 +165,10 @@ def _write_scheduler(scheduler: SchedulerMixin, folder: Path) -> None:
     Schedulers differ in their defaults: another one that is made of this configuration is to have its own, before
     saving and after. The official file leaves them out, too.
     """
-    scheduler.save_pretrained(folder)
+    assert isinstance(scheduler, ConfigMixin)  # as all schedulers of diffusers
+    _write_config(scheduler, folder)
     file = folder / SCHEDULER_CONFIG_NAME
-    by_default = scheduler.config.get("_use_default_values", ())
+    by_default: Sequence[str] = scheduler.config.get("_use_default_values", ())
     config = {name: value for name, value in read_json(file).items() if name not in by_default}
     file.write_text(json.dumps(config, indent=2) + "\n")
 
@@ -179,17 +186,26 @@ def _class_of(name: str, given: Sequence[type[Modality]], folder: Path) -> type[
     return modality_spec(name).load()
 
 
+def _built(cls: type[C], config: Mapping[str, object]) -> C:
+    """An object of a class of diffusers, of its configuration."""
+    return cast(C, cast(Any, cls).from_config(config))  # typed in part in diffusers
+
+
+def _write_config(module: ConfigMixin, folder: Path) -> None:
+    module.save_config(folder)  # pyright: ignore[reportUnknownMemberType] - typed in part in diffusers
+
+
 def _sizes(config: Mapping[str, Any]) -> DiffuserConfig:
     values: dict[str, Any] = {}
     for field in fields(DiffuserConfig):
-        value = config[field.name]
-        values[field.name] = tuple(value) if isinstance(value, list) else value
+        value: object = config[field.name]
+        values[field.name] = tuple(cast("list[object]", value)) if isinstance(value, list) else value  # of JSON
     return DiffuserConfig(**values)
 
 
 def _read_modality(folder: Path, cls: type[Modality], wanted: Wanted) -> Modality:
     config = wanted.parts(cls.name, read_json(folder / "config.json"))
-    modality = empty(lambda: cast(Modality, cls.from_config(config)))
+    modality = empty(lambda: _built(cls, config))
     modality.load_assets(folder)
     return modality
 
@@ -211,9 +227,13 @@ def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, ma
     folder.mkdir(exist_ok=True)
     if not tensors:
         return
+
+    def stored_size(tensor: LazyTensor) -> int:
+        return tensor.nbytes(dtype)
+
     split = split_state_dict_into_shards_factory(
         dict(tensors),
-        get_storage_size=lambda tensor: tensor.nbytes(dtype),
+        get_storage_size=stored_size,
         filename_pattern=WEIGHTS + "{suffix}.safetensors",
         max_shard_size=max_shard_size,
     )
@@ -230,7 +250,7 @@ def _write_tensors(tensors: Tensors, folder: Path, dtype: torch.dtype | None, ma
 @contextmanager
 def replacing(
     folder: Path, parts: Callable[[Path], Collection[str]] = saved_parts, kind: str = "model"
-) -> Iterator[Path]:
+) -> Generator[Path]:
     """A new folder that takes the place of `folder` when it is complete.
 
     Args:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -55,11 +55,11 @@ class LazyTensor:
         return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor)
 
     def reshape(self, *shape: int) -> LazyTensor:
-        """The same values in another shape."""
+        """Returns the same values in another shape."""
         return replace(self, shape=shape, read=lambda: self.read().reshape(shape))
 
     def nbytes(self, dtype: torch.dtype | None = None) -> int:
-        """Its size in bytes, as stored or once it has been cast."""
+        """Returns its size in bytes, as stored or once it has been cast."""
         return torch.Size(self.shape).numel() * self._cast(dtype).itemsize
 
     def load(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -73,7 +73,9 @@ class LazyTensor:
         if not self.mapped:
             return tensor.to(dtype)
         copy = torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
-        for target, piece in zip(copy.flatten().split(_PIECE), tensor.flatten().split(_PIECE), strict=True):
+        for target, piece in zip(
+            torch.split(copy.flatten(), _PIECE), torch.split(tensor.flatten(), _PIECE), strict=True
+        ):
             target.copy_(piece)
             _give_back(piece)
         return copy
@@ -86,7 +88,7 @@ Tensors = Mapping[str, LazyTensor]
 
 
 def find_weights(folder: Path, *stems: str) -> Path | None:
-    """The weights in a folder that diffusers or transformers wrote: a file, or the index of several.
+    """Returns the weights in a folder that diffusers or transformers wrote: a file, or the index of several.
 
     Full precision goes before variants such as fp16, and safetensors before pickles.
     """
@@ -133,7 +135,8 @@ def _open_index(path: Path) -> dict[str, LazyTensor]:
 def _open_safetensors(path: Path) -> dict[str, LazyTensor]:
     try:
         file = safe_open(path, framework="pt")
-        return {key: _from_safetensors(file, key, path) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        keys = cast("list[str]", file.keys())  # pyright: ignore[reportUnknownMemberType] - untyped in safetensors
+        return {key: _from_safetensors(file, key, path) for key in keys}
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
 
@@ -152,7 +155,7 @@ def _from_safetensors(file: Any, key: str, path: Path) -> LazyTensor:
 def _open_pickle(path: Path) -> dict[str, LazyTensor]:
     mapped = zipfile.is_zipfile(path)  # what PyTorch wrote before 1.6 cannot be mapped
     try:
-        content = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        content: object = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is damaged, or holds more than tensors. It was not read: unpickling anything else could run code. "
@@ -160,11 +163,18 @@ def _open_pickle(path: Path) -> dict[str, LazyTensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged or not a PyTorch file ({error}). Download it again.") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    entries = _entries(content)
+    nested = None if entries is None else _entries(entries.get("state_dict"))
+    entries = entries if nested is None else nested
+    tensors = {key: value for key, value in (entries or {}).items() if isinstance(value, Tensor)}
+    if entries is None or len(tensors) != len(entries):
         raise CheckpointError(f"{path} holds more than tensors. Save its state dict alone, and pass that file.")
-    return {key: replace(LazyTensor.of(tensor), mapped=mapped) for key, tensor in content.items()}
+    return {key: replace(LazyTensor.of(tensor), mapped=mapped) for key, tensor in tensors.items()}
+
+
+def _entries(content: object) -> dict[str, object] | None:
+    """The entries of a dictionary; None if it is something else."""
+    return cast("dict[str, object]", content) if isinstance(content, dict) else None  # whose values are then checked
 
 
 def _give_back(tensor: Tensor) -> None:

@@ -16,7 +16,7 @@ _OPTIMUS_TOKENS = {"pad_token": "<PAD>", "bos_token": "<BOS>", "eos_token": "<EO
 
 
 def read_tokenizers(folder: Path, wanted: Wanted) -> Tokenizers:
-    """The tokenizers that texts need: CLIP's as a context, BERT's and GPT-2's as an output.
+    """Returns the tokenizers that texts need: CLIP's as a context, BERT's and GPT-2's as an output.
 
     Each is looked for in `tokenizer/` (CLIP's only), in `tokenizers/NAME/` and in `NAME/`, with the names that they
     have on the hub, and then on the hub itself.
@@ -43,14 +43,22 @@ def _read(
     found = next((place for place in places if place.is_dir() and any(place.iterdir())), None)
     if found is not None:
         try:
-            return AutoTokenizer.from_pretrained(found, local_files_only=True)
+            return _opened(AutoTokenizer, found, local_files_only=True)
         except (OSError, ValueError, KeyError):  # files of old tokenizers do not name their class
-            return cls.from_pretrained(found, local_files_only=True)
+            return _opened(cls, found, local_files_only=True)
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return _opened(AutoTokenizer, name)
     except Exception as error:
         raise UnavailableError(
             f"The tokenizer {short} is not in {folder}, and the hub cannot be reached. Where there is a network, run "
             f"`hf download {name} --include '*token*' '*vocab*' '*merges*' config.json --local-dir "
             f"{places[-2]}`, or copy that folder from there to here."
         ) from error
+
+
+def _opened(
+    cls: type[AutoTokenizer | PreTrainedTokenizerBase], source: Path | str, **options: bool
+) -> PreTrainedTokenizerBase:
+    opened: object = cls.from_pretrained(source, **options)  # pyright: ignore - typed in part in transformers
+    assert isinstance(opened, PreTrainedTokenizerBase)
+    return opened

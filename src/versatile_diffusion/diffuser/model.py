@@ -13,15 +13,15 @@ from diffusers.utils.accelerate_utils import apply_forward_hook  # pyright: igno
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, KeysValues, repeated
+from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, repeated
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
 from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push, Role
 
 DataLayersFactory = Callable[[Plan], DataLayers]
 
-ContextStep = tuple[ContextBlock, KeysValues]
-"""A block of one context, and the keys and values that it attends to."""
+ContextStep = tuple[ContextBlock, tuple[Tensor, Tensor]]
+"""A block of one context, and the keys and values that it attends to, as many as that context has tokens."""
 
 
 @dataclass(frozen=True)

@@ -83,17 +83,6 @@ def quantize_parts(diffuser: nn.Module, context_encoders: Iterable[nn.Module], w
         quantize(module)
 
 
-class WithQuantization:
-    """What a pipeline does with weights in fewer bits."""
-
-    diffuser: Any
-    modalities: Any
-
-    def quantize(self, weights: str = "int8") -> None:
-        """Stores the weights of the diffuser and of the context encoders in fewer bits. See `quantize_parts`."""
-        quantize_parts(self.diffuser, context_encoders(self.modalities.values()), weights)
-
-
 def context_encoders(modalities: Iterable[nn.Module]) -> list[nn.Module]:
     """Returns the context encoders of those modalities that have one."""
     found = [getattr(modality, "context_encoder", None) for modality in modalities]

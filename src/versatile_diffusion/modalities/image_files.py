@@ -6,9 +6,10 @@ Nothing here imports PyTorch, so that a server can check what it is sent.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from PIL import Image, ImageCms, ImageOps
 
@@ -16,7 +17,7 @@ _SHOWN = 300  # characters of a path that a message quotes; a data URL taken for
 
 
 def open_file(path: Path) -> Image.Image:
-    """The image in a file of the user's own, in any format of PIL.
+    """Returns the image in a file of the user's own, in any format of PIL.
 
     Raises:
         ValueError: if it cannot be read; the message names the file.
@@ -33,8 +34,8 @@ def require_image(path: Path) -> None:
         image.verify()
 
 
-def open_upload(content: bytes, formats: Sequence[str], most: int | None = None) -> Image.Image:
-    """The image in bytes that anybody may have sent, upright, in the colours of sRGB and without metadata.
+def open_upload(content: bytes, formats: tuple[str, ...], most: int | None = None) -> Image.Image:
+    """Returns the image in bytes that anybody may have sent, upright, in the colours of sRGB and without metadata.
 
     Args:
         content: of the file.
@@ -66,7 +67,7 @@ class TooLarge(ValueError):
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as its camera was held. One whose EXIF block is damaged stays as it is stored."""
+    """Returns the image as its camera was held. One whose EXIF block is damaged stays as it is stored."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # whatever PIL makes of a damaged block, which says nothing of the pixels
@@ -74,7 +75,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
-    """The image with the colours that its ICC profile means, in sRGB, which the models were trained on.
+    """Returns the image with the colours that its ICC profile means, in sRGB, which the models were trained on.
 
     An image without a profile is taken to be in sRGB, and so is one whose profile is damaged or of more than 8 bits.
     """
@@ -85,7 +86,8 @@ def in_srgb(image: Image.Image) -> Image.Image:
     colours = image if image.mode in ("RGB", "L", "CMYK", "LAB") else _without_opacity(image)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), colours.mode, "RGB")
+        target = cast("ImageCms.ImageCmsProfile", ImageCms.createProfile("sRGB"))  # pyright: ignore - untyped in PIL
+        transform = ImageCms.buildTransform(source, target, colours.mode, "RGB")
         if colours.mode == "RGB" and _keeps_colours(transform):
             return image
         seen = ImageCms.applyTransform(colours, transform)
@@ -98,7 +100,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image | None:
-    """What a person sees of an image in 8 bits. None if it has more than 8 bits, which PIL would cut off."""
+    """Returns what a person sees of an image in 8 bits. None if it has more than 8 bits, which PIL would cut off."""
     if exceeds_eight_bits(image):
         return None
     image = in_srgb(upright(image))
@@ -109,12 +111,12 @@ def rgb(image: Image.Image) -> Image.Image | None:
 
 
 def exceeds_eight_bits(image: Image.Image) -> bool:
-    """Whether it is grey in 16 or 32 bits."""
+    """Tells whether it is grey in 16 or 32 bits."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Generator[None]:
     """What PIL raises of a file, as a ValueError that names it."""
     try:
         yield

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from versatile_diffusion.fields import DataOf, Flag
 from versatile_diffusion.modalities.spec import Codec, DecodingOptions, ModalitySpec, ShownAs
-from versatile_diffusion.options import DataOf, Flag
 
 if TYPE_CHECKING:  # both take long, which commands that only ask need not wait for
     from PIL import Image

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field
 
 from versatile_diffusion.modalities.spec import Codec, DecodingOptions, ModalitySpec, ShownAs
-from versatile_diffusion.options import Flag
+from versatile_diffusion.validation import Integer, Number
 
 
 class TextDecoding(DecodingOptions):
     """How texts are written; see `Optimus.generate`."""
 
     temperature: Annotated[
-        float | None,
+        Number | None,
         Field(
             ge=0, le=100, description="How freely words are drawn: 0 takes the likeliest; the model's own if left out."
         ),
-        Flag(),
     ] = None
     max_tokens: Annotated[
-        int | None,
+        Integer | None,
         Field(ge=1, le=1024, description="Most word pieces of a text; the model's own if left out."),
-        Flag(),
     ] = None
     top_k: Annotated[
-        int | None,
+        Integer | None,
         Field(ge=1, le=10**6, description="Draw from this many of the likeliest word pieces only."),
-        Flag(),
     ] = None
     top_p: Annotated[
-        float | None,
+        Number | None,
         Field(gt=0, le=1, description="Draw from the likeliest word pieces that hold this share of the probability."),
-        Flag(),
     ] = None
 
 
@@ -82,15 +78,14 @@ class TextCodec(Codec):
 
 
 def read_texts(data: object) -> list[str]:
-    """A text or a list of texts as a list.
+    """Returns a text or a list of texts as a list.
 
     Raises:
         TypeError: if it is something else.
     """
-    items = [data] if isinstance(data, str) else data
-    if not isinstance(items, list | tuple):
-        raise TypeError(_EXPECTED.format(data))
-    return [_text(item) for item in items]
+    if isinstance(data, list | tuple):
+        return [_text(item) for item in cast("Sequence[object]", data)]  # of anything, which is checked
+    return [_text(data)]
 
 
 def _text(item: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -34,18 +34,11 @@ class Tokenizers:
     @classmethod
     def load(cls, folder: Path) -> Tokenizers:
         """Loads those that `save` saved, without a network."""
-        found = {field.name: _folder(folder, field.name) for field in fields(cls)}
-        return cls(
-            **{
-                name: AutoTokenizer.from_pretrained(place, local_files_only=True)
-                for name, place in found.items()
-                if place.is_dir()
-            }
-        )
+        return cls(*(_load(_folder(folder, field.name)) for field in fields(cls)))
 
 
 def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
-    """Tokenizers whose vocabularies are the words and punctuation marks of these texts, in lower case.
+    """Returns tokenizers whose vocabularies are the words and punctuation marks of these texts, in lower case.
 
     They play the same roles, with the same special tokens, as the official ones.
     """
@@ -90,6 +83,13 @@ def _word_tokenizer(words: Sequence[str], wrap: str | None, **roles: str) -> Pre
         special = [(token, ids[token]) for token in wrap.split() if token != "$A"]
         tokenizer.post_processor = processors.TemplateProcessing(single=wrap, special_tokens=special)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles)
+
+
+def _load(folder: Path) -> PreTrainedTokenizerBase | None:
+    if not folder.is_dir():
+        return None
+    load: Callable[..., PreTrainedTokenizerBase] = AutoTokenizer.from_pretrained  # pyright: ignore - typed in part
+    return load(folder, local_files_only=True)
 
 
 def _split() -> pre_tokenizers.PreTokenizer:

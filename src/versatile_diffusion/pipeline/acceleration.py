@@ -40,28 +40,3 @@ def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
 def optimizable(diffuser: Diffuser, modalities: Iterable[Modality]) -> list[nn.Module]:
     """Returns the parts of a model that `kernels.optimize` makes quicker: the diffuser and autoencoders."""
     return [diffuser, *(part for modality in modalities for part in modality.packable)]
-
-
-class WithAcceleration:
-    """What a pipeline does to be quicker."""
-
-    diffuser: Diffuser
-    modalities: Any
-
-    def compile(self, **options: Any) -> None:
-        """Compiles the diffuser block by block. See `compile_blocks`."""
-        compile_blocks(self.diffuser, **options)
-
-    def pack(self) -> None:
-        """Makes the diffuser and autoencoders quicker on the CPU. See `kernels.optimize`.
-
-        Outputs stay the same but for rounding, and the model can be saved. Brought to another device or dtype it is as
-        quick as before; LoRAs, `quantize` and `compile` unpack the diffuser. Does nothing to what is not on the CPU.
-        """
-        for module in optimizable(self.diffuser, self.modalities.values()):
-            kernels.optimize(module)
-
-    def unpack(self) -> None:
-        """Brings back what `pack` replaced, for example to train it. See `kernels.restore`."""
-        for module in optimizable(self.diffuser, self.modalities.values()):
-            kernels.restore(module)

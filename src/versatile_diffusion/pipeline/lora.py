@@ -17,7 +17,6 @@ from typing import Any, Literal, cast
 
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor, nn
-from typing_extensions import deprecated
 
 from versatile_diffusion import kernels
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
@@ -250,69 +249,3 @@ def __getattr__(name: str) -> Callable[..., object]:
     new = _RENAMED[name]
     warnings.warn(f"`{name}` is called `{new.__name__}` now.", DeprecationWarning, stacklevel=2)
     return new
-
-
-class WithLoras:
-    """What a pipeline does with LoRAs of its diffuser. See the functions of the same names."""
-
-    diffuser: Diffuser
-
-    def load_lora(self, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
-        """Adds a saved LoRA to those that are active, and returns its name. See `load_lora`."""
-        return load_lora(self.diffuser, folder, name, scale)
-
-    @property
-    def adapters(self) -> dict[str, float]:
-        """The LoRAs that are here with their scales; those that are switched off have 0."""
-        return adapters(self.diffuser)
-
-    def set_adapters(self, scales: Mapping[str, float]) -> None:
-        """Switches these LoRAs on, at these scales, and all others off. See `set_adapters`."""
-        set_adapters(self.diffuser, scales)
-
-    def fuse_lora(self) -> None:
-        """Adds the active LoRAs to the weights, so that they cost no time. See `fuse_lora`."""
-        fuse_lora(self.diffuser)
-
-    def unfuse_lora(self) -> None:
-        """Takes fused LoRAs out of the weights again. See `unfuse_lora`."""
-        unfuse_lora(self.diffuser)
-
-    def unload_lora(self) -> None:
-        """Removes all LoRAs. See `unload_lora`."""
-        unload_lora(self.diffuser)
-
-    def fuse_and_unload_lora(self) -> None:
-        """Adds the active LoRAs to the weights for good and removes all. See `fuse_and_unload_lora`."""
-        fuse_and_unload_lora(self.diffuser)
-
-    @property
-    @deprecated("`loras` is called `adapters` now.")
-    def loras(self) -> dict[str, float]:
-        """The same as `adapters`."""
-        return self.adapters
-
-    @deprecated("`set_loras` is called `set_adapters` now.")
-    def set_loras(self, scales: Mapping[str, float]) -> None:
-        """Does the same as `set_adapters`."""
-        self.set_adapters(scales)
-
-    @deprecated("`merge_loras` is called `fuse_lora` now.")
-    def merge_loras(self) -> None:
-        """Does the same as `fuse_lora`."""
-        self.fuse_lora()
-
-    @deprecated("`unmerge_loras` is called `unfuse_lora` now.")
-    def unmerge_loras(self) -> None:
-        """Does the same as `unfuse_lora`."""
-        self.unfuse_lora()
-
-    @deprecated("`unload_loras` is called `unload_lora` now.")
-    def unload_loras(self) -> None:
-        """Does the same as `unload_lora`."""
-        self.unload_lora()
-
-    @deprecated("`bake_loras` is called `fuse_and_unload_lora` now.")
-    def bake_loras(self) -> None:
-        """Does the same as `fuse_and_unload_lora`."""
-        self.fuse_and_unload_lora()

@@ -12,61 +12,30 @@ import torch
 from accelerate import cpu_offload_with_hook  # pyright: ignore[reportMissingTypeStubs] - there are none
 from accelerate.hooks import CpuOffload  # pyright: ignore[reportMissingTypeStubs] - there are none
 from diffusers.hooks.group_offloading import apply_group_offloading
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
-from versatile_diffusion import kernels
 from versatile_diffusion.diffuser import Diffuser
 
-_MODALITIES = "modalities"
+
+def offload_whole(modalities: nn.Module, device: torch.device) -> None:
+    """Lets modules wait in host memory, and be brought to a device together by `bring_modalities`."""
+    cpu_offload_with_hook(modalities, device)
 
 
-def offload_layers(pipe: WithOffloading, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
-    """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
-
-    What `kernels.optimize` replaced in the diffuser is brought back first.
-
-    Args:
-        pipe: to be changed.
-        gpu_id: which accelerator.
-        device: the accelerator; the one that is there by default.
-
-    Raises:
-        RuntimeError: if there is none.
-    """
-    kernels.restore(pipe.diffuser)
-    DiffusionPipeline.enable_sequential_cpu_offload(
-        pipe,
-        gpu_id,
-        device,  # pyright: ignore[reportArgumentType] - None is its default
-    )
-    cpu_offload_with_hook(pipe.modalities, pipe._execution_device)  # pyright: ignore[reportPrivateUsage] - the only way
-
-
-def offload_groups(
-    pipe: WithOffloading,
+def offload_leaves(
+    diffuser: Diffuser,
     onload_device: torch.device | str,
-    offload_device: torch.device | str = "cpu",
-    offload_type: str = "leaf_level",
-    use_stream: bool = False,
+    offload_device: torch.device | str,
+    use_stream: bool,
     **options: Any,
 ) -> None:
-    """Brings each layer of the diffuser to the accelerator when it is needed; modalities as a whole.
+    """Brings each layer of a diffuser to a device when it is needed; see diffusers' `apply_group_offloading`."""
+    onload, offload = torch.device(onload_device), torch.device(offload_device)
+    apply_group_offloading(diffuser, onload, offload, "leaf_level", use_stream=use_stream, **options)
 
-    What `kernels.optimize` replaced in the diffuser is brought back first.
 
-    Args:
-        pipe: to be changed.
-        onload_device: the accelerator.
-        offload_device: where the weights of the diffuser wait.
-        offload_type: "leaf_level", the only one: which blocks follow each other depends on the flow.
-        use_stream: whether the next layer is brought while one computes. It is known only if there is one flow.
-        options: see diffusers' `apply_group_offloading`.
-
-    Raises:
-        ValueError: if the type is another, or there are several flows and a stream.
-    """
-    diffuser = pipe.diffuser
+def check_groups(diffuser: Diffuser, offload_type: str, use_stream: bool) -> None:
+    """Raises ValueError unless layers can be offloaded so: which blocks follow each other depends on the flow."""
     if offload_type != "leaf_level":
         raise ValueError(
             f'The diffuser is offloaded layer by layer: take offload_type="leaf_level", not {offload_type!r}.'
@@ -76,14 +45,6 @@ def offload_groups(
             "use_stream needs layers that always follow each other: load the model with one flow, such as "
             'flows=["text-to-image"], or leave use_stream at False.'
         )
-    pipe._maybe_raise_error_if_group_offload_active(  # pyright: ignore[reportPrivateUsage] - the only way
-        raise_error=True
-    )
-    pipe.remove_all_hooks()
-    kernels.restore(diffuser)
-    onload, offload = torch.device(onload_device), torch.device(offload_device)
-    apply_group_offloading(diffuser, onload, offload, offload_type, use_stream=use_stream, **options)
-    cpu_offload_with_hook(pipe.modalities, onload)
 
 
 def bring_modalities(modalities: nn.Module, diffuser: nn.Module) -> None:
@@ -104,39 +65,3 @@ def put_away(module: nn.Module) -> None:
 def _hook(module: nn.Module) -> CpuOffload | None:
     hook = getattr(module, "_hf_hook", None)
     return hook if isinstance(hook, CpuOffload) else None
-
-
-class WithOffloading(DiffusionPipeline):
-    """What a pipeline does to keep weights off the accelerator.
-
-    `enable_model_cpu_offload`, which is diffusers', brings the modalities or the diffuser there, one at a time.
-    """
-
-    model_cpu_offload_seq = "modalities->diffuser"
-    _exclude_from_cpu_offload = [_MODALITIES]  # noqa: RUF012 - from moving layer by layer; the type that diffusers reads
-
-    diffuser: Diffuser
-    modalities: Any
-
-    def enable_sequential_cpu_offload(
-        self, gpu_id: int | None = None, device: torch.device | str | None = None
-    ) -> None:
-        """Brings each layer of the diffuser to the accelerator when it is needed. See `offload_layers`."""
-        offload_layers(self, gpu_id, device)
-
-    def enable_group_offload(  # pyright: ignore[reportIncompatibleMethodOverride] - it has no choice of components
-        self,
-        onload_device: torch.device | str,
-        offload_device: torch.device | str = "cpu",
-        offload_type: str = "leaf_level",
-        use_stream: bool = False,
-        **options: Any,
-    ) -> None:
-        """Brings each layer of the diffuser to the accelerator when it is needed. See `offload_groups`."""
-        offload_groups(self, onload_device, offload_device, offload_type, use_stream, **options)
-
-    def _bring_modalities(self) -> None:
-        bring_modalities(self.modalities, self.diffuser)
-
-    def _put_modalities_away(self) -> None:
-        put_away(self.modalities)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,113 +13,27 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
-from versatile_diffusion.flows import Flow
-from versatile_diffusion.kernels.quantization import WithQuantization
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.modalities.collection import Modalities
-from versatile_diffusion.pipeline.acceleration import WithAcceleration
 from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
 from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each
-from versatile_diffusion.pipeline.lora import WithLoras
-from versatile_diffusion.pipeline.offloading import WithOffloading
+from versatile_diffusion.pipeline.model import ModelPipeline
+from versatile_diffusion.pipeline.offloading import bring_modalities, put_away
 from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Denoiser, OnStep, Rows, Schedule, Step, StepChange, sample
 from versatile_diffusion.sampling.schedulers import chosen_scheduler
 
-if TYPE_CHECKING:
-    from versatile_diffusion.checkpoints import Components
-
 CallbackOnStepEnd = Callable[["FlowPipeline", int, Tensor, dict[str, Tensor]], Mapping[str, Any] | None]
 
 
-class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading):
-    """Makes any modality from any modalities (paper, figure 1).
-
-    Args:
-        diffuser: predicts the noise.
-        scheduler: any diffusers scheduler for noise prediction; may be replaced at any time.
-        modalities: by name.
-    """
+class FlowPipeline(ModelPipeline):
+    """Makes any modality from any modalities (paper, figure 1): `generate` says what, `run` does it."""
 
     def __init__(self, diffuser: Diffuser, scheduler: Any, modalities: Mapping[str, Modality]) -> None:
-        super().__init__()
-        self.register_modules(diffuser=diffuser, scheduler=scheduler, modalities=Modalities(modalities))
-        self.diffuser: Diffuser
-        self.scheduler: Any
-        self.modalities: Modalities
+        super().__init__(diffuser, scheduler, modalities)
         self._calls = Calls()
-
-    # ---- opening and saving ----
-
-    @classmethod
-    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls,
-        source: str | Path,
-        torch_dtype: torch.dtype | None = None,
-        flows: Sequence[str] | None = None,
-        **options: Any,
-    ) -> Self:
-        """Opens a model.
-
-        Args:
-            source: the name of a bundled model, a hub id, a saved folder (ours or diffusers'), or a folder of official
-                .pth files.
-            torch_dtype: of the weights; by default as they were saved, but float32 instead of float16, which few CPUs
-                compute with.
-            flows: names such as "text-to-image" or "image-variation": only what these need is read. None is all.
-            options: see `checkpoints.open_source`.
-
-        Raises:
-            ValueError: if there is no such flow.
-            CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
-        """
-        from versatile_diffusion.checkpoints import open_source
-
-        names = [flows] if isinstance(flows, str) else flows
-        if names is not None and not names:
-            raise ValueError("flows is empty: name one at least, or leave it out to load all.")
-        wanted = None if names is None else [Flow.parse(name) for name in names]
-        parts = open_source(source, flows=wanted, torch_dtype=torch_dtype, **options)
-        if torch_dtype is None:
-            for module in (parts.diffuser, *parts.modalities.values()):
-                if module.dtype == torch.float16:
-                    module.float()
-        return cls(parts.diffuser, parts.scheduler, parts.modalities)
-
-    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, save_directory: str | Path, push_to_hub: bool = False, **options: Any
-    ) -> None:
-        """Saves to a folder that `from_pretrained` opens, whole or not at all.
-
-        Args:
-            save_directory: the folder.
-            push_to_hub: whether to upload the folder, too.
-            options: for the upload: repo_id, private, token, commit_message.
-
-        Raises:
-            ValueError: if the diffuser holds LoRAs; the message says what to do.
-            FileExistsError, OSError: see `checkpoints.save`.
-        """
-        from versatile_diffusion.checkpoints import save
-
-        save(self.parts, Path(save_directory))
-        if push_to_hub:
-            from huggingface_hub import HfApi
-
-            api = HfApi(token=options.pop("token", None))
-            repo_id = options.pop("repo_id", Path(save_directory).name)
-            repo_id = api.create_repo(repo_id, private=options.pop("private", None), exist_ok=True).repo_id
-            api.upload_folder(repo_id=repo_id, folder_path=save_directory, **options)
-
-    @property
-    def parts(self) -> Components:
-        """What is saved."""
-        from versatile_diffusion.checkpoints import Components
-
-        return Components(diffuser=self.diffuser, modalities=dict(self.modalities.items()), scheduler=self.scheduler)
 
     # ---- generating ----
 
@@ -147,9 +60,9 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
                 dictionary with other "latents", and with "rows", the numbers of the outputs that go on: the others are
                 computed no further, and left out. Setting `pipeline._interrupt = True` in it stops this call; set from
                 another thread, it stops all calls that are under way.
-            options: the fields of `Request`, among them those of `Sampling`: num_outputs=1, num_inference_steps=50,
-                guidance_scale, guidance_rescale, guidance_interval, negative, start, strength=1.0, latents, height,
-                width, eta=0.0; and options of the modality's `decode`, such as temperature for texts.
+            options: the fields of `Request`, such as num_outputs, negative, start and latents; among them those of
+                `Sampling`, such as num_inference_steps, guidance_scale, strength, eta, height and width; and options of
+                the modality's `decode`, such as temperature for texts.
 
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
@@ -203,7 +116,7 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
         seeds = None if scheduler is not None else _seeds(generators)  # before they draw
         first = noise((len(batch), *shape), request.latents, generators, device)
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
-        self._put_modalities_away()
+        put_away(self.modalities)
 
         def denoiser(rows: Sequence[int]) -> Denoiser:
             with_context, without = (of_rows(each, rows) for each in (conditional, unconditional))
@@ -227,7 +140,7 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
         if output_type != "latent":
             drawn = None if generators is None else [generators[row] for row in going]
             items = self._decode(to, items, output_type, drawn, _of_going(request.decoding, going, len(batch)))
-        self._put_modalities_away()
+        put_away(self.modalities)
         self.maybe_free_model_hooks()
         resolved = request.model_copy(update={"guidance_scale": scale, "seeds": seeds})
         origins = (Origin(resolved, batch.items, row, tuple(rows.remainders)) for row in going)
@@ -238,7 +151,7 @@ class FlowPipeline(WithLoras, WithQuantization, WithAcceleration, WithOffloading
     def modality(self, name: str) -> Modality:
         """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
         modality = self.modalities.named(name)
-        self._bring_modalities()
+        bring_modalities(self.modalities, self.diffuser)
         return modality
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -106,9 +107,12 @@ def rescaled(
     guided: Float[Tensor, "b *latent"], conditional: Float[Tensor, "b *latent"], share: float
 ) -> Float[Tensor, "b *latent"]:
     """A guided prediction with this share of it at the standard deviation of the conditional one."""
-    from diffusers.guiders.guider_utils import rescale_noise_cfg  # all guiders, which take a second to import
+    # With this module come all guiders, which take a second to import.
+    from diffusers.guiders.guider_utils import (
+        rescale_noise_cfg,  # pyright: ignore[reportUnknownVariableType] - untyped
+    )
 
-    return rescale_noise_cfg(guided, conditional, share)
+    return cast(Tensor, rescale_noise_cfg(guided, conditional, share))
 
 
 def _kind(context: ContextTokens) -> tuple[str, torch.Size, float]:

@@ -12,8 +12,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator
 
-from versatile_diffusion.options import Flag, Options
-from versatile_diffusion.validation import Integer, Number
+from versatile_diffusion.fields import Flag
+from versatile_diffusion.validation import Integer, Number, Strict
 
 
 class SchedulerName(StrEnum):
@@ -31,7 +31,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Side = Annotated[Integer, Field(ge=1, le=65536)]
 
 
-class Sampling(Options):
+class Sampling(Strict):
     """The options of sampling, each with its bounds and what it does."""
 
     num_inference_steps: Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from io import BytesIO
@@ -13,7 +12,6 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 from gradio.data_classes import FileData, ImageData
-from gradio.utils import get_upload_folder
 from PIL import Image, ImageChops
 
 from versatile_diffusion.provenance import png
@@ -31,6 +29,7 @@ from versatile_diffusion.studio.controls import (
     Values,
     Words,
 )
+from versatile_diffusion.studio.visitors import Visitor
 
 MOST_PIXELS = 16_000_000
 BRUSH = "#e11d48"
@@ -57,19 +56,19 @@ class Form:
                 for control in members:
                     self.components[control.name] = component(control)
 
-    def read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What was filled in, from values of the components. Raises ValueError if a file cannot be used."""
-        return {name: value_of(control, given[name]) for name, control in self.controls.items()}
+    def read(self, given: Mapping[str, Any], visitor: Visitor) -> dict[str, Any]:
+        """What a visitor filled in, from values of the components. Raises ValueError if a file cannot be used."""
+        return {name: value_of(control, given[name], visitor) for name, control in self.controls.items()}
 
-    def fill(self, values: Values) -> Iterator[tuple[Component, Any]]:
+    def fill(self, values: Values, visitor: Visitor) -> Iterator[tuple[Component, Any]]:
         """Components with what they are to show; those without a value become as they were at first."""
         for name, control in self.controls.items():
             value = values[name] if name in values else getattr(control, "default", None)
-            yield self.components[name], shown(control, value)
+            yield self.components[name], shown(control, value, visitor)
 
-    def fill_one(self, control: Control, value: Any) -> Iterator[tuple[Component, Any]]:
+    def fill_one(self, control: Control, value: Any, visitor: Visitor) -> Iterator[tuple[Component, Any]]:
         """The component of one control with what it is to show."""
-        yield self.components[control.name], shown(control, value)
+        yield self.components[control.name], shown(control, value, visitor)
 
 
 def component(control: Control) -> Component:
@@ -100,7 +99,7 @@ def component(control: Control) -> Component:
                 layers=False,
                 brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
             )
-            editor.convert_and_format_image = _content
+            editor.convert_and_format_image = _layer_path
             return editor
         case Embeddings():
             return gr.File(**named, type="filepath", file_types=[".safetensors", ".npz", ".npy"])
@@ -108,45 +107,45 @@ def component(control: Control) -> Component:
             raise AssertionError(control)
 
 
-# Pictures are handed on as they came: what is wrong with one is for `open_picture` to say. These stand in for methods
-# of components, not in subclasses, because gradio writes a file beside the source of every subclass.
+# Pictures are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong with it for
+# `open_picture`. These stand in for methods of components, not in subclasses, because gradio writes a file beside the
+# source of every subclass.
 
 
 def _path(payload: ImageData | None) -> str | None:
     return None if payload is None else payload.path
 
 
-def _content(file: FileData | bytes | None, flatten_on_white: bool = False) -> Any:
-    return Path(file.path).read_bytes() if isinstance(file, FileData) else file
+def _layer_path(file: FileData | bytes | None, flatten_on_white: bool = False) -> str | None:
+    return file.path if isinstance(file, FileData) else None
 
 
-def value_of(control: Control, given: Any) -> Any:
-    """The value of a control, from that of its component."""
+def value_of(control: Control, given: Any, visitor: Visitor) -> Any:
+    """The value of a control, from that of its component. Raises ValueError if the visitor may not read a file."""
     if given is None:
         return None
     match control:
         case Picture():
-            return canonical(Path(given).read_bytes())
+            return canonical(visitor.read(given))
         case Painted():
-            return _painting(given)
+            return _painting(given, visitor)
         case Embeddings():
-            return NamedFile(Path(given).name, Path(given).read_bytes())
+            return NamedFile(Path(given).name, visitor.read(given))
         case _:
             return given
 
 
-def shown(control: Control, value: Any) -> Any:
-    """The value of a component, from that of its control."""
+def shown(control: Control, value: Any, visitor: Visitor) -> Any:
+    """The value of a component, from that of its control; its files are made for the visitor."""
     match value:
+        case bytes() if isinstance(control, Picture):
+            return visitor.write("image.png", value)
         case bytes():
-            picture = Image.open(BytesIO(value))
-            return picture if isinstance(control, Picture) else _editor(Painting(value))
+            return _editor(Painting(value), visitor)
         case Painting():
-            return _editor(value)
+            return _editor(value, visitor)
         case NamedFile():
-            folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
-            (folder / value.name).write_bytes(value.content)
-            return str(folder / value.name)
+            return visitor.write(value.name, value.content)
         case _:
             return value
 
@@ -157,22 +156,22 @@ def canonical(content: bytes) -> bytes:
     return png(picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB"))
 
 
-def _painting(given: Mapping[str, Any]) -> Painting | None:
+def _painting(given: Mapping[str, Any], visitor: Visitor) -> Painting | None:
     """A picture and its mask: what is painted in any layer is hidden. Raises ValueError if it is no picture."""
     background = given["background"]
     if background is None:
         return None
-    picture = open_picture(background, MOST_PIXELS)
+    picture = open_picture(visitor.read(background), MOST_PIXELS)
     hidden = Image.new("L", picture.size)
     for layer in given["layers"] or ():
-        painted = open_picture(layer, MOST_PIXELS).convert("RGBA").getchannel("A")
+        painted = open_picture(visitor.read(layer), MOST_PIXELS).convert("RGBA").getchannel("A")
         hidden = ImageChops.lighter(hidden, painted.resize(picture.size))
     mask = None if hidden.getbbox() is None else png(hidden.point([255] * 128 + [0] * 128))
     is_opaque = picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)
     return Painting(png(picture.convert("RGB") if is_opaque else picture), mask)
 
 
-def _editor(value: Painting) -> dict[str, Any]:
+def _editor(value: Painting, visitor: Visitor) -> dict[str, Any]:
     picture = Image.open(BytesIO(value.picture)).convert("RGBA")
     layers = []
     if value.mask is not None:
@@ -183,4 +182,8 @@ def _editor(value: Painting) -> dict[str, Any]:
     composite = picture.copy()
     for layer in layers:
         composite.alpha_composite(layer)
-    return {"background": picture, "layers": layers, "composite": composite}
+    return {
+        "background": visitor.write("background.png", png(picture)),
+        "layers": [visitor.write("layer.png", png(layer)) for layer in layers],
+        "composite": visitor.write("composite.png", png(composite)),
+    }

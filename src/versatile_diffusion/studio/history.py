@@ -20,7 +20,8 @@ from sqlite_utils import Database
 from versatile_diffusion.files import write_whole
 
 LIMIT = 2 * 10**9
-_OURS = re.compile(r"\d{8}-\d{6}-[a-z-]+-[0-9a-f]{8}\.(png|txt|json)|[0-9a-f]{64}\.[a-z]+|\.[0-9a-f]{32}")
+_RESULT = re.compile(r"\d{8}-\d{6}-[a-z-]+-[0-9a-f]{8}\.(png|txt|json)")
+_OURS = re.compile(rf"{_RESULT.pattern}|[0-9a-f]{{64}}\.[a-z]+|\.[0-9a-f]{{32}}")
 _VERSION = 1
 _PATIENCE = 30  # seconds for another process's change
 RESULTS, INPUTS = "results", "inputs"
@@ -160,6 +161,10 @@ class History:
     def input(self, name: str) -> Path:
         """The file of an input."""
         return self.folder / RESULTS / INPUTS / name
+
+    def is_result(self, file: Path) -> bool:
+        """Whether a path is the one of a result or its recipe, by its name alone: there may be no such file."""
+        return file.parent == self.folder / RESULTS and _RESULT.fullmatch(file.name) is not None
 
     @property
     def size(self) -> int:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.components import Component
+from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from versatile_diffusion.serving.desk import Desk
 from versatile_diffusion.studio.compare_tab import CompareTab
 from versatile_diffusion.studio.controls import Control
-from versatile_diffusion.studio.history import Entry
+from versatile_diffusion.studio.guard import Guard, visitor_of
+from versatile_diffusion.studio.history import RESULTS, Entry
 from versatile_diffusion.studio.history_tab import HistoryTab
 from versatile_diffusion.studio.results_panel import Shelf, find
 from versatile_diffusion.studio.results_store import Keeper
 from versatile_diffusion.studio.task_tab import TaskTab
 from versatile_diffusion.studio.tasks import TASKS
 from versatile_diffusion.studio.theme import CSS, KEYS, theme
+from versatile_diffusion.studio.visitors import VisitorFiles, Visitors
 
 HEADER = """
 <header class="vd-header">
@@ -51,6 +56,8 @@ def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
         _replay(history, shown, tabs, keeper, model)
         tabs.change(None, js=_SHOW_TAB)
         page.load(_prepare, show_progress="hidden", queue=False)
+    for function in page.fns.values():
+        function.api_visibility = "private"  # programs ask the server's API, not the page's functions
     return page
 
 
@@ -63,7 +70,7 @@ def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper
     """Wires the button that makes a result again."""
     by_key = {tab.task.key: tab for tab in tabs}
 
-    def fill(entries: list[Entry], chosen: str | None) -> dict[Component | gr.Tabs, Any]:
+    def fill(request: gr.Request, entries: list[Entry], chosen: str | None) -> dict[Component | gr.Tabs, Any]:
         entry = find(entries, chosen)
         if entry is None:
             raise gr.Error("Choose a result first.", print_exception=False)
@@ -73,7 +80,7 @@ def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper
             raise gr.Error(f"Its inputs are gone: {error}", print_exception=False) from error
         tab = by_key[entry.task]
         again = {tab.again: uuid4().hex, model: values["model"]}
-        return {frame: gr.Tabs(selected=tab.task.key), **tab.fill(values), **again}
+        return {frame: gr.Tabs(selected=tab.task.key), **tab.fill(values, visitor_of(request)), **again}
 
     outputs = [frame, model, *(each for tab in tabs for each in (tab.again, *tab.inputs.values()))]
     shelf = history.shelf
@@ -90,14 +97,19 @@ def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None
         targets = [tab.form.components[control.name] for control in controls.values()]
 
         def put(
-            entries: list[Entry], chosen: str, tab: TaskTab = tab, controls: Mapping[str, Control] = controls
+            request: gr.Request,
+            entries: list[Entry],
+            chosen: str,
+            tab: TaskTab = tab,
+            controls: Mapping[str, Control] = controls,
         ) -> Any:
             entry = find(entries, chosen)
             if entry is None:
                 raise gr.Error("This result is gone: choose another.", print_exception=False)
             control = controls["image" if entry.text is None else "text"]
             content = entry.file.read_bytes() if entry.text is None else entry.text
-            return {**dict(tab.form.fill_one(control, content)), frame: gr.Tabs(selected=tab.task.key)}
+            shown = dict(tab.form.fill_one(control, content, visitor_of(request)))
+            return {**shown, frame: gr.Tabs(selected=tab.task.key)}
 
         shelf.use[tab.task.key].click(
             put, [shelf.entries, shelf.chosen], [*targets, frame], show_progress="hidden", queue=False
@@ -105,16 +117,21 @@ def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None
 
 
 def mount(app: FastAPI, page: gr.Blocks, keeper: Keeper) -> FastAPI:
-    """Puts the page at the root of an app."""
-    page.queue(default_concurrency_limit=16)
+    """Puts the page at the root of an app, behind its guard."""
+    histories = (keeper.history, keeper.spare)
+    visitors = Visitors(VisitorFiles(Path(get_upload_folder()), histories))
+    # gradio shows results from where they are, and makes no copies that would outlive them.
+    gr.set_static_paths([history.folder / RESULTS for history in histories])
+    page.queue(default_concurrency_limit=16, api_open=False)
+    page.has_launched = True  # or gradio would not check files itself
     return gr.mount_gradio_app(
         app,
         page,
         path="/",
+        app_kwargs={"middleware": [Middleware(Guard, visitors=visitors)]},
         theme=theme(),
         css_paths=[CSS],
         js=KEYS.read_text(),
-        allowed_paths=[str(keeper.history.folder), str(keeper.spare.folder)],
         footer_links=[],
         run_history=False,
         ssr_mode=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
-from versatile_diffusion.studio.examples import examples_of
+from versatile_diffusion.studio.examples import Example, examples_of
 from versatile_diffusion.studio.forms import Form
+from versatile_diffusion.studio.guard import visitor_of
 from versatile_diffusion.studio.history import Entry
 from versatile_diffusion.studio.options import OWN, RANDOM, asked, defaults, own_guidance_scale, sampling
 from versatile_diffusion.studio.results_panel import Shelf
 from versatile_diffusion.studio.results_store import Keeper
 from versatile_diffusion.studio.tasks import Task
+from versatile_diffusion.studio.visitors import Visitor
 
 _SHOW_STATUS = """() => [...document.querySelectorAll(".vd-status")].find(each => each.offsetParent)
   ?.scrollIntoView({block: "nearest"})"""
@@ -127,12 +129,7 @@ class TaskTab:
             **quiet,
         )
         for example, button in zip(self._examples, self.examples, strict=True):
-            button.click(
-                lambda example=example: dict(self.form.fill(example.values)),
-                None,
-                list(self.form.components.values()),
-                **quiet,
-            )
+            button.click(self._filler(example), None, list(self.form.components.values()), **quiet)
         self.run_button.click(None, js=_SHOW_STATUS)
         self.cancel_button.click(self._cancel, self.job, None, **quiet)
         prompts = [c.submit for c in self.form.components.values() if isinstance(c, gr.Textbox)]
@@ -144,16 +141,21 @@ class TaskTab:
             show_progress="hidden",
             trigger_mode="once",
             concurrency_limit=None,
-            api_visibility="private",
         )
 
     def _guidance_scale(self, model: str) -> float:
         return own_guidance_scale(self._desk.engine.models[model], self.task.to)
 
-    def fill(self, values: Mapping[str, Any]) -> dict[Component, Any]:
-        """Components with what they are to show."""
+    def fill(self, values: Mapping[str, Any], visitor: Visitor) -> dict[Component, Any]:
+        """Components with what they are to show a visitor."""
         plain = {self.how[name]: values[name] for name in self.how if name in values}
-        return {**dict(self.form.fill(values)), **plain}
+        return {**dict(self.form.fill(values, visitor)), **plain}
+
+    def _filler(self, example: Example) -> Callable[[gr.Request], dict[Component, Any]]:
+        def fill(request: gr.Request) -> dict[Component, Any]:
+            return dict(self.form.fill(example.values, visitor_of(request)))
+
+        return fill
 
     # ---- running ----
 
@@ -162,17 +164,17 @@ class TaskTab:
         if found:
             self._desk.engine.cancel(found)
 
-    async def _run(self, model: str, *given: Any) -> AsyncIterator[dict[Any, Any]]:
+    async def _run(self, request: gr.Request, model: str, *given: Any) -> AsyncIterator[dict[Any, Any]]:
         idle = {self.job: None, self.cancel_button: gr.Button(visible=False)}
         job: Job | None = None
         inputs: dict[str, bytes] = {}
         try:
-            values = await to_thread.run_sync(self._read, model, given)
-            request = GenerateIn.model_validate(asked(self.task, values))
+            values = await to_thread.run_sync(self._read, model, given, visitor_of(request))
+            wanted = GenerateIn.model_validate(asked(self.task, values))
 
             def read(uploads: Uploads, default: str) -> Request:
                 nonlocal inputs
-                asked_for = request.read(uploads, default)
+                asked_for = wanted.read(uploads, default)
                 inputs = {Path(name).name: content for name, content in asked_for.kept.files().items()}
                 return asked_for
 
@@ -189,9 +191,9 @@ class TaskTab:
             if job is not None and not job.state.is_final:  # the page was closed
                 self._desk.engine.cancel(job)
 
-    def _read(self, model: str, given: Sequence[Any]) -> dict[str, Any]:
+    def _read(self, model: str, given: Sequence[Any], visitor: Visitor) -> dict[str, Any]:
         named = dict(zip(self.inputs, given, strict=True))
-        return {"model": model, **self.form.read(named), **{name: named[name] for name in self.how}}
+        return {"model": model, **self.form.read(named, visitor), **{name: named[name] for name in self.how}}
 
     def _ended(self, job: JobOut, values: Mapping[str, Any], inputs: Mapping[str, bytes]) -> dict[Any, Any]:
         if job.error is not None:

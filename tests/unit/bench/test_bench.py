@@ -3,6 +3,7 @@ import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.processes import ForkedPopen, forked_run
 from versatile_diffusion import VersatileDiffusionPipeline, bench
-from versatile_diffusion.bench import IF_NAMED, NAMES, picture, run
+from versatile_diffusion.bench import IF_NAMED, NAMES, generation, memory, picture, run, startup, training
 from versatile_diffusion.bench.optimus import official_loop, random_optimus
 from versatile_diffusion.bench.painter import PICTURE, Job
+from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Report
+from versatile_diffusion.bench.sizes import FLOWS
 from versatile_diffusion.bench.timing import alternate
 from versatile_diffusion.model_presets import tiny
+from versatile_diffusion.worlds.postcards.recipe import Recipe
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 IN_PROCESSES = ("loading", "picture")
@@ -26,11 +31,18 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
 @pytest.fixture(scope="module")
 def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    """What is measured in this process, and start-up: the work is that of the command, but there is less of it."""
     folder = tmp_path_factory.mktemp("bench")
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "figures" / "out.json"
     names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
-    return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
+    recipe = Recipe()
+    with pytest.MonkeyPatch.context() as less:
+        less.setattr(startup, "compile_byte_code", lambda works: None)
+        less.setattr(generation, "_BATCHES", (1, 3))
+        less.setattr(training, "Recipe", lambda: replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16)))
+        less.setattr(memory, "FLOWS", FLOWS[:1])
+        return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +50,10 @@ def in_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list
     """What is measured in processes of their own, and what was told of the progress."""
     told: list[str] = []
     cache = tmp_path_factory.mktemp("cache")
-    return run(["sizes", *IN_PROCESSES], 1, steps=3, cache=cache, preset=tiny(), progress=told.append), told
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(subprocess, "Popen", ForkedPopen)
+        quick.setattr(subprocess, "run", forked_run)
+        return run(["sizes", *IN_PROCESSES], 1, steps=3, cache=cache, preset=tiny(), progress=told.append), told
 
 
 def test_every_benchmark_reports_what_it_measured(report: tuple[Report, Path]) -> None:
@@ -94,6 +109,18 @@ def test_a_whole_picture_beside_diffusers(in_processes: tuple[Report, list[str]]
         assert [line for line in told if line.endswith("step 3 of 3") and f"by {who}," in line]
 
 
+@LINUX
+@pytest.mark.slow
+def test_a_job_is_done_in_a_process_of_its_own_which_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    with peer_folder(None, tiny()) as folder:
+        steps: list[int] = []
+        found = done(Job("ours", str(folder), "fp32", pixels=32, steps=2), steps.append)
+        assert steps == [1, 2] and found.keys() == {"opening", "painting", "peak", "peak_anonymous"}
+    monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
+    with pytest.raises(RuntimeError, match=r"(?s)painter .* failed: .*nowhere"):
+        done(Job("ours", "nowhere", "fp32", pixels=32, steps=0))
+
+
 def test_pictures_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     jobs: list[Job] = []
 
@@ -127,7 +154,8 @@ def test_the_table_of_gpus_on_a_cpu(tmp_path: Path) -> None:
     found = tmp_path / "gpu.json"
     options = ["--device", "cpu", "--tiny", "--steps", "1", "--rounds", "1", "--dtype", "bf16", "--no-compiled"]
     options += ["--batch", "1", "--batch", "2"]
-    subprocess.run([sys.executable, BENCHMARKS / "gpu.py", "--json", found, *options], check=True)
+    ran = forked_run([sys.executable, BENCHMARKS / "gpu.py", "--json", found, *options])
+    assert ran.returncode == 0, ran.stderr
     parts = json.loads(found.read_text())["benchmarks"]
     assert list(parts) == ["one picture, bf16", "batches, bf16"]
     one, batches = ({name: each["median"] for name, each in part["figures"].items()} for part in parts.values())

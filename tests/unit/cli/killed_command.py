@@ -2,12 +2,11 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from versatile_diffusion.cli import main
+from tests.processes import vd
 
 
 def deadly(function: Callable[..., Any], survived: int) -> Callable[..., Any]:
@@ -23,8 +22,7 @@ def deadly(function: Callable[..., Any], survived: int) -> Callable[..., Any]:
     return call
 
 
-if __name__ == "__main__":
-    survived = int(sys.argv.pop(1))
+def deadly_vd(survived: int, *arguments: str) -> None:
     os.fsync = deadly(os.fsync, survived)
     Path.replace = deadly(Path.replace, survived)
-    main()
+    vd(*arguments)

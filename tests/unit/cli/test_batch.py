@@ -10,6 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.conftest import CAPTIONS
+from tests.processes import start_vd, together
+from tests.processes import vd as vd_process
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.applications.prompt_lists import Prompt, batches, make, read_prompts
 from versatile_diffusion.cli import app, batch
@@ -205,8 +207,8 @@ def test_a_folder_of_another_list_or_other_settings_is_refused(model: Path) -> N
 @pytest.mark.slow
 def test_two_processes_write_the_bytes_of_one_even_if_one_is_killed(model: Path) -> None:
     command = ["batch", "given/mixed.jsonl", "-n", 2, "--batch-size", 2, "--model", model, *EXACT]
-    alone = [sys.executable, "-m", "versatile_diffusion.cli", *map(str, command), "-o", "one"]
-    subprocess.run(alone, env=ENVIRONMENT, check=True, capture_output=True)
+    alone = start_vd(*command, "-o", "one")
+    assert alone.returncode == 0, alone.stderr
     one = contents("one")
     assert len(one) == 11
 
@@ -214,14 +216,16 @@ def test_two_processes_write_the_bytes_of_one_even_if_one_is_killed(model: Path)
     assert killed.returncode != 0 and "Signal 9 (SIGKILL)" in killed.stderr, killed.stderr
     partial = contents("two")
     assert 1 < len(partial) < len(one) and partial.items() <= one.items()
-    again = launched("-m", "versatile_diffusion.cli", *command, "-o", "two")
-    assert again.returncode == 0, again.stderr
-    assert "process 1 of 2" in again.stderr and "process 2 of 2" in again.stderr
+    again = together(vd_process, *map(str, command), "-o", "two")
+    for number, process in enumerate(again, start=1):
+        assert process.returncode == 0, process.stderr
+        assert f"process {number} of 2" in process.stderr
     assert contents("two") == one
 
 
 @pytest.mark.slow
 def test_what_is_wrong_is_said_once_by_two_processes() -> None:
     Path("prompts.txt").write_text("\n")
-    ran = launched("-m", "versatile_diffusion.cli", "batch", "prompts.txt", "-o", "made")
-    assert ran.returncode != 0 and ran.stderr.count("holds no prompts") == 1
+    first, second = together(vd_process, "batch", "prompts.txt", "-o", "made")
+    assert first.returncode != 0 and second.returncode != 0
+    assert (first.stderr + second.stderr).count("holds no prompts") == 1

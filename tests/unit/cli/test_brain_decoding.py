@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 from typer.testing import CliRunner, Result
 
+from tests.processes import start
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app, embed, reconstruct
 from versatile_diffusion.modalities import ImageModality
 
-from . import killed_command
+from .killed_command import deadly_vd
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 SCANS = 3
 IMAGE = torch.randn(SCANS, 5, 24, generator=Generator().manual_seed(0))
 TEXT = torch.randn(SCANS, 16, 24, generator=Generator().manual_seed(1))
@@ -47,8 +45,7 @@ def vd(*arguments: object) -> Result:
 
 def killed(survived: int, *arguments: object) -> None:
     """A command, killed before it finishes writing once more than so many times."""
-    command = [sys.executable, killed_command.__file__, survived, *arguments]
-    ran = subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True)
+    ran = start(deadly_vd, survived, *map(str, arguments))
     assert ran.returncode == -signal.SIGKILL, ran.stderr
 
 

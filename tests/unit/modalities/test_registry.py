@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from versatile_diffusion.fields import data_fields, flags
 from versatile_diffusion.modalities import registry
 from versatile_diffusion.modalities.registry import modality_names, modality_spec, register
 from versatile_diffusion.modalities.spec import ModalitySpec
@@ -78,8 +79,8 @@ def test_options_are_checked() -> None:
         TEXT.decoding_options({"volume": 1})
     for wrong, message in [
         ({"temperature": -1}, "temperature must be 0 or more, got -1"),
-        ({"temperature": "hot"}, "temperature must be a valid number"),
-        ({"top_p": 0}, "top_p must be more than 0, got 0"),
+        ({"temperature": "hot"}, "temperature must be a number, got 'hot'"),
+        ({"top_p": 0}, "top_p must be above 0, got 0"),
         ({"max_tokens": 1025}, "max_tokens must be 1024 or less"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -87,17 +88,17 @@ def test_options_are_checked() -> None:
 
 
 def test_fields_say_how_commands_call_them_and_which_are_data() -> None:
-    assert list(TEXT.decoding.flags()) == ["temperature", "max_tokens", "top_k", "top_p"]
+    assert list(flags(TEXT.decoding)) == ["temperature", "max_tokens", "top_k", "top_p"]
     decoding = modality_spec("image").decoding
-    assert decoding.data_fields() == {"colors_of": "image"}
-    assert decoding.flags()["colors_of"].metavar == "FILE"
+    assert data_fields(decoding) == {"colors_of": "image"}
+    assert flags(decoding)["colors_of"].metavar == "FILE"
     assert all(field.description for field in (TEXT.decoding.model_fields | decoding.model_fields).values())
 
 
 def test_nothing_of_models_is_imported() -> None:
     code = (
         "import sys; from versatile_diffusion.modalities.registry import modality_names, modality_spec\n"
-        "[modality_spec(name).decoding.flags() for name in modality_names()]\n"
+        "[modality_spec(name).decoding for name in modality_names()]\n"
         "sys.exit(', '.join({'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

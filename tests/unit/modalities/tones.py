@@ -19,7 +19,6 @@ from versatile_diffusion.diffuser import FullyConnectedLayers, Plan
 from versatile_diffusion.modalities import registry
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.spec import Codec, DecodingOptions, ModalitySpec, ShownAs
-from versatile_diffusion.options import Flag
 
 SAMPLES, FRAMES, RATE, LOUDEST = 32, 4, 8000, 32767
 TONES = torch.sin(torch.outer(torch.tensor([0.3, 0.5, 0.8, 1.2]), torch.arange(SAMPLES)))
@@ -28,7 +27,7 @@ TONES = torch.sin(torch.outer(torch.tensor([0.3, 0.5, 0.8, 1.2]), torch.arange(S
 class ToneDecoding(DecodingOptions):
     """How tones are played."""
 
-    volume: Annotated[float, Field(ge=0, le=1, description="How loud they are."), Flag()] = 1.0
+    volume: Annotated[float, Field(ge=0, le=1, description="How loud they are.")] = 1.0
 
 
 class ToneCodec(Codec):

@@ -1,43 +1,42 @@
-import os
+"""Training in a process that is killed."""
+
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Running, start
+
 from . import training_runs
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = training_runs.__file__
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+
+def train(folder: Path) -> Running:
+    return start(training_runs.train_postcards, str(folder))
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, SCRIPT, str(folder)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-
-
-def kill_at(process: subprocess.Popen[bytes], sign: Path, later: float) -> None:
+def kill_at(running: Running, sign: Path, later: float) -> None:
     while not sign.exists():
-        assert process.poll() is None, f"ended before there was {sign}"
+        assert running.is_running, f"ended before there was {sign}: {running.stderr}"
         time.sleep(0.01)
     time.sleep(later)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    running.kill()
+    assert running.returncode == -signal.SIGKILL
 
 
 def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
+    first = train(whole)
+    assert first.returncode == 0, first.stderr
     moment = random.uniform(0, 0.5)
     print(f"killed {moment} s later")  # shown where the test fails
-    kill_at(start(killed), killed / "kl" / "step-00000004", later=moment)
-    kill_at(start(killed), killed / "optimus" / "step-00000004", later=0)
-    assert start(killed).wait() == 0
+    kill_at(train(killed), killed / "kl" / "step-00000004", later=moment)
+    kill_at(train(killed), killed / "optimus" / "step-00000004", later=0)
+    last = train(killed)
+    assert last.returncode == 0, last.stderr
     files = [path.relative_to(whole) for path in whole.glob("model/**/*.safetensors")]
     assert len(files) == 4  # diffuser, image, text, classifier
     for file in files:

@@ -1,0 +1,52 @@
+"""What a field of options says of itself, besides its bounds and its description.
+
+temperature: Annotated[float | None, Field(ge=0, le=100, description="…"), Flag("--temperature")] = None
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+Mark = TypeVar("Mark")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How the command line asks for a field, where that is not --its-name; the field's description is the help.
+
+    Attributes:
+        name: such as "--steps".
+        metavar: what stands for the value in the help, such as "FILE".
+    """
+
+    name: str | None = None
+    metavar: str | None = None
+
+
+@dataclass(frozen=True)
+class DataOf:
+    """Marks a field whose values are data of a modality: what its codec reads, an upload, or an input of a record.
+
+    Attributes:
+        modality: its name.
+    """
+
+    modality: str
+
+
+def flags(model: type[BaseModel]) -> dict[str, Flag]:
+    """Returns how the command line asks for each field of a model."""
+    return {name: _mark(model, name, Flag) or Flag() for name in model.model_fields}
+
+
+def data_fields(model: type[BaseModel]) -> dict[str, str]:
+    """Returns the fields of a model whose values are data of a modality, and the name of that modality."""
+    marks = {name: _mark(model, name, DataOf) for name in model.model_fields}
+    return {name: mark.modality for name, mark in marks.items() if mark is not None}
+
+
+def _mark(model: type[BaseModel], name: str, kind: type[Mark]) -> Mark | None:
+    return next((mark for mark in model.model_fields[name].metadata if isinstance(mark, kind)), None)

@@ -1,0 +1,155 @@
+"""Processes that tests start, wait for and kill.
+
+They are forked from a server that has imported the package once, where shapes are not checked: such a process is one
+of its own in all that matters here (its memory, its files, its signals and its end), but begins at once, where a new
+Python would import libraries for seconds. The server is started by the first test of a worker that needs it.
+"""
+
+import multiprocessing
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+IMPORTED = (
+    "versatile_diffusion.cli.batch",
+    "versatile_diffusion.pipeline.pipeline",
+    "versatile_diffusion.worlds.postcards.training",
+    "diffusers.pipelines.deprecated.versatile_diffusion.pipeline_versatile_diffusion",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.gpt2.modeling_gpt2",
+)
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(list(IMPORTED))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process, and the files that hold what it says."""
+
+    process: BaseProcess
+    said: Path
+
+    @property
+    def stdout(self) -> str:
+        return (self.said / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.said / "stderr").read_text()
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.exitcode is None
+
+    @property
+    def returncode(self) -> int:
+        """Its exit code, or minus the signal that ended it; waits for its end."""
+        self.process.join()
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def start(function: Callable[..., object], *arguments: object, environment: Mapping[str, str] | None = None) -> Running:
+    """Calls a function of a module in a process of its own, which works in the folder that this one is in."""
+    said = Path(tempfile.mkdtemp(prefix="said-"))
+    process = _SERVER.Process(target=_begin, args=(said, dict(environment or {}), function, arguments))
+    process.start()
+    return Running(process, said)
+
+
+def start_vd(*arguments: object, environment: Mapping[str, str] | None = None) -> Running:
+    """Runs `vd` in a process of its own."""
+    return start(vd, *map(str, arguments), environment=environment)
+
+
+def together(function: Callable[..., object], *arguments: object, count: int = 2) -> list[Running]:
+    """Calls a function in several processes that know of each other, as `accelerate launch` starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count))
+    return [start(function, *arguments, environment=common | rank) for rank in ranks]
+
+
+def vd(*arguments: str) -> None:
+    """The `vd` command, with these arguments."""
+    from versatile_diffusion.cli import main
+
+    sys.argv = ["vd", *arguments]
+    main()
+
+
+def python(*arguments: str) -> None:
+    """What `python -m MODULE …` or `python FILE …` does, without a new Python."""
+    module = arguments[0] == "-m"
+    sys.argv = list(arguments[module:])
+    (runpy.run_module if module else runpy.run_path)(sys.argv[0], run_name="__main__")
+
+
+class ForkedPopen:
+    """Takes the place of `subprocess.Popen` for commands of this Python, with what the package uses of it."""
+
+    def __init__(self, command: Sequence[object], **options: Any) -> None:
+        assert command[0] == sys.executable, command
+        self.running = start(python, *map(str, command[1:]))
+        self.errors: Any = options.get("stderr")
+
+    @property
+    def stdout(self) -> Iterator[str]:
+        """Lines, once they are all there."""
+        self.wait()
+        return iter(self.running.stdout.splitlines(keepends=True))
+
+    def wait(self) -> int:
+        code = self.running.returncode
+        if hasattr(self.errors, "write"):
+            self.errors.write(self.running.stderr)
+        return code
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.running.kill()
+
+
+def forked_run(command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Takes the place of `subprocess.run` for commands of this Python, with what the package uses of it."""
+    process = ForkedPopen(command)
+    return subprocess.CompletedProcess(
+        list(map(str, command)), process.wait(), process.running.stdout, process.running.stderr
+    )
+
+
+def _begin(
+    said: Path, environment: Mapping[str, str], function: Callable[..., object], arguments: Sequence[object]
+) -> None:
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.update(environment)
+    try:
+        function(*arguments)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
