@@ -12,7 +12,7 @@ import litserve
 import typer
 from fastapi import HTTPException
 
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import Source, open_models
 from versatile_diffusion.serving.plain import answers, read
 
@@ -28,18 +28,18 @@ class Generate(litserve.LitAPI):
         """Opens the model, once in each worker."""
         self.pipe = open_models([self.source], device, self.dtype)[self.source.name]
 
-    def decode_request(self, request: dict[str, Any], **_: Any) -> Request:
+    def decode_request(self, request: dict[str, Any], **_: Any) -> JobRequest:
         """The request, or an answer 422."""
         try:
             return read(self.pipe, request, self.source.name)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-    def batch(self, inputs: list[Request]) -> list[Request]:
+    def batch(self, inputs: list[JobRequest]) -> list[JobRequest]:
         """Requests of any kinds make a batch: those of one kind are computed together."""
         return list(inputs)
 
-    def predict(self, x: list[Request], **_: Any) -> list[dict[str, Any]]:
+    def predict(self, x: list[JobRequest], **_: Any) -> list[dict[str, Any]]:
         """The answers."""
         return answers(self.pipe, x)
 

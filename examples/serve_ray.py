@@ -18,7 +18,7 @@ from ray import serve
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse
 
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import Source, open_models
 from versatile_diffusion.serving.plain import answers, read
 
@@ -32,7 +32,7 @@ class Generate:
         self.pipe = open_models([self.source], dtype=dtype)[self.source.name]
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.05)
-    async def computed(self, requests: list[Request]) -> list[dict[str, Any]]:
+    async def computed(self, requests: list[JobRequest]) -> list[dict[str, Any]]:
         """Answers to requests of any kinds: those of one kind are computed together."""
         return answers(self.pipe, requests)
 

@@ -30,9 +30,7 @@ ABOUT_THESE_TWO = {
 STILL = {
     "applications/": 10,
     "cli/": 54,
-    "engine/": 3,
     "provenance/": 8,
-    "serving/": 13,
     "studio/": 29,
     "training/": 6,
 }

@@ -50,12 +50,14 @@ def serve(
     """
     from versatile_diffusion.engine.isolation import ProcessWorker
     from versatile_diffusion.engine.workers import Source
+    from versatile_diffusion.serving.keys import KEYS_VARIABLE, Keys, require_keys
 
     sources = [Source.parse(text) for text in model or ["postcards"]]
+    known = Keys.read(os.environ.get(KEYS_VARIABLE), keys)
+    require_keys(host, known)
     # Its process opens the models while this one imports the server.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …") as opening:
         with extra("serve", "serving"):
-            from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
             from versatile_diffusion.serving.server import serve as run
         names = ", ".join(source.name for source in sources)
 
@@ -67,7 +69,7 @@ def serve(
             worker,
             host=host,
             port=port,
-            keys=Keys.read(os.environ.get(KEYS_VARIABLE), keys),
+            keys=known,
             engine_limits=engine_limits,
             limits=limits,
             origins=allow_origin or (),

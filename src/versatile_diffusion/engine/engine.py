@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from threading import Condition, Thread
-from typing import Any
 
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.limits import EngineLimits
-from versatile_diffusion.engine.requests import Failure, Made, Reason, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult, Reason
 from versatile_diffusion.engine.workers import ModelInfo, Worker
 
 log = logging.getLogger(__name__)
@@ -41,25 +41,25 @@ class Closed(NotTaken):
 
 
 class Observer:
-    """Hears what the engine does, in its threads. By default it does nothing with it."""
+    """Hears what the engine does, in the engine's threads. By default nothing is done with it."""
 
-    def computed(self, requests: Sequence[Request], seconds: float) -> None:
-        """A batch took so long."""
+    def computed(self, requests: Sequence[JobRequest], seconds: float) -> None:
+        """Hears that a batch was computed, and in how many seconds."""
 
     def finished(self, job: Job) -> None:
-        """A job is final."""
+        """Hears that a job is final."""
 
 
 class Engine:
-    """Computes requests.
+    """Takes jobs, and computes them with a worker.
 
     Args:
-        worker: what computes; closed with the engine.
-        limits: how much, and for how long.
-        observer: hears of it.
+        worker: what computes; it is closed with the engine.
+        limits: how much is taken, and for how long.
+        observer: hears what the engine does.
 
     Attributes:
-        models: those of the worker, by name, the default first.
+        models: the models of the worker by name, the default first.
     """
 
     def __init__(self, worker: Worker, limits: EngineLimits = EngineLimits(), observer: Observer | None = None) -> None:
@@ -85,13 +85,13 @@ class Engine:
         """Whether jobs are being computed."""
         return self._thread.is_alive()
 
-    def submit(self, request: Request, owner: str = "", most: int | None = None) -> Job:
+    def submit(self, request: JobRequest, owner: str = "", most: int | None = None) -> Job:
         """Puts a job into the queue.
 
         Args:
             request: what to make.
             owner: who asks.
-            most: unfinished jobs that the owner may have, with this one.
+            most: how many unfinished jobs the owner may have, this one among them.
 
         Raises:
             KeyError: if there is no such model.
@@ -115,13 +115,13 @@ class Engine:
         return job
 
     def find(self, identifier: str) -> Job | None:
-        """The job of that id, unless there never was one or it is forgotten."""
+        """The job of that id; None if there never was one, or it is forgotten."""
         with self._changed:
             self._forget()
             return self._jobs.get(identifier)
 
     def position(self, job: Job) -> int:
-        """How many jobs are before it, counting itself; 0 if it waits no more."""
+        """The place of a job in the queue, from 1; 0 if it waits no more."""
         with self._changed:
             return self._waiting.index(job) + 1 if job in self._waiting else 0
 
@@ -148,7 +148,7 @@ class Engine:
             self._finish(job, Status.FAILED, failure=Failure(Reason.CLOSED, "The server was stopped."))
 
     def close(self) -> None:
-        """Stops, and lets go of the models."""
+        """Stops the engine, and lets go of the models."""
         self.stop()
         self._thread.join()
         self._worker.close()
@@ -163,14 +163,14 @@ class Engine:
             self._seconds_per_job += 0.2 * (seconds / len(work) - self._seconds_per_job)
             self._observer.computed(list(work.values()), seconds)
 
-    def _next(self) -> dict[Job, Request]:
-        """The job that has waited longest, and others of its kind as far as there is room. None at the end."""
+    def _next(self) -> dict[Job, JobRequest]:
+        """The job that has waited longest, and others of its kind as far as there is room. Nothing at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return {}
             kind, room = self._waiting[0].request.kind, self.limits.batch
-            work: dict[Job, Request] = {}
+            work: dict[Job, JobRequest] = {}
             for job in self._waiting:
                 count = len(job.request.seeds)
                 if not work or (count <= room and job.request.kind == kind):
@@ -183,7 +183,7 @@ class Engine:
             job.advance()  # it has moved up
         return work
 
-    def _run(self, work: Mapping[Job, Request]) -> None:
+    def _run(self, work: Mapping[Job, JobRequest]) -> None:
         """Computes a batch. Where it fails as a whole, its jobs are computed one by one: only the guilty one fails."""
         now = time.monotonic()
         work = {job: request for job, request in work.items() if job.advance(status=Status.RUNNING, started=now)}
@@ -203,13 +203,18 @@ class Engine:
             log.log(logging.INFO if failure.reason is Reason.INVALID else logging.ERROR, "A job failed", exc_info=error)
             results = [failure]
         for job, result in zip(work, results, strict=True):
-            if isinstance(result, Made):
-                self._finish(job, Status.SUCCEEDED, made=result)
-            elif result is not None:  # else the job is final already
-                self._finish(job, Status.FAILED, failure=result)
+            match result:
+                case JobResult():
+                    self._finish(job, Status.SUCCEEDED, result)
+                case Failure():
+                    self._finish(job, Status.FAILED, failure=result)
+                case None:
+                    pass  # the job is final already
 
-    def _finish(self, job: Job, status: Status, **outcome: Any) -> bool:
-        finished = job.finish(status, **outcome)
+    def _finish(
+        self, job: Job, status: Status, result: JobResult | None = None, failure: Failure | None = None
+    ) -> bool:
+        finished = job.finish(status, result, failure)
         if finished:
             self._observer.finished(job)
             with self._changed:
@@ -237,7 +242,7 @@ class _Batch:
     engine: Engine
     jobs: Sequence[Job]
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+    def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
         for number, job in enumerate(self.jobs):
             shown = {"preview": previews[number]} if number in previews else {}
             job.advance(step=step, steps=steps, **shown)

@@ -8,15 +8,47 @@ import signal
 import time
 import traceback
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
-from versatile_diffusion.engine.requests import BatchFailed, Failure, Made, Reason, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import BatchFailed, Failure, JobResult, Reason
 from versatile_diffusion.engine.workers import LocalWorker, ModelInfo, Source, Watch, open_models, require_unlike_names
 
 _TICK = 0.2
 _GRACE = 2.0  # seconds
 _PATIENCE = 30.0  # seconds for what cannot be interrupted, such as decoding, before the process is killed
+
+
+@dataclass(frozen=True)
+class ModelsOpened:
+    """The process says that the models are open."""
+
+    models: Mapping[str, ModelInfo]
+
+
+@dataclass(frozen=True)
+class StepTaken:
+    """The process says that it has taken a step of a batch."""
+
+    step: int
+    steps: int
+    previews: Mapping[int, object]
+
+
+@dataclass(frozen=True)
+class BatchComputed:
+    """The process says what the jobs of a batch gave."""
+
+    results: list[JobResult | Failure | None]
+
+
+@dataclass(frozen=True)
+class WorkFailed:
+    """The process says why a batch gave nothing, or why there are no models."""
+
+    failure: Failure
+    details: str
 
 
 class ProcessWorker:
@@ -60,14 +92,16 @@ class ProcessWorker:
 
     def _opened(self) -> Mapping[str, ModelInfo]:
         match self._receive():
-            case "models", models:
+            case ModelsOpened(models):
                 self._is_open = True
                 return models
-            case answer:
+            case WorkFailed(failure):
                 self._process.join()
-                raise RuntimeError(answer[1].message)
+                raise RuntimeError(failure.message)
+            case answer:
+                raise AssertionError(answer)
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         """See `computing.compute`.
 
         Raises:
@@ -87,11 +121,11 @@ class ProcessWorker:
                 wanted = watch.wanted()
             else:
                 match self._receive():
-                    case "step", step, steps, previews:
+                    case StepTaken(step, steps, previews):
                         wanted = watch.step(step, steps, previews)
-                    case "results", results:
+                    case BatchComputed(results):
                         return results
-                    case _, failure, details:
+                    case WorkFailed(failure, details):
                         raise BatchFailed(failure, details)
                     case answer:
                         raise AssertionError(answer)
@@ -109,13 +143,13 @@ class ProcessWorker:
         self._process.kill()
         self._process.join()
 
-    def _send(self, message: Any) -> None:
+    def _send(self, message: object) -> None:
         try:
             self._pipe.send_bytes(pickle.dumps(message))
         except OSError as error:
             raise self._died() from error
 
-    def _receive(self) -> Any:
+    def _receive(self) -> object:
         try:
             return pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError) as error:
@@ -137,8 +171,8 @@ class _Remote:
         self._pipe = pipe
         self._wanted = frozenset(range(count))
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
-        _answer(self._pipe, "step", step, steps, dict(previews))
+    def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
+        _answer(self._pipe, StepTaken(step, steps, dict(previews)))
         return self.wanted()
 
     def wanted(self) -> Collection[int]:
@@ -147,7 +181,7 @@ class _Remote:
         return self._wanted
 
 
-def _answer(pipe: Connection, *message: Any) -> None:
+def _answer(pipe: Connection, message: ModelsOpened | StepTaken | BatchComputed | WorkFailed) -> None:
     pipe.send_bytes(pickle.dumps(message))  # by value: torch's own way shares memory, which dies with the process
 
 
@@ -157,9 +191,9 @@ def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) 
     try:
         worker = LocalWorker(open_models(sources, device, dtype))
     except Exception as error:
-        _answer(pipe, "failure", Failure(Reason.CRASHED, str(error)), traceback.format_exc())
+        _answer(pipe, WorkFailed(Failure(Reason.CRASHED, str(error)), traceback.format_exc()))
         return
-    _answer(pipe, "models", worker.models)
+    _answer(pipe, ModelsOpened(worker.models))
     while True:
         try:
             message = pickle.loads(pipe.recv_bytes())
@@ -168,8 +202,8 @@ def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) 
         if isinstance(message, frozenset):  # what was wanted of a batch, which came when that was done
             continue
         try:
-            _answer(pipe, "results", worker.run(message, _Remote(pipe, len(message))))
+            _answer(pipe, BatchComputed(worker.run(message, _Remote(pipe, len(message)))))
         except BrokenPipeError:
             return
         except Exception as error:
-            _answer(pipe, "failure", Failure.of(error), traceback.format_exc())
+            _answer(pipe, WorkFailed(Failure.of(error), traceback.format_exc()))

@@ -1,4 +1,4 @@
-"""Jobs: requests on their way."""
+"""Jobs: what is asked of the engine, on its way."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Lock
-from typing import Any
 from uuid import uuid4
 
-from versatile_diffusion.engine.requests import Failure, Made, Replayable, Request
+from versatile_diffusion.engine.records import JobRecord
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult
 
 
 class Status(StrEnum):
@@ -25,15 +26,15 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class State:
+class JobState:
     """What there is to know of a job at one moment.
 
     Attributes:
-        status: where it is.
-        step: steps taken.
-        steps: steps in all; 0 while that is not known.
-        preview: the latest one, if there is any.
-        made: what it gave, if it succeeded.
+        status: where the job is.
+        step: how many steps are taken.
+        steps: how many there are in all; 0 while that is not known.
+        preview: the latest preview, an item of the modality, if there is any.
+        result: what the job gave, if it succeeded.
         failure: why it failed, if it did.
         started, finished: when, in seconds of `time.monotonic`.
     """
@@ -41,15 +42,15 @@ class State:
     status: Status = Status.QUEUED
     step: int = 0
     steps: int = 0
-    preview: Any = None
-    made: Made | None = None
+    preview: object = None
+    result: JobResult | None = None
     failure: Failure | None = None
     started: float | None = None
     finished: float | None = None
 
     @property
     def is_final(self) -> bool:
-        """Whether it stays as it is."""
+        """Whether the job stays as it is."""
         return self.finished is not None
 
 
@@ -61,34 +62,34 @@ class Job:
         owner: who asked.
 
     Attributes:
-        recipe: of the request, in words.
-        replayable: the same, such that the outputs can be made again.
-        created: when, in seconds since 1970.
+        summary: how the outputs are made, for people to read.
+        record: the same, such that the outputs can be made again.
+        created: when the job was made, in seconds since 1970.
     """
 
-    def __init__(self, request: Request, owner: str = "") -> None:
+    def __init__(self, request: JobRequest, owner: str = "") -> None:
         self.id = uuid4().hex
         self.request = request
-        self.recipe = request.recipe
-        self.replayable = Replayable.of(request)
+        self.summary = request.summary
+        self.record = JobRecord.of(request)
         self.owner = owner
         self.created = time.time()
-        self._state = State()
+        self._state = JobState()
         self._lock = Lock()
         self._listeners: list[Callable[[], object]] = []
 
     @property
-    def state(self) -> State:
-        """Its state now."""
+    def state(self) -> JobState:
+        """The state of the job now."""
         return self._state
 
     @property
     def size(self) -> int:
-        """Bytes that it keeps when it is final: what it gave, and its inputs as far as they are in recipes."""
-        return sum(map(len, self.replayable.embedded.values())) + (self._state.made.size if self._state.made else 0)
+        """How many bytes a final job keeps: what it gave, and its inputs as far as they are in records."""
+        return sum(map(len, self.record.inputs.values())) + (self._state.result.size if self._state.result else 0)
 
-    def advance(self, **changes: Any) -> bool:
-        """Changes the state and tells the listeners. False, and nothing changed, if the job was final already."""
+    def advance(self, **changes: object) -> bool:
+        """Changes fields of the state and tells the listeners. A final job stays as it is, and the answer is False."""
         with self._lock:
             if self._state.is_final:
                 return False
@@ -98,9 +99,9 @@ class Job:
             listener()
         return True
 
-    def finish(self, status: Status, made: Made | None = None, failure: Failure | None = None) -> bool:
-        """Makes the state final, and lets go of the data. False if it was final already."""
-        finished = self.advance(status=status, made=made, failure=failure, preview=None, finished=time.monotonic())
+    def finish(self, status: Status, result: JobResult | None = None, failure: Failure | None = None) -> bool:
+        """Makes the state final, and lets go of the data. The answer is False if it was final already."""
+        finished = self.advance(status=status, result=result, failure=failure, preview=None, finished=time.monotonic())
         if finished:
             self.request = self.request.without_data()
         return finished

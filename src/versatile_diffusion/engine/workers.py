@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from versatile_diffusion.engine.requests import Failure, Made, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.extras import silence_imports, silence_opening
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.modalities.base import Modality
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class ModelInfo:
     """What a model can do.
 
     Attributes:
-        outputs: modalities that it makes.
-        contexts: modalities that it takes.
-        guidance_scales: by output, where the user gives none.
-        sizes: by output, height and width in pixels where the user gives none; outputs without a size are left out.
+        outputs: the modalities that it makes.
+        contexts: the modalities that it takes.
+        guidance_scales: by output, the guidance scale where the user gives none.
+        sizes: by output, the height and width in pixels where the user gives none; outputs without a size are left out.
     """
 
     outputs: tuple[str, ...]
@@ -34,17 +34,47 @@ class ModelInfo:
     @classmethod
     def of(cls, pipe: VersatileDiffusionPipeline) -> ModelInfo:
         """What this pipeline can do."""
-        outputs = {name: cast("Modality", pipe.modalities[name]) for name in pipe.diffuser.data_layers}
+        outputs = {name: pipe.modality(name) for name in pipe.diffuser.data_layers}
         scales = {name: modality.guidance_scale for name, modality in outputs.items()}
         sizes = {name: size for name, modality in outputs.items() if (size := modality.size) is not None}
         return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes)
 
+    def require(self, model: str, to: str, contexts: Iterable[str]) -> None:
+        """Raises ValueError unless the model makes such outputs of such contexts; the message says what it knows.
+
+        Args:
+            model: its name.
+            to: the modality to make.
+            contexts: the modalities to condition on.
+        """
+        if to not in self.outputs:
+            raise ValueError(f"{model} makes {' and '.join(self.outputs)}, not {to:.100}.")
+        for context in contexts:
+            if context not in self.contexts:
+                raise ValueError(f"{model} takes contexts of {' and '.join(self.contexts)}, not {context:.100}.")
+
+
+class UnknownModel(LookupError):
+    """There is no model of that name; the message says which there are."""
+
+
+def find_model(models: Mapping[str, ModelInfo], name: str | None) -> tuple[str, ModelInfo]:
+    """The model of a name, or the first one where none is named.
+
+    Raises:
+        UnknownModel: if there is none.
+    """
+    found = name or next(iter(models))
+    if found not in models:
+        raise UnknownModel(f"There is no model {found!r:.100}: take {', '.join(models)}.")
+    return found, models[found]
+
 
 @runtime_checkable
 class Watch(Protocol):
-    """Who waits for a batch."""
+    """Whoever waits for a batch."""
 
-    def step(self, step: int, steps: int, previews: Mapping[int, Any]) -> Collection[int]:
+    def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
         """Hears of a step, and answers as `wanted`."""
         ...
 
@@ -62,7 +92,7 @@ class Worker(Protocol):
         """The models by name, the default first."""
         ...
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         """See `computing.compute`."""
         ...
 
@@ -82,7 +112,7 @@ class LocalWorker:
         self._pipes = dict(pipes)
         self.models = {name: ModelInfo.of(pipe) for name, pipe in pipes.items()}
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         """See `computing.compute`."""
         from versatile_diffusion.engine.computing import compute
 
@@ -107,9 +137,12 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Reads SOURCE or NAME=SOURCE. A folder is called by its last part, so that nobody learns where it lies."""
+        """Reads SOURCE or NAME=SOURCE. A folder is called by its last part, so that nobody learns where it lies.
+
+        What is there as a file or a folder is no NAME=SOURCE, whatever is in its name.
+        """
         name, equals, path = text.partition("=")
-        if equals and name and path:
+        if equals and name and path and not Path(text).exists():
             return cls(name, path)
         return cls(Path(text).resolve().name if Path(text).is_dir() else text, text)
 

@@ -82,10 +82,23 @@ class Request(RequestOf[Context, object, LiveArray]):
 
     @property
     def kind(self) -> Hashable:
-        """What requests must have in common to be computed as one batch: only items and seeds may differ."""
-        decoding = sorted((name, repr(value)) for name, value in self.decoding.items())
+        """What requests must have in common to be computed as one batch.
+
+        Only their items, their seeds and the numbers of their outputs may differ. What is data is compared by its size.
+        """
         alike = tuple(map(_kind, self.contexts)), tuple(map(_kind, self.negative))
-        return self.sampling, self.to, self.num_outputs, *alike, _shape(self.start), tuple(decoding)
+        noise = None if self.latents is None else tuple(self.latents.shape[1:])
+        options = tuple((name, _compared(self.decoding[name])) for name in sorted(self.decoding))
+        return self.sampling, self.to, *alike, _shape(self.start), noise, options
+
+
+def is_data(option: object) -> bool:
+    """Whether an option of decoding is data, such as an image whose colours are taken, and no number or word."""
+    return option is not None and not isinstance(option, str | int | float)
+
+
+def _compared(option: object) -> Hashable:
+    return option if option is None or isinstance(option, str | int | float) else _shape(option)
 
 
 def _kind(context: Context) -> Hashable:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
-from hashlib import sha256
-from ipaddress import ip_address
-from pathlib import Path
+from collections.abc import Collection
 from threading import Lock
 
 from fastapi import HTTPException
@@ -17,55 +13,10 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from versatile_diffusion.serving.keys import Keys, is_loopback
 from versatile_diffusion.serving.problems import problem
 
-KEYS_VARIABLE = "VD_API_KEYS"
 OPEN_PATHS = ("/healthz", "/docs", "/openapi.json")
-_SHORTEST_KEY = 16
-
-
-class Keys:
-    """API keys, of which only digests are held.
-
-    Args:
-        keys: none of them means that everybody may ask.
-
-    Raises:
-        ValueError: if one is short enough to be guessed.
-    """
-
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        known = list(dict.fromkeys(keys))
-        if any(len(key) < _SHORTEST_KEY for key in known):
-            raise ValueError(f"An API key must have {_SHORTEST_KEY} characters at least: make one with `openssl rand`.")
-        self._digests = [_digest(key) for key in known]
-
-    @classmethod
-    def read(cls, variable: str | None, file: Path | None) -> Keys:
-        """Keys of an environment variable, with commas between them, and of a file, one a line; # begins a remark.
-
-        Raises:
-            ValueError: if a key is too short, or the file holds none.
-            OSError: if the file cannot be read.
-        """
-        keys = [key.strip() for key in (variable or "").split(",")]
-        if file is not None:
-            lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
-            if not any(lines):
-                raise ValueError(f"{file} holds no API key: write one a line.")
-            keys += lines
-        return cls(key for key in keys if key)
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
-
-    def owner(self, key: str) -> str | None:
-        """A name for whoever has the key; None if it is wrong. The time it takes does not depend on the key."""
-        digest, found = _digest(key), None
-        for known in self._digests:
-            if hmac.compare_digest(known, digest):
-                found = known.hex()[:12]
-        return found
 
 
 class Rate:
@@ -81,7 +32,7 @@ class Rate:
         self._lock = Lock()
 
     def wait(self, owner: str) -> int:
-        """Counts a request. 0, or the seconds to wait if it is one too many, which is not counted."""
+        """Counts a request. The answer is 0, or the seconds to wait if it is one too many, which is not counted."""
         with self._lock:
             now, times = time.monotonic(), self._times.setdefault(owner, deque())
             while times and now - times[0] >= 60:
@@ -92,15 +43,15 @@ class Rate:
             return 0
 
 
-class Access:
-    """Lets through what may pass, and notes the owner in the request's state. An ASGI middleware.
+class AccessMiddleware:
+    """Lets requests through that may pass, and notes the owner in their state. An ASGI middleware.
 
     Args:
-        app: what is asked then.
+        app: what answers the requests that pass.
         keys: who may ask.
-        rate: requests that each key may send in a minute.
-        body: bytes that a request may have.
-        origins: pages that may ask besides the server's own.
+        rate: how many requests each key may send in a minute.
+        body: how many bytes a request may have.
+        origins: the pages that may ask besides the server's own.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, rate: int, body: int, origins: Collection[str] = ()) -> None:
@@ -163,18 +114,6 @@ class Access:
         return f"A request may have {self._body} bytes at most."
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 def _name(host: str) -> str:
     """The Host header without its port."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -15,12 +15,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from versatile_diffusion import __version__
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.serving import jobs_api, openai_api
-from versatile_diffusion.serving.access import Access, Keys
-from versatile_diffusion.serving.desk import Desk
+from versatile_diffusion.serving.access import AccessMiddleware
+from versatile_diffusion.serving.job_service import JobService
+from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
-from versatile_diffusion.serving.metrics import Counted, Metrics
+from versatile_diffusion.serving.metrics import CountingMiddleware, Metrics
 from versatile_diffusion.serving.problems import RESPONSES, handle_problems
-from versatile_diffusion.serving.schemas import GenerateIn
+from versatile_diffusion.serving.schemas import generate_model
 
 
 def build_app(
@@ -49,7 +50,7 @@ def build_app(
     app = FastAPI(title="Versatile Diffusion", version=__version__, lifespan=closing, redoc_url=None)
     metrics, keys = metrics or Metrics(), keys or Keys()
     metrics.watch_queue(lambda: engine.waiting)
-    app.state.desk = Desk(engine, limits)
+    app.state.jobs = JobService(engine, limits)
     handle_problems(app)
     documented = [Depends(HTTPBearer(auto_error=False, description="An API key, where the server has any."))]
     for router in (jobs_api.router, openai_api.router):
@@ -68,8 +69,8 @@ def build_app(
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     _document(app)
-    app.add_middleware(Access, keys=keys, rate=limits.rate, body=limits.body, origins=origins)
-    app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(AccessMiddleware, keys=keys, rate=limits.rate, body=limits.body, origins=origins)
+    app.add_middleware(CountingMiddleware, metrics=metrics)
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"]
@@ -83,8 +84,10 @@ def _document(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            read = GenerateIn.model_json_schema(ref_template="#/components/schemas/{model}")
-            plain()["components"]["schemas"] |= read.pop("$defs") | {"GenerateIn": read}
+            schemas = plain()["components"]["schemas"]
+            for model in (generate_model(), *openai_api.BODIES):
+                read = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= read.pop("$defs", {}) | {model.__name__: read}
         return plain()
 
-    app.openapi = document  # pyright: ignore[reportAttributeAccessIssue]
+    app.openapi = document  # pyright: ignore[reportAttributeAccessIssue] - which is FastAPI's own way to extend it

@@ -11,19 +11,19 @@ from pydantic import ValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.datastructures import UploadFile
 
-from versatile_diffusion.serving.desk import Desk
+from versatile_diffusion.serving.bodies import MOST_FILES, media_type
+from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES, in_words
-from versatile_diffusion.serving.schemas import GenerateIn, JobOut
+from versatile_diffusion.serving.schemas import GenerateIn, JobOut, generate_model
 
-_MOST_FILES = 32
 _GRACE = 3  # seconds in which streams end by themselves when the server is stopped, since their jobs have failed
 JOB_RESPONSES = RESPONSES | {404: MADE_RESPONSES[404] | {"description": "No such job"}}
 router = APIRouter(prefix="/v1")
 
 
-def desk_of(request: Request) -> Desk:
-    """Where requests are taken in."""
-    return request.app.state.desk
+def jobs_of(request: Request) -> JobService:
+    """What makes jobs of requests."""
+    return request.app.state.jobs
 
 
 def owner_of(request: Request) -> str:
@@ -31,7 +31,7 @@ def owner_of(request: Request) -> str:
     return request.state.owner
 
 
-AtDesk = Annotated[Desk, Depends(desk_of)]
+Jobs = Annotated[JobService, Depends(jobs_of)]
 Owner = Annotated[str, Depends(owner_of)]
 Identifier = Annotated[str, Path(max_length=64)]
 
@@ -63,12 +63,12 @@ async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
     Raises:
         HTTPException: if it is neither, or not as expected.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         return await to_thread.run_sync(_parsed, await request.body()), {}
     if kind != "multipart/form-data":
         raise HTTPException(415, "Send application/json or multipart/form-data.")
-    async with request.form(max_files=_MOST_FILES, max_fields=1, max_part_size=2**22) as form:
+    async with request.form(max_files=MOST_FILES, max_fields=1, max_part_size=2**22) as form:
         files = {name: await part.read() for name, part in form.items() if isinstance(part, UploadFile)}
         field = form.get("request")
     if field is None:
@@ -79,7 +79,7 @@ async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
 
 def _parsed(body: bytes | str) -> GenerateIn:
     try:
-        return GenerateIn.model_validate_json(body)
+        return generate_model().model_validate_json(body)
     except ValidationError as error:
         raise HTTPException(422, in_words(error)) from error
 
@@ -95,24 +95,24 @@ def _parsed(body: bytes | str) -> GenerateIn:
     },
     openapi_extra={"requestBody": _BODY},
 )
-async def generate(request: Request, response: Response, desk: AtDesk, owner: Owner) -> JobOut:
-    """Makes pictures or texts from any number of contexts. Answers with a job, or with its result if `wait` is true.
+async def generate(request: Request, response: Response, jobs: Jobs, owner: Owner) -> JobOut:
+    """Makes outputs from any number of contexts. Answers with a job, or with its result if `wait` is true.
 
     Binary data is sent as base64, or as files of a multipart request, named in its field `request`.
     """
     asked, files = await sent(request)
-    job = await desk.submit(asked.read, files, owner)
+    job = await jobs.submit(asked.read, files, owner)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     if not asked.wait:
-        return desk.shown(job)
+        return jobs.shown(job)
     response.status_code = 200
-    return await desk.result(job, request)
+    return await jobs.result(job, request)
 
 
 @router.get("/jobs/{identifier}", tags=["jobs"], operation_id="job", responses=JOB_RESPONSES)
-def job(identifier: Identifier, desk: AtDesk, owner: Owner) -> JobOut:
+def job(identifier: Identifier, jobs: Jobs, owner: Owner) -> JobOut:
     """A job, with its outputs when it has succeeded."""
-    return desk.shown(desk.find(identifier, owner))
+    return jobs.shown(jobs.find(identifier, owner))
 
 
 @router.get(
@@ -122,12 +122,12 @@ def job(identifier: Identifier, desk: AtDesk, owner: Owner) -> JobOut:
     responses=JOB_RESPONSES,
     response_class=EventSourceResponse,
 )
-async def events(identifier: Identifier, desk: AtDesk, owner: Owner) -> EventSourceResponse:
+async def events(identifier: Identifier, jobs: Jobs, owner: Owner) -> EventSourceResponse:
     """A job whenever it changes, as server-sent events named by its status, until it is final."""
-    found = desk.find(identifier, owner)
+    found = jobs.find(identifier, owner)
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        async for shown in desk.changes(found):
+        async for shown in jobs.changes(found):
             yield ServerSentEvent(shown.model_dump_json(), event=shown.status)
 
     return EventSourceResponse(stream(), shutdown_grace_period=_GRACE)
@@ -135,8 +135,8 @@ async def events(identifier: Identifier, desk: AtDesk, owner: Owner) -> EventSou
 
 @router.post("/jobs/{identifier}/cancel", tags=["jobs"], operation_id="cancel", responses=JOB_RESPONSES)
 @router.delete("/jobs/{identifier}", tags=["jobs"], operation_id="delete", responses=JOB_RESPONSES)
-def cancel(identifier: Identifier, desk: AtDesk, owner: Owner) -> JobOut:
+def cancel(identifier: Identifier, jobs: Jobs, owner: Owner) -> JobOut:
     """Stops a job at its next step. One that is final stays as it is."""
-    found = desk.find(identifier, owner)
-    desk.engine.cancel(found)
-    return desk.shown(found)
+    found = jobs.find(identifier, owner)
+    jobs.engine.cancel(found)
+    return jobs.shown(found)

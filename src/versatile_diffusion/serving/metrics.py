@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from versatile_diffusion.engine.engine import Observer
 from versatile_diffusion.engine.jobs import Job
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import JobRequest
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100)
 _METHODS = ("GET", "POST", "DELETE", "OPTIONS")
@@ -17,7 +17,7 @@ _OUTPUTS = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics(Observer):
-    """Counters of one server, in a registry of their own."""
+    """The counters of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -43,10 +43,10 @@ class Metrics(Observer):
         self._waiting.set_function(waiting)
 
     def answered(self, method: str, route: str, status: int) -> None:
-        """A request was answered."""
+        """Counts an answer to a request."""
         self._requests.labels(method, route, str(status)).inc()
 
-    def computed(self, requests: Sequence[Request], seconds: float) -> None:
+    def computed(self, requests: Sequence[JobRequest], seconds: float) -> None:
         """See `Observer`."""
         labels = (requests[0].model, requests[0].to)
         self._batch_seconds.labels(*labels).observe(seconds)
@@ -60,7 +60,7 @@ class Metrics(Observer):
             self._job_seconds.labels(*labels).observe(state.finished - state.started)
 
 
-class Counted:
+class CountingMiddleware:
     """Counts answers by route, not by path, of which there may be any number. An ASGI middleware."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

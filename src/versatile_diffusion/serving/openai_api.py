@@ -1,37 +1,76 @@
-"""Routes of OpenAI's interface, so that its clients work as they are. Pictures come as b64_json."""
+"""Routes of OpenAI's interface, so that its clients work as they are. Images come as b64_json."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Request
+from PIL import Image
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from versatile_diffusion.context import Context
-from versatile_diffusion.engine import requests
-from versatile_diffusion.sampling.options import SchedulerName
-from versatile_diffusion.serving.desk import Desk
-from versatile_diffusion.serving.jobs_api import AtDesk, Owner
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.workers import ModelInfo, find_model
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.pipeline.request import Request as PipelineRequest
+from versatile_diffusion.sampling.options import Sampling
+from versatile_diffusion.serving.bodies import Body, body_of
+from versatile_diffusion.serving.job_service import JobService
+from versatile_diffusion.serving.jobs_api import Jobs, Owner
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES
-from versatile_diffusion.serving.schemas import Seed, consecutive
-from versatile_diffusion.serving.uploads import Part, Refused, Uploads
+from versatile_diffusion.serving.schemas import Count, GuidanceScale, Seed, consecutive
+from versatile_diffusion.serving.uploads import Binary, Part, Refused, Uploads
+from versatile_diffusion.validation import Integer
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 Prompt = Annotated[str, Field(min_length=1, max_length=32_000)]
-Count = Annotated[int, Field(ge=1, le=1024)]
 Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$", description="WIDTHxHEIGHT, or auto.")]
 Format = Annotated[Literal["b64_json"], Field(description="Addresses (url) are not offered.")]
-Steps = Annotated[int, Field(ge=1, le=1000)]
+Steps = Annotated[
+    Integer,
+    Field(
+        ge=1,
+        le=1000,
+        validation_alias=AliasChoices("steps", "num_inference_steps"),
+        description="Ours: steps of the whole schedule.",
+    ),
+]
 
 
-class ImagesIn(BaseModel):
-    """What to make. What OpenAI's interface has besides this, such as quality, is ignored."""
+def _binary(given: object) -> object:
+    """Base64 or a file of a form, out of the objects and lists that clients wrap it in."""
+    if isinstance(given, list) and len(given) == 1:
+        return _binary(given[0])
+    for name in ("image_url", "url", "b64_json"):
+        if isinstance(given, Mapping) and isinstance(given.get(name), str | Mapping):
+            return _binary(given[name])
+    return given
 
-    model_config = ConfigDict(allow_inf_nan=False)
 
-    prompt: Prompt
+def _binaries(given: object) -> object:
+    """One or several as a list."""
+    return list(map(_binary, given if isinstance(given, Sequence) and not isinstance(given, str) else [given]))
+
+
+Given = Annotated[
+    Binary, BeforeValidator(_binary), Field(description="A file of a form, base64, or a data URL; no other address.")
+]
+SeveralGiven = Annotated[
+    tuple[Binary, ...],
+    BeforeValidator(_binaries),
+    Field(max_length=16, description="A picture, or several, each a file of a form, base64, or a data URL."),
+]
+
+
+class ImageOptions(Sampling):
+    """How to make images. What OpenAI's interface has besides this, such as quality, is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
     model: str | None = None
     n: Count | None = None
     size: Size | None = None
@@ -39,20 +78,54 @@ class ImagesIn(BaseModel):
     output_format: Literal["png"] | None = None
     stream: Literal[False] | None = None
     seed: Annotated[Seed | None, Field(description="Ours: of the first picture; the next has the next.")] = None
-    steps: Annotated[Steps, Field(description="Ours.")] = 50
-    guidance_scale: Annotated[float | None, Field(ge=-1000, le=1000, description="Ours.")] = None
-    scheduler: Annotated[SchedulerName | None, Field(description="Ours.")] = None
+    num_inference_steps: Steps = 50
+    guidance_scale: GuidanceScale = None
+
+    @property
+    def sides(self) -> dict[str, int]:
+        """The height and the width that the size says, if it says any."""
+        if self.size in (None, "auto"):
+            return {}
+        width, height = map(int, self.size.split("x"))
+        return {"height": height, "width": width}
+
+
+class ImagesIn(ImageOptions):
+    """Images of a text."""
+
+    prompt: Prompt
+
+
+class VariationsIn(ImageOptions):
+    """Images like an image."""
+
+    image: Given
+
+
+class EditsIn(ImageOptions):
+    """Images of a text and of images, of which the masked parts are left out."""
+
+    prompt: Prompt
+    image: SeveralGiven = ()
+    images: Annotated[SeveralGiven, Field(description="Another name of the same.")] = ()
+    mask: Annotated[Given | None, Field(description="Transparent where the first picture may change.")] = None
+
+    @model_validator(mode="after")
+    def _shows_something(self) -> Self:
+        if not self.image and not self.images:
+            raise ValueError("There is no picture to edit: send one as 'image'.")
+        return self
 
 
 class ImageOut(BaseModel):
-    """A picture."""
+    """An image."""
 
     b64_json: str
     seed: int
 
 
 class ImagesOut(BaseModel):
-    """Pictures."""
+    """Images."""
 
     created: int
     data: list[ImageOut]
@@ -78,8 +151,25 @@ class ModelsOut(BaseModel):
     data: list[ModelOut]
 
 
+BODIES: tuple[type[ImageOptions], ...] = (ImagesIn, VariationsIn, EditsIn)
+"""What the routes read by themselves, for the OpenAPI document."""
+
+
+def _documented(model: type[ImageOptions], **files: dict[str, Any]) -> dict[str, Any]:
+    """The body of a route in the OpenAPI document: JSON or a form, whose files are in binary."""
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    form = {"type": "object", "required": schema.get("required", []), "properties": schema["properties"] | files}
+    content = {"application/json": {"schema": reference}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {"type": "array", "items": _FILE}
+
+
 @router.get("/models", responses=RESPONSES)
-def models(desk: AtDesk) -> ModelsOut:
+def models(jobs: Jobs) -> ModelsOut:
     """The models that can be asked for, the default first."""
     return ModelsOut(
         data=[
@@ -89,116 +179,79 @@ def models(desk: AtDesk) -> ModelsOut:
                 contexts=list(info.contexts),
                 guidance_scales=dict(info.guidance_scales),
             )
-            for name, info in desk.engine.models.items()
+            for name, info in jobs.engine.models.items()
         ]
     )
 
 
-@router.post("/images/generations", responses=MADE_RESPONSES)
-async def generations(body: ImagesIn, request: Request, desk: AtDesk, owner: Owner) -> ImagesOut:
-    """Pictures of a text."""
-
-    def read(uploads: Uploads, default: str) -> requests.Request:
-        return _request(body, default, Context("text", body.prompt))
-
-    return await _made(desk, read, {}, owner, request)
+@router.post("/images/generations", responses=MADE_RESPONSES, openapi_extra=_documented(ImagesIn))
+async def generations(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+    """Makes images of a text."""
+    body = await body_of(request, jobs.limits.body)
+    asked = body.read_as(ImagesIn)
+    return await _made(request, jobs, owner, body, asked, lambda _: [Context(TEXT.name, asked.prompt)])
 
 
-def form_options(
-    model: Annotated[str | None, Form()] = None,
-    n: Annotated[Count | None, Form()] = None,
-    size: Annotated[Size | None, Form()] = None,
-    response_format: Annotated[Format | None, Form()] = None,
-    seed: Annotated[Seed | None, Form()] = None,
-    steps: Annotated[Steps, Form()] = 50,
-) -> dict[str, Any]:
-    """What forms say besides pictures and texts."""
-    return {"model": model, "n": n, "size": size, "seed": seed, "steps": steps}
+@router.post("/images/variations", responses=MADE_RESPONSES, openapi_extra=_documented(VariationsIn, image=_FILE))
+async def variations(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+    """Makes images like an image."""
+    body = await body_of(request, jobs.limits.body)
+    asked = body.read_as(VariationsIn)
+    return await _made(request, jobs, owner, body, asked, lambda uploads: [_seen(uploads, asked.image)])
 
 
-How = Annotated[dict[str, Any], Depends(form_options)]
+@router.post(
+    "/images/edits",
+    responses=MADE_RESPONSES,
+    openapi_extra=_documented(EditsIn, image=_FILES, images=_FILES, mask=_FILE),
+)
+async def edits(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+    """Makes images of a text and of images, of which the masked parts are left out."""
+    body = await body_of(request, jobs.limits.body)
+    asked = body.read_as(EditsIn)
+
+    def contexts(uploads: Uploads) -> list[Context]:
+        from versatile_diffusion.applications.editing import Method  # takes seconds, which the start need not wait for
+
+        share, given = Method.REWRITE.text_share, [*asked.image, *asked.images]
+        masks = [None if asked.mask is None else _opacity(uploads.item(IMAGE, asked.mask)), *[None] * len(given)]
+        weight = (1 - share) / len(given)
+        seen = [_seen(uploads, one, mask, weight) for one, mask in zip(given, masks, strict=False)]
+        return [Context(TEXT.name, asked.prompt, weight=share), *seen]
+
+    return await _made(request, jobs, owner, body, asked, contexts)
 
 
-@router.post("/images/variations", responses=MADE_RESPONSES)
-async def variations(
-    request: Request,
-    desk: AtDesk,
-    owner: Owner,
-    how: How,
-    image: Annotated[UploadFile, File(description="A picture.")],
-) -> ImagesOut:
-    """Pictures like a picture."""
-    asked = ImagesIn(prompt="-", **how)
-    content = await image.read()
-
-    def read(uploads: Uploads, default: str) -> requests.Request:
-        return _request(asked, default, Context("image", uploads.picture(Part(file="image"))))
-
-    return await _made(desk, read, {"image": content}, owner, request)
+def _seen(uploads: Uploads, given: str | Part, mask: Image.Image | None = None, weight: float = 1.0) -> Context:
+    return Context(IMAGE.name, uploads.item(IMAGE, given), mask=mask, weight=weight)
 
 
-@router.post("/images/edits", responses=MADE_RESPONSES)
-async def edits(
-    request: Request,
-    desk: AtDesk,
-    owner: Owner,
-    how: How,
-    prompt: Annotated[Prompt, Form()],
-    image: Annotated[list[UploadFile] | None, File(description="A picture, or several.")] = None,
-    images: Annotated[list[UploadFile] | None, File(alias="image[]", description="Another name of the same.")] = None,
-    mask: Annotated[UploadFile | None, File(description="Transparent where the first picture may change.")] = None,
-) -> ImagesOut:
-    """Pictures of a text and of pictures, of which the masked parts are left out."""
-    asked = ImagesIn(prompt=prompt, **how)
-    parts = [*(image or []), *(images or [])]
-    files = {str(i): await part.read() for i, part in enumerate(parts)}
-    if mask is not None:
-        files["mask"] = await mask.read()
-
-    def read(uploads: Uploads, default: str) -> requests.Request:
-        if not parts:
-            raise Refused("There is no picture to edit: send one as the part 'image'.")
-        from versatile_diffusion.applications.editing import (
-            Method,  # takes seconds, which the start of the server need not
-        )
-
-        share = Method.REWRITE.text_share
-        pictures = [uploads.picture(Part(file=str(i))) for i in range(len(parts))]
-        seen = [_opacity(uploads.picture(Part(file="mask")))] if "mask" in files else []
-        seen += [None] * (len(pictures) - len(seen))
-        contexts = [
-            Context("image", picture, mask=kept, weight=(1 - share) / len(pictures))
-            for picture, kept in zip(pictures, seen, strict=True)
-        ]
-        return _request(asked, default, Context("text", prompt, weight=share), *contexts)
-
-    return await _made(desk, read, files, owner, request)
-
-
-def _opacity(mask: Any) -> Any:
+def _opacity(mask: object) -> Image.Image:
     """OpenAI's masks as ours: what is opaque is seen."""
-    if mask.mode != "RGBA":
+    if not isinstance(mask, Image.Image) or mask.mode != "RGBA":
         raise Refused("The mask has no transparency: make it transparent where the picture may change.")
     return mask.getchannel("A")
 
 
-def _request(asked: ImagesIn, default: str, *contexts: Context) -> requests.Request:
-    sizes = [int(side) for side in asked.size.split("x")] if asked.size not in (None, "auto") else [None, None]
-    return requests.Request(
-        asked.model or default,
-        "image",
-        contexts,
-        consecutive(asked.seed, asked.n or 1),
-        num_inference_steps=asked.steps,
-        guidance_scale=asked.guidance_scale,
-        scheduler=asked.scheduler,
-        width=sizes[0],
-        height=sizes[1],
-    )
+async def _made(
+    request: Request,
+    jobs: JobService,
+    owner: str,
+    body: Body,
+    asked: ImageOptions,
+    contexts: Callable[[Uploads], list[Context]],
+) -> ImagesOut:
+    """Waits for the images that were asked for, of contexts that are read from what was sent along."""
 
+    def read(uploads: Uploads, models: Mapping[str, ModelInfo]) -> JobRequest:
+        name, info = find_model(models, asked.model)
+        info.require(name, IMAGE.name, ())
+        count, options = asked.n or 1, dict(asked.sampling) | asked.sides
+        seeds = consecutive(asked.seed, count)
+        made = PipelineRequest.of(IMAGE.name, contexts(uploads), seeds=seeds, num_outputs=count, **options)
+        return JobRequest(name, made)
 
-async def _made(desk: Desk, read: Any, files: dict[str, bytes], owner: str, request: Request) -> ImagesOut:
-    job = await desk.submit(read, files, owner)
-    made = await desk.result(job, request)
-    pictures = [ImageOut(b64_json=output.image or "", seed=output.seed) for output in made.outputs]
-    return ImagesOut(created=int(time.time()), data=pictures)
+    job = await jobs.submit(read, body.files, owner)
+    made = await jobs.result(job, request)
+    images = [ImageOut(b64_json=output.image or "", seed=output.seed) for output in made.outputs]
+    return ImagesOut(created=int(time.time()), data=images)

@@ -3,59 +3,61 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.engine.computing import compute
-from versatile_diffusion.engine.requests import Failure, Made, Replayable, Request
-from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.engine.records import JobRecord
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult
+from versatile_diffusion.engine.workers import ModelInfo, UnknownModel
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import in_words
-from versatile_diffusion.serving.schemas import GenerateIn, outputs
+from versatile_diffusion.serving.schemas import generate_model, outputs
 from versatile_diffusion.serving.uploads import Uploads
 
 
-def read(pipe: VersatileDiffusionPipeline, body: Any, model: str, limits: Limits = Limits()) -> Request:
+def read(pipe: VersatileDiffusionPipeline, body: object, model: str, limits: Limits = Limits()) -> JobRequest:
     """The request of a body of `POST /v1/generate`.
 
     Args:
-        pipe: what is to compute it.
-        body: parsed JSON.
-        model: name of the model that is open; a body names it, or none.
-        limits: of a request.
+        pipe: what is to compute the request.
+        body: the parsed JSON.
+        model: the name of the model that is open; a body names it, or none.
+        limits: how much a request may ask for.
 
     Raises:
         ValueError: if it is not as expected, asks for another model, or for too much; the message is for the client.
     """
+    info = ModelInfo.of(pipe)
     try:
-        asked = GenerateIn.model_validate(body)
+        request = generate_model().model_validate(body).read(Uploads({}, limits.input_pixels), {model: info})
     except ValidationError as error:
         raise ValueError(in_words(error)) from error
-    if asked.model not in (model, "", None):
-        raise ValueError(f"There is no model {asked.model!r:.100}: take {model}, or leave it out.")
-    request = asked.read(Uploads({}, limits.input_pixels), model)
-    limits.check(request, ModelInfo.of(pipe))
+    except UnknownModel as error:
+        raise ValueError(f"{str(error).removesuffix('.')}, or leave it out.") from error
+    limits.check(request, info)
     return request
 
 
-def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[dict[str, Any]]:
+def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[JobRequest]) -> list[dict[str, Any]]:
     """What requests of any kinds gave, as JSON can hold it: outputs and notes, or an error, and the process's number.
 
     Those of one kind are computed together. Where that fails, they are computed one by one.
     """
-    kinds: dict[Any, list[int]] = {}
+    kinds: dict[Hashable, list[int]] = {}
     for number, request in enumerate(requests):
         kinds.setdefault(request.kind, []).append(number)
-    found: dict[int, Made | Failure] = {}
+    found: dict[int, JobResult | Failure] = {}
     for numbers in kinds.values():
         found |= zip(numbers, _computed(pipe, [requests[number] for number in numbers]), strict=True)
     return [_answer(request, found[number]) | {"worker": os.getpid()} for number, request in enumerate(requests)]
 
 
-def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> list[Made | Failure]:
+def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[JobRequest]) -> list[JobResult | Failure]:
     try:
         results = compute(pipe, requests, lambda *_: range(len(requests)))
         return [result for result in results if result is not None]  # all of them, since all go on
@@ -65,8 +67,8 @@ def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[Request]) -> 
         return [result for request in requests for result in _computed(pipe, [request])]
 
 
-def _answer(request: Request, result: Made | Failure) -> dict[str, Any]:
+def _answer(request: JobRequest, result: JobResult | Failure) -> dict[str, Any]:
     if isinstance(result, Failure):
         return {"error": {"message": result.message, "type": result.reason.value}}
-    made = outputs(request.recipe, Replayable.of(request), request.seeds, result)
+    made = outputs(request.to, request.summary, JobRecord.of(request), request.seeds, result)
     return {"outputs": [output.model_dump() for output in made], "notes": list(result.notes)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from versatile_diffusion.engine.engine import Busy, Closed
-from versatile_diffusion.engine.requests import Failure, Reason
+from versatile_diffusion.engine.results import Failure, Reason, shortened
 from versatile_diffusion.serving.schemas import ErrorOut, Problem
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -38,7 +39,7 @@ MADE_RESPONSES = JSON_RESPONSES | {
 def problem(status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
     """An answer of that form."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    body = Problem(error=ErrorOut(message=message, type=kind, code=code))
+    body = Problem(error=ErrorOut(message=shortened(message), type=kind, code=code))
     return JSONResponse(body.model_dump(), status, headers)
 
 
@@ -48,9 +49,14 @@ def failed(failure: Failure) -> HTTPException:
 
 
 def in_words(error: ValidationError | RequestValidationError) -> str:
-    """What is wrong where. What the client sent is not repeated."""
-    found = [(".".join(str(part) for part in each["loc"] if part != "body"), each["msg"]) for each in error.errors()]
-    return "; ".join(f"{place}: {message}" if place else message for place, message in found[:5])
+    """What is wrong where, on a screen at most. What the client sent is not repeated."""
+    return shortened("; ".join(map(_complaint, error.errors()[:5])))
+
+
+def _complaint(found: Mapping[str, Any]) -> str:
+    place = ".".join(f"{part!s:.100}" for part in found["loc"] if part != "body")
+    message = f"{found['msg']:.300}".removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def handle_problems(app: FastAPI) -> None:

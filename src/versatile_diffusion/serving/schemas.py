@@ -6,146 +6,147 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from contextlib import suppress
+from functools import cache
+from typing import Annotated, Any, TypeAlias
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from versatile_diffusion.context import Context
-from versatile_diffusion.engine.jobs import Job, State, Status
-from versatile_diffusion.engine.requests import Edit, Made, Replayable, Request
-from versatile_diffusion.provenance import png
+from versatile_diffusion.context import Context, ContextOf
+from versatile_diffusion.engine.jobs import Job, JobState, Status
+from versatile_diffusion.engine.records import JobRecord
+from versatile_diffusion.engine.requests import Edit, JobRequest
+from versatile_diffusion.engine.results import JobResult
+from versatile_diffusion.engine.workers import ModelInfo, find_model
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.registry import modality_names, modality_spec
+from versatile_diffusion.modalities.spec import ModalitySpec, ShownAs
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.pipeline.request import RequestOf
 from versatile_diffusion.provenance.record import CHUNK
-from versatile_diffusion.sampling.options import SchedulerName
-from versatile_diffusion.serving.uploads import Part, Refused, Uploads
+from versatile_diffusion.serving.uploads import Binary, Embedding, Refused, Uploads
+from versatile_diffusion.validation import Number
 
-Modality = Literal["image", "text"]
-Size = Annotated[int, Field(ge=1, le=65536)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-class Strict(BaseModel):
-    """What clients send: a field that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-
-
-Binary = Annotated[str | Part, Field(description="Base64, or a file of a multipart request.")]
-Embedding = Annotated[
-    list[list[float]] | Binary,
-    Field(description="Context tokens: nested lists (tokens, width), or safetensors of one tensor."),
+Count = Annotated[int, Field(ge=1, le=1024)]
+GuidanceScale = Annotated[
+    Number | None,
+    Field(ge=-1000, le=1000, description="How closely to follow; 1 is no guidance. The model's own if left out."),
 ]
 
 
-class ContextIn(Strict):
+class ContextIn(ContextOf[Binary, Binary, Embedding]):
     """One condition: see `Context`."""
-
-    modality: Modality
-    data: Annotated[Binary | None, Field(description="A text as it is; a picture as base64 or as a file.")] = None
-    embedding: Embedding | None = None
-    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    mask: Annotated[Binary | None, Field(description="A picture; what is white is seen.")] = None
-    focus: Annotated[float, Field(ge=0, le=1, description="0 keeps semantics, 1 keeps style.")] = 0.5
-    unconditional: Annotated[
-        Literal["default", "zeros"] | Embedding, Field(description="What guidance moves away from.")
-    ] = "default"
 
     def read(self, uploads: Uploads) -> Context:
         """The condition, with its data decoded. Raises ValueError if that cannot be."""
-        named = self.unconditional in ("default", "zeros")
+        modality, nothing = modality_spec(self.modality), self.unconditional
         return Context(
             self.modality,
-            None if self.data is None else _data(self.modality, self.data, uploads),
-            embedding=None if self.embedding is None else uploads.tensor(self.embedding),
+            None if self.data is None else uploads.item(modality, self.data),
+            embedding=None if self.embedding is None else uploads.embedding(self.embedding),
             weight=self.weight,
-            mask=None if self.mask is None else uploads.picture(self.mask),
+            mask=None if self.mask is None else uploads.item(IMAGE, self.mask),
             focus=self.focus,
-            unconditional=self.unconditional if named else uploads.tensor(self.unconditional),  # pyright: ignore
+            unconditional=nothing if nothing in ("default", "zeros") else uploads.embedding(nothing),
         )
 
 
-Words = Annotated[str, Field(max_length=2000)]
-
-
-class EditIn(Strict):
+class EditIn(Edit):
     """What is to become of the picture that is the only context: see `VersatileDiffusionPipeline.edit`."""
-
-    prompt: Annotated[Words, Field(description="What it is to become, or an instruction.")] = ""
-    remove: Annotated[Words, Field(description="What is to go.")] = ""
-    add: Annotated[Words, Field(description="What is to come.")] = ""
-    text_share: Annotated[float, Field(gt=0, le=1, description="Weight of the words; the picture has the rest.")] = 0.8
-
-    def read(self) -> Edit:
-        """The change. Raises ValueError if it says nothing."""
-        if not any(words.strip() for words in (self.prompt, self.remove, self.add)):
-            raise Refused("Nothing to change: say what with prompt, remove or add.")
-        return Edit(**self.model_dump())
 
 
 EXAMPLE = {
-    "to": "image",
-    "contexts": [{"modality": "text", "data": "a watercolor of a red lighthouse by the sea"}],
+    "to": IMAGE.name,
+    "contexts": [{"modality": TEXT.name, "data": "a watercolor of a red lighthouse by the sea"}],
     "num_outputs": 2,
     "seed": 7,
     "wait": True,
 }
 
 
-class GenerateIn(Strict):
+class GenerateIn(RequestOf[ContextIn, Binary, Embedding]):
     """What to make: the arguments of `VersatileDiffusionPipeline.generate`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    to: Modality
-    contexts: Annotated[list[ContextIn], Field(min_length=1, max_length=64)]
+    contexts: Annotated[tuple[ContextIn, ...], Field(min_length=1, max_length=64, description="What to condition on.")]
     model: Annotated[str | None, Field(description="One of /v1/models; the first if left out.")] = None
-    num_outputs: Annotated[int, Field(ge=1, le=1024)] = 1
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    guidance_scale: Annotated[float | None, Field(ge=-1000, le=1000, description="1 is no guidance.")] = None
-    guidance_interval: tuple[float, float] | None = None
-    negative: Annotated[list[ContextIn], Field(max_length=64)] = []
-    start: Annotated[Binary | None, Field(description="A text as it is; a picture as base64 or as a file.")] = None
-    strength: Annotated[float, Field(ge=0, le=1, description="1 forgets the start, 0 keeps it.")] = 1.0
-    height: Size | None = None
-    width: Size | None = None
-    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    num_outputs: Count = 1
+    guidance_scale: GuidanceScale = None
     seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
-    scheduler: SchedulerName | None = None
-    colors_of: Annotated[Binary | None, Field(description="For pictures: a picture whose colours they take.")] = None
     edit: Annotated[EditIn | None, Field(description="For pictures: changes the picture that is the context.")] = None
-    temperature: Annotated[float | None, Field(ge=0, le=100, description="For texts.")] = None
-    max_tokens: Annotated[int | None, Field(ge=1, le=1024, description="For texts.")] = None
-    top_k: Annotated[int | None, Field(ge=1, le=10**6, description="For texts.")] = None
-    top_p: Annotated[float | None, Field(gt=0, le=1, description="For texts.")] = None
-    preview_every: Annotated[int, Field(ge=0, le=1000, description="For pictures; steps, 0 is never.")] = 0
+    preview_every: Annotated[
+        int, Field(ge=0, le=1000, description="Steps between previews, which texts do not have; 0 is never.")
+    ] = 0
     wait: Annotated[bool, Field(description="Answer with the result, not with the job.")] = False
 
-    def read(self, uploads: Uploads, default_model: str) -> Request:
-        """The request, with its data decoded. Raises ValueError if that cannot be."""
-        if self.preview_every and self.to != "image":
-            raise Refused("Previews are pictures: leave preview_every out where texts are made.")
-        writing = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-        writing |= {"top_k": self.top_k, "top_p": self.top_p}
-        return Request(
-            self.model or default_model,
+    def read(self, uploads: Uploads, models: Mapping[str, ModelInfo]) -> JobRequest:
+        """The request, with its data decoded.
+
+        Args:
+            uploads: what was sent along.
+            models: the models that are there, the default first.
+
+        Raises:
+            UnknownModel: if the model is not there.
+            ValueError: if the model cannot make that, or data cannot be decoded.
+        """
+        name, info = find_model(models, self.model)
+        info.require(name, self.to, [context.modality for context in (*self.contexts, *self.negative)])
+        made = modality_spec(self.to)
+        if self.preview_every and made.codec.inline:
+            raise Refused(f"A {self.to} has no previews: leave preview_every out.")
+        return JobRequest.of(
+            name,
             self.to,
-            tuple(context.read(uploads) for context in self.contexts),
+            [context.read(uploads) for context in self.contexts],
             consecutive(self.seed, self.num_outputs),
-            negative=tuple(context.read(uploads) for context in self.negative),
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self.guidance_scale,
-            guidance_interval=self.guidance_interval,
-            start=None if self.start is None else _data(self.to, self.start, uploads),
-            strength=self.strength,
-            height=self.height,
-            width=self.width,
-            eta=self.eta,
-            scheduler=self.scheduler,
-            colors_of=None if self.colors_of is None else uploads.picture(self.colors_of),
-            edit=None if self.edit is None else self.edit.read(),
-            decoding={name: value for name, value in writing.items() if value is not None},
+            edit=self.edit,
             preview_every=self.preview_every,
+            negative=[context.read(uploads) for context in self.negative],
+            start=None if self.start is None else uploads.item(made, self.start),
+            latents=None if self.latents is None else uploads.array(self.latents, "The noise to start from"),
+            decoding=self._decoding(made, uploads),
+            **dict(self.sampling),
         )
+
+    def _decoding(self, made: ModalitySpec, uploads: Uploads) -> dict[str, object]:
+        """The options of decoding that were given, with their data decoded."""
+        names = self.model_fields_set - GenerateIn.model_fields.keys()
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        for name, modality in made.decoding.data_fields().items():
+            if name in given:
+                given[name] = uploads.item(modality_spec(modality), given[name])
+        try:
+            return made.decoding_options(given).given
+        except TypeError as error:
+            raise Refused(str(error)) from error
+
+
+def generate_model() -> type[GenerateIn]:
+    """`GenerateIn` with the options of decoding of all modalities that are known by now, each as a field."""
+    return _with_decoding(modality_names())
+
+
+_Upload: TypeAlias = Binary | None
+
+
+@cache
+def _with_decoding(names: Sequence[str]) -> type[GenerateIn]:
+    fields: dict[str, Any] = {}  # as create_model wants them
+    for name in names:
+        with suppress(ValueError):  # its package is damaged, and no model that is open can need it
+            decoding, own = modality_spec(name).decoding, GenerateIn.model_fields
+            data = decoding.data_fields()
+            for option, field in decoding.model_fields.items():
+                if option in data:
+                    fields[option] = (_Upload, Field(None, description=field.description))
+                elif option in fields:  # of several modalities, of which each checks what it is given
+                    fields[option] = (object, Field(None, description=field.description))
+                elif option not in own:
+                    fields[option] = (field.annotation, field)
+    return create_model(GenerateIn.__name__, __base__=GenerateIn, __doc__=GenerateIn.__doc__, **fields)
 
 
 class OutputOut(BaseModel):
@@ -153,10 +154,14 @@ class OutputOut(BaseModel):
 
     seed: int
     text: str | None = None
-    image: Annotated[str | None, Field(description="A PNG, in base64, that holds its recipe as text chunks.")] = None
+    image: Annotated[
+        str | None, Field(description="Its file in base64. A PNG holds the record of how it was made as text chunks.")
+    ] = None
+    data: Annotated[str | None, Field(description="The file of what is neither text nor image, in base64.")] = None
+    media_type: Annotated[str | None, Field(description="Of the text, the image or the data.")] = None
     request: Annotated[
         dict[str, Any] | None,
-        Field(description="For texts: the recipe, which `vd replay` reads; a picture holds its own."),
+        Field(description="The record of how it was made, which `vd replay` reads, unless its file holds that."),
     ] = None
 
 
@@ -186,42 +191,64 @@ class JobOut(BaseModel):
     queue_position: Annotated[int, Field(description="1 is next; 0 if it waits no more.")] = 0
     step: int = 0
     steps: Annotated[int, Field(description="In all; 0 while that is not known.")] = 0
-    preview: Annotated[str | None, Field(description="A PNG in base64.")] = None
+    preview: Annotated[str | None, Field(description="The file of a preview in base64, such as a PNG.")] = None
+    preview_media_type: str | None = None
     outputs: list[OutputOut] = []
     notes: list[str] = []
     error: ErrorOut | None = None
 
     @classmethod
-    def of(cls, job: Job, state: State, position: int) -> JobOut:
+    def of(cls, job: Job, state: JobState, position: int) -> JobOut:
         """A job as its client sees it."""
-        failure = state.failure
+        result, failure, to = state.result, state.failure, job.request.to
+        codec = None if state.preview is None else modality_spec(to).codec
         return cls(
             id=job.id,
             status=state.status,
             model=job.request.model,
-            to=job.request.to,
+            to=to,
             created=job.created,
             queue_position=position,
             step=state.step,
             steps=state.steps,
-            preview=_base64(png(state.preview)) if isinstance(state.preview, Image.Image) else None,
-            outputs=[] if state.made is None else outputs(job.recipe, job.replayable, job.request.seeds, state.made),
-            notes=list(state.made.notes) if state.made else [],
+            preview=None if codec is None else _base64(codec.encode(state.preview)),
+            preview_media_type=None if codec is None else codec.media_type,
+            outputs=[] if result is None else outputs(to, job.summary, job.record, job.request.seeds, result),
+            notes=[] if result is None else list(result.notes),
             error=None if failure is None else ErrorOut(message=failure.message, type=failure.reason),
         )
 
 
-def outputs(recipe: Mapping[str, Any], replayable: Replayable, seeds: Sequence[int], made: Made) -> list[OutputOut]:
-    """What a request gave, each output with its recipe: in words, and such that it can be made again."""
-    words = {key: _chunk(value) for key, value in recipe.items()} | {"guidance_scale": _chunk(made.guidance_scale)}
+def outputs(
+    to: str, summary: Mapping[str, object], record: JobRecord, seeds: Sequence[int], result: JobResult
+) -> list[OutputOut]:
+    """What a job gave, each output with the record of how it was made.
+
+    Args:
+        to: the modality that was made.
+        summary: how that was done, for people to read.
+        record: the same, such that the outputs can be made again.
+        seeds: one for each output.
+        result: what the job gave.
+    """
+    codec = modality_spec(to).codec
+    words = {key: _chunk(value) for key, value in summary.items()} | {"guidance_scale": _chunk(result.guidance_scale)}
     found: list[OutputOut] = []
-    for seed, item, kept in zip(seeds, made.items, replayable.outputs(seeds, made), strict=True):
-        request = kept.written(replayable.embedded)
-        if isinstance(item, str):
-            found.append(OutputOut(seed=seed, text=item, request=json.loads(request)))
+    for seed, item, one in zip(seeds, result.items, record.outputs(seeds, result), strict=True):
+        written = one.written(record.inputs)
+        output = OutputOut(seed=seed, media_type=codec.media_type)
+        if codec.keeps_record:
+            content = codec.encode(item, words | {"seed": str(seed), CHUNK: written})
         else:
-            chunks = words | {"seed": str(seed), CHUNK: request}
-            found.append(OutputOut(seed=seed, image=_base64(png(item, chunks))))
+            content, output.request = codec.encode(item), json.loads(written)
+        match codec.shown_as:
+            case ShownAs.TEXT if isinstance(item, str):
+                output.text = item
+            case ShownAs.IMAGE:
+                output.image = _base64(content)
+            case _:
+                output.data = _base64(content)
+        found.append(output)
     return found
 
 
@@ -231,17 +258,8 @@ def consecutive(seed: int | None, count: int) -> tuple[int, ...]:
     return tuple((first + i) % 2**63 for i in range(count))
 
 
-def _data(modality: str, given: str | Part, uploads: Uploads) -> Any:
-    """A text as it is, or a picture decoded; a path among them is but a text, or no base64."""
-    if modality != "text":
-        return uploads.picture(given)
-    if not isinstance(given, str):
-        raise Refused("A text is given as it is, not as a file.")
-    return given
-
-
-def _chunk(value: Any) -> str:
-    """An entry of a recipe as the text of a PNG: what is no text is JSON."""
+def _chunk(value: object) -> str:
+    """An entry of a summary as the text of a PNG: what is no text is JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

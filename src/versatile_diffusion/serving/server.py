@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.engine.workers import Worker
-from versatile_diffusion.serving.access import Keys, is_loopback
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import Keys, require_keys
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Metrics
 
@@ -49,10 +49,7 @@ def serve(
         ValueError: if others than this machine could ask without a key.
         RuntimeError: if a model cannot be opened.
     """
-    if not keys and not is_loopback(host):
-        raise ValueError(
-            f"At {host} others can reach the server: give keys with --keys FILE or VD_API_KEYS, or listen at 127.0.0.1."
-        )
+    require_keys(host, keys)
     metrics = Metrics()
     engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)

@@ -14,8 +14,9 @@ from gradio.components import Component
 from gradio.data_classes import FileData, ImageData
 from PIL import Image, ImageChops
 
+from versatile_diffusion.modalities.image_files import open_upload
+from versatile_diffusion.modalities.image_spec import UPLOADED
 from versatile_diffusion.provenance import png
-from versatile_diffusion.serving.uploads import open_picture
 from versatile_diffusion.studio.controls import (
     Control,
     Count,
@@ -108,7 +109,7 @@ def component(control: Control) -> Component:
 
 
 # Pictures are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong with it for
-# `open_picture`. These stand in for methods of components, not in subclasses, because gradio writes a file beside the
+# `open_upload`. These stand in for methods of components, not in subclasses, because gradio writes a file beside the
 # source of every subclass.
 
 
@@ -152,7 +153,7 @@ def shown(control: Control, value: Any, visitor: Visitor) -> Any:
 
 def canonical(content: bytes) -> bytes:
     """A picture as a PNG that depends on nothing but its pixels. Raises ValueError if it is none."""
-    picture = open_picture(content, MOST_PIXELS)
+    picture = open_upload(content, UPLOADED, MOST_PIXELS)
     return png(picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB"))
 
 
@@ -161,10 +162,10 @@ def _painting(given: Mapping[str, Any], visitor: Visitor) -> Painting | None:
     background = given["background"]
     if background is None:
         return None
-    picture = open_picture(visitor.read(background), MOST_PIXELS)
+    picture = open_upload(visitor.read(background), UPLOADED, MOST_PIXELS)
     hidden = Image.new("L", picture.size)
     for layer in given["layers"] or ():
-        painted = open_picture(visitor.read(layer), MOST_PIXELS).convert("RGBA").getchannel("A")
+        painted = open_upload(visitor.read(layer), UPLOADED, MOST_PIXELS).convert("RGBA").getchannel("A")
         hidden = ImageChops.lighter(hidden, painted.resize(picture.size))
     mask = None if hidden.getbbox() is None else png(hidden.point([255] * 128 + [0] * 128))
     is_opaque = picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)

@@ -14,7 +14,7 @@ from gradio.components import Component
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from versatile_diffusion.serving.desk import Desk
+from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.studio.compare_tab import CompareTab
 from versatile_diffusion.studio.controls import Control
 from versatile_diffusion.studio.guard import Guard, visitor_of
@@ -40,14 +40,14 @@ _SHOW_TAB = """() => setTimeout(() => {
 """Where the tabs are wider than the screen."""
 
 
-def build(desk: Desk, keeper: Keeper) -> gr.Blocks:
+def build(jobs: JobService, keeper: Keeper) -> gr.Blocks:
     """The page."""
-    names = list(desk.engine.models)
+    names = list(jobs.engine.models)
     with gr.Blocks(title="Versatile Diffusion", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(HEADER, padding=False)
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
         with gr.Tabs(elem_classes="vd-tabs", overflow_behavior="wrap") as tabs:
-            shown = [TaskTab(task, desk, keeper, model) for task in TASKS]
+            shown = [TaskTab(task, jobs, keeper, model) for task in TASKS]
             compare = CompareTab()
             history = HistoryTab(keeper.history)
         for shelf in [*(tab.shelf for tab in shown), history.shelf]:

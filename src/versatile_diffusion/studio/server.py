@@ -10,8 +10,8 @@ from pathlib import Path
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.engine.workers import Worker
-from versatile_diffusion.serving.access import is_loopback
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import is_loopback
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Metrics
 from versatile_diffusion.serving.server import listen
@@ -59,5 +59,5 @@ def serve(
         engine = Engine(worker, engine_limits, metrics)
         app = build_app(engine, metrics=metrics, limits=Limits())
         keeper = Keeper(history, History(Path(scratch, "unkept")))
-        mount(app, build(app.state.desk, keeper), keeper)
+        mount(app, build(app.state.jobs, keeper), keeper)
         listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)

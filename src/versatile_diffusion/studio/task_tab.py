@@ -16,11 +16,13 @@ from pydantic import ValidationError
 
 from versatile_diffusion.engine.engine import NotTaken
 from versatile_diffusion.engine.jobs import Job, Status
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.records import record_of
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.sampling.options import SchedulerName
-from versatile_diffusion.serving.desk import Desk
+from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.serving.problems import in_words
-from versatile_diffusion.serving.schemas import GenerateIn, JobOut
+from versatile_diffusion.serving.schemas import JobOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
 from versatile_diffusion.studio.examples import Example
@@ -43,16 +45,16 @@ class TaskTab:
 
     Args:
         task: what it does.
-        desk: takes requests in.
+        jobs: makes jobs of requests.
         keeper: keeps what comes of them.
         model: the component that names the model.
     """
 
-    def __init__(self, task: Task, desk: Desk, keeper: Keeper, model: gr.Dropdown) -> None:
+    def __init__(self, task: Task, jobs: JobService, keeper: Keeper, model: gr.Dropdown) -> None:
         self.task = task
-        self._desk = desk
+        self._jobs = jobs
         self._keeper = keeper
-        self._defaults = defaults(self._guidance_scale(next(iter(desk.engine.models))))
+        self._defaults = defaults(self._guidance_scale(next(iter(jobs.engine.models))))
         with gr.Tab(task.title, id=task.key) as self.tab:
             gr.Markdown(task.hint, elem_classes="vd-hint")
             with gr.Row(elem_classes="vd-columns"):
@@ -143,7 +145,7 @@ class TaskTab:
         )
 
     def _guidance_scale(self, model: str) -> float:
-        return own_guidance_scale(self._desk.engine.models[model], self.task.to)
+        return own_guidance_scale(self._jobs.engine.models[model], self.task.to)
 
     def fill(self, values: Mapping[str, Any], visitor: Visitor) -> dict[Component, Any]:
         """Components with what they are to show a visitor."""
@@ -159,9 +161,9 @@ class TaskTab:
     # ---- running ----
 
     def _cancel(self, job: str | None) -> None:
-        found = job and self._desk.engine.find(job)
+        found = job and self._jobs.engine.find(job)
         if found:
-            self._desk.engine.cancel(found)
+            self._jobs.engine.cancel(found)
 
     async def _run(self, request: gr.Request, model: str, *given: Any) -> AsyncIterator[dict[Any, Any]]:
         idle = {self.job: None, self.cancel_button: gr.Button(visible=False)}
@@ -169,17 +171,17 @@ class TaskTab:
         inputs: dict[str, bytes] = {}
         try:
             values = await to_thread.run_sync(self._read, model, given, visitor_of(request))
-            wanted = GenerateIn.model_validate(asked(self.task, values))
+            wanted = generate_model().model_validate(asked(self.task, values))
 
-            def read(uploads: Uploads, default: str) -> Request:
+            def read(uploads: Uploads, models: Mapping[str, ModelInfo]) -> JobRequest:
                 nonlocal inputs
-                asked_for = wanted.read(uploads, default)
-                inputs = {Path(name).name: content for name, content in asked_for.kept.files().items()}
+                asked_for = wanted.read(uploads, models)
+                inputs = {Path(name).name: content for name, content in record_of(asked_for).files().items()}
                 return asked_for
 
-            job = await self._desk.submit(read, {}, "")
+            job = await self._jobs.submit(read, {}, "")
             yield {self.job: job.id, self.cancel_button: gr.Button(visible=True)}
-            async for shown in self._desk.changes(job):
+            async for shown in self._jobs.changes(job):
                 if shown.status in (Status.QUEUED, Status.RUNNING):
                     yield {self.status: status.going_on(shown)}
                 else:
@@ -188,7 +190,7 @@ class TaskTab:
             yield {**idle, self.status: status.failed(_in_words(error))}
         finally:
             if job is not None and not job.state.is_final:  # the page was closed
-                self._desk.engine.cancel(job)
+                self._jobs.engine.cancel(job)
 
     def _read(self, model: str, given: Sequence[Any], visitor: Visitor) -> dict[str, Any]:
         named = dict(zip(self.inputs, given, strict=True))

@@ -24,8 +24,8 @@ from versatile_diffusion.engine import isolation
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.serving import server
-from versatile_diffusion.serving.access import KEYS_VARIABLE, Keys
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import KEYS_VARIABLE, Keys
 from versatile_diffusion.serving.limits import Limits
 
 KEY = "a-key-for-the-tests"
@@ -43,6 +43,17 @@ def test_it_listens_to_others_only_with_a_key(tmp_path: Path, monkeypatch: pytes
     short.write_text("# none\n")
     result = CliRunner().invoke(app, ["serve", "--keys", str(short)])
     assert result.exit_code == 1 and "holds no API key" in result.stderr
+
+
+def test_what_is_cheap_is_checked_before_a_model_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VD_API_KEYS", raising=False)
+    opened: list[Any] = []
+    monkeypatch.setattr(isolation, "ProcessWorker", lambda *given: opened.append(given))
+    keys = tmp_path / "keys"
+    keys.write_text("short\n")
+    for options in (["--host", "0.0.0.0"], ["--keys", str(keys)]):
+        assert CliRunner().invoke(app, ["serve", *options]).exit_code == 1
+    assert not opened
 
 
 def test_keys_come_from_both_places(tmp_path: Path) -> None:
@@ -129,10 +140,11 @@ def test_a_request_is_taken_in_without_the_libraries_of_models() -> None:
         import sys
         from PIL import Image
         from versatile_diffusion.context import Context
-        from versatile_diffusion.engine.requests import Request
+        from versatile_diffusion.engine.records import record_of
+        from versatile_diffusion.engine.requests import JobRequest
 
-        request = Request("postcards", "image", (Context("image", Image.new("RGB", (8, 8))),), (7,))
-        assert request.kept.is_whole
+        request = JobRequest.of("postcards", "image", [Context("image", Image.new("RGB", (8, 8)))], [7])
+        assert record_of(request).is_whole
         sys.exit(", ".join({"diffusers", "transformers", "torchao"} & set(sys.modules)) or None)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,8 @@ from versatile_diffusion.engine.computing import compute
 from versatile_diffusion.engine.engine import Busy, Closed, Engine
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.limits import EngineLimits
-from versatile_diffusion.engine.requests import Failure, Made, Reason, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult, Reason
 from versatile_diffusion.engine.workers import LocalWorker, Watch
 
 TENT = Context("text", "a red tent in the meadow")
@@ -32,7 +33,7 @@ class Held(LocalWorker):
         super().__init__(pipes)
         self.go = Event()
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         assert self.go.wait(60)
         return super().run(requests, watch)
 
@@ -51,8 +52,12 @@ def open_engine() -> Iterator[Open]:
         engine.close()
 
 
-def ask(*contexts: Context, to: str = "image", seeds: Sequence[int] = (0,), **options: Any) -> Request:
-    return Request("tiny", to, contexts or (TENT,), tuple(seeds), **{"num_inference_steps": 2, **options})
+def ask(*contexts: Context, to: str = "image", seeds: Sequence[int] = (0,), **options: Any) -> JobRequest:
+    return JobRequest.of("tiny", to, contexts or (TENT,), tuple(seeds), **{"num_inference_steps": 2, **options})
+
+
+def longer(asked: JobRequest) -> JobRequest:
+    return replace(asked, request=asked.request.replaced(num_inference_steps=4))
 
 
 def finished(job: Job) -> Job:
@@ -78,7 +83,7 @@ def rows_of(pipe: VersatileDiffusionPipeline) -> Iterator[list[int]]:
 # ---- computing ----
 
 
-def pairs(picture: Image.Image) -> dict[str, list[Request]]:
+def pairs(picture: Image.Image) -> dict[str, list[JobRequest]]:
     """Requests of one kind, for each sort of conditioning."""
     mask = Image.new("L", picture.size, "white")
     mask.paste(0, (0, 0, 10, 30))
@@ -106,12 +111,13 @@ def test_a_batch_equals_its_requests_computed_one_by_one(
     batch = compute(pipe, requests, always)
     for request, together in zip(requests, batch, strict=True):
         (alone,) = compute(pipe, [request], always)
-        assert isinstance(alone, Made) and isinstance(together, Made)
+        assert isinstance(alone, JobResult) and isinstance(together, JobResult)
         assert len(alone.items) == len(together.items) == len(request.seeds)
         for one, other in zip(alone.items, together.items, strict=True):
             if isinstance(one, str):
                 assert one == other
             else:
+                assert isinstance(one, Image.Image) and isinstance(other, Image.Image)
                 assert one.size == other.size == ((64, 32) if name == "starts" else (32, 32))
                 assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
     assert pipe.scheduler is own
@@ -122,7 +128,7 @@ def test_it_is_what_the_pipeline_makes(pipe: VersatileDiffusionPipeline, picture
     (made,) = compute(pipe, [ask(*contexts, seeds=(4, 5))], always)
     seeds = [torch.Generator().manual_seed(seed) for seed in (4, 5)]
     expected = pipe.generate("image", contexts, num_outputs=2, num_inference_steps=2, generator=seeds).images
-    assert isinstance(made, Made)
+    assert isinstance(made, JobResult)
     for one, other in zip(made.items, expected, strict=True):
         assert np.abs(np.array(one, int) - np.array(other, int)).max() <= 1
 
@@ -132,9 +138,9 @@ def test_data_that_cannot_be_read_fails_alone_and_notes_stay_with_their_request(
 ) -> None:
     strange, wrong = Context("text", "a zebra"), Context("text", 5)
     unknown, unread, known = compute(pipe, [ask(strange), ask(wrong), ask(TENT)], always)
-    assert isinstance(unknown, Made) and "zebra" in unknown.notes[0]
+    assert isinstance(unknown, JobResult) and "zebra" in unknown.notes[0]
     assert isinstance(unread, Failure) and unread.reason is Reason.INVALID and "must be a str" in unread.message
-    assert isinstance(known, Made) and known.notes == ()
+    assert isinstance(known, JobResult) and known.notes == ()
 
 
 @pytest.mark.parametrize("name", ["texts", "mixtures", "starts", "embeddings", "schedulers"])
@@ -143,9 +149,9 @@ def test_what_stays_of_a_batch_is_as_if_nothing_had_left(
 ) -> None:
     asked = pairs(picture)[name]
     with rows_of(pipe) as seen:
-        _, made = compute(pipe, [replace(each, num_inference_steps=4) for each in asked], lambda *_: {1})
-    (alone,) = compute(pipe, [replace(asked[1], num_inference_steps=4)], always)
-    assert isinstance(alone, Made) and isinstance(made, Made)
+        _, made = compute(pipe, [longer(each) for each in asked], lambda *_: {1})
+    (alone,) = compute(pipe, [longer(asked[1])], always)
+    assert isinstance(alone, JobResult) and isinstance(made, JobResult)
     assert seen[0] > seen[-1] == len(asked[1].seeds)
     for one, other in zip(alone.items, made.items, strict=True):
         if isinstance(one, str):
@@ -181,10 +187,12 @@ def test_a_pipeline_computes_what_is_asked(
     with job.heard(lambda: heard.append((job.state.step, job.state.steps, job.state.preview is not None))):
         worker.go.set()
         finished(job)
-    assert job.state.made is not None and job.state.made.items[0].size == (32, 32)
+    assert job.state.result is not None
+    (image,) = job.state.result.items
+    assert isinstance(image, Image.Image) and image.size == (32, 32)
     assert (2, 4, True) in heard and (4, 4, True) in heard
     text = finished(engine.submit(ask(Context("image", picture), to="text")))
-    assert text.state.made is not None and isinstance(text.state.made.items[0], str)
+    assert text.state.result is not None and isinstance(text.state.result.items[0], str)
 
 
 def test_a_job_that_is_cancelled_while_it_waits_is_never_computed(open_engine: Open) -> None:
@@ -208,7 +216,7 @@ def test_a_cancelled_job_leaves_its_batch_at_the_next_step(open_engine: Open, pi
         worker.go.set()
         finished(kept)
     assert rows == [1, 4, 4, 2, 2] and kept.state.status is Status.SUCCEEDED
-    assert dropped.state.status is Status.CANCELLED and dropped.state.made is None
+    assert dropped.state.status is Status.CANCELLED and dropped.state.result is None
 
 
 def test_a_job_that_is_cancelled_alone_stops_at_its_next_step(
@@ -260,7 +268,7 @@ def test_the_queue_is_bounded(open_engine: Open) -> None:
     gate.go.set()
     assert all(finished(job).state.status is Status.SUCCEEDED for job in waiting)
     with pytest.raises(KeyError):
-        engine.submit(Request("../tiny", "image", (TENT,), (0,)))
+        engine.submit(JobRequest.of("../tiny", "image", (TENT,), (0,)))
 
 
 def test_finished_jobs_are_forgotten(open_engine: Open) -> None:

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.isolation import ProcessWorker
-from versatile_diffusion.engine.requests import BatchFailed, Made, Reason, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import BatchFailed, JobResult, Reason
 from versatile_diffusion.engine.workers import Source, open_models
 
 pytestmark = pytest.mark.slow
-ASKED = Request("tiny", "image", (Context("text", "a red tent"),), (1,), num_inference_steps=3, preview_every=2)
+ASKED = JobRequest.of("tiny", "image", [Context("text", "a red tent")], [1], num_inference_steps=3, preview_every=2)
+
+
+def changed(**changes: Any) -> JobRequest:
+    return replace(ASKED, request=ASKED.request.replaced(**changes), preview_every=0)
 
 
 class Watch:
@@ -40,8 +46,8 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
     pipe.save_pretrained(tmp_path / "model")
     worker = ProcessWorker([Source("tiny", str(tmp_path / "model"))], "cpu", "fp32")
     assert worker.models["tiny"].outputs == ("image", "text")
-    with pytest.raises(BatchFailed, match="guidance_interval") as wrong:
-        worker.run([replace(ASKED, guidance_interval=(1, 0))], Watch())
+    with pytest.raises(BatchFailed, match="no height") as wrong:
+        worker.run([changed(to="text", height=64)], Watch())
     assert wrong.value.failure.reason is Reason.INVALID
 
     def kill() -> set[int]:
@@ -53,14 +59,16 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
     assert failed.value.failure.reason is Reason.CRASHED and "SIGKILL" in failed.value.failure.message
     watch = Watch()
     (made,) = worker.run([ASKED], watch)
-    assert isinstance(made, Made) and made.items[0].size == (32, 32)
+    assert isinstance(made, JobResult)
+    (image,) = made.items
+    assert isinstance(image, Image.Image) and image.size == (32, 32)
     assert watch.steps == [(1, 3, False), (2, 3, True), (3, 3, False)]
     with pytest.raises(BatchFailed):
         worker.run([ASKED], Watch(lambda: set()))
     assert len(worker.run([ASKED, ASKED], Watch())) == 2
-    long = replace(ASKED, num_inference_steps=200, preview_every=0)
-    left, stayed = worker.run([long, replace(long, seeds=(2,))], Watch(lambda: {1}))
-    assert left is None and isinstance(stayed, Made) and stayed.batch.remainders[0].rows == (1,)
+    long = [changed(num_inference_steps=200, seeds=(seed,)) for seed in (1, 2)]
+    left, stayed = worker.run(long, Watch(lambda: {1}))
+    assert left is None and isinstance(stayed, JobResult) and stayed.batch.remainders[0].rows == (1,)
     worker.close()
 
 
@@ -78,5 +86,9 @@ def test_a_folder_is_called_by_its_last_part(tmp_path: Path) -> None:
     folder.mkdir()
     assert Source.parse(str(folder)) == Source("mine", str(folder))
     assert Source.parse(f"a={folder}") == Source("a", str(folder))
+    beside = tmp_path / "lr=0.1"
+    beside.mkdir()
+    assert Source.parse(str(beside)) == Source("lr=0.1", str(beside))
+    assert Source.parse(f"best={beside}") == Source("best", str(beside))
     assert Source.parse("postcards") == Source("postcards", "postcards")
     assert Source.parse("shi-labs/versatile-diffusion").name == "shi-labs/versatile-diffusion"

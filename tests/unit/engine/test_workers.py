@@ -30,12 +30,13 @@ SMALL = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20), "RAY_USAG
 
 
 def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
-    bodies = [ASKED, ASKED | {"to": "text"}, ASKED | {"seed": 2}, ASKED | {"guidance_interval": [0.9, 0.1]}]
+    bodies = [ASKED, ASKED | {"to": "text"}, ASKED | {"seed": 2}, ASKED | {"to": "text", "height": 64}]
     image, text, other, wrong = answers(pipe, [read(pipe, body, "tiny") for body in bodies])
     assert image["outputs"][0]["image"] != other["outputs"][0]["image"]
-    assert isinstance(text["outputs"][0]["text"], str) and "guidance_interval" in wrong["error"]["message"]
+    assert isinstance(text["outputs"][0]["text"], str) and "no height" in wrong["error"]["message"]
     assert {answer["worker"] for answer in (image, text, other, wrong)} == {os.getpid()}
-    for unusable in ({}, [], ASKED | {"num_outputs": 9}, ASKED | {"start": "/etc/passwd"}):
+    wrong_ones = ({"guidance_interval": [0.9, 0.1]}, {"num_outputs": 9}, {"start": "/etc/passwd"})
+    for unusable in ({}, [], *(ASKED | changes for changes in wrong_ones)):
         with pytest.raises(ValueError):
             read(pipe, unusable, "tiny")
     with pytest.raises(ValueError, match="1023 pixels"):

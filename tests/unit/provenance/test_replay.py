@@ -19,7 +19,9 @@ from tests.conftest import CAPTIONS
 from tests.unit.cli.test_cli import PROMPT, empty_folder, file, make, nothing_computed, pixels, vd  # noqa: F401
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.computing import compute
-from versatile_diffusion.engine.requests import Edit, Made, Replayable, Request
+from versatile_diffusion.engine.records import JobRecord, job_of
+from versatile_diffusion.engine.requests import Edit, JobRequest
+from versatile_diffusion.engine.results import JobResult
 from versatile_diffusion.provenance.comparison import compared
 from versatile_diffusion.provenance.files import Kept, NoRecipe, parsed, read
 from versatile_diffusion.provenance.inputs import named, restored, stored
@@ -101,35 +103,37 @@ def test_texts_are_made_again_from_what_json_prints(model: Path) -> None:
 
 def test_what_the_server_made_in_a_batch_is_made_again(pipe: VersatileDiffusionPipeline, picture: Image.Image) -> None:
     tree = Context("text", CAPTIONS[3], weight=0.5)
+    begun: dict[str, Any] = {"num_inference_steps": 2, "strength": 0.5}
     asked = [
-        Request("tiny", "image", (tree, Context("image", shown, focus=0.3)), seeds, num_inference_steps=2, start=shown,
-                strength=0.5, colors_of=shown)
+        JobRequest.of(
+            "tiny", "image", [tree, Context("image", shown, focus=0.3)], seeds, start=shown, colors_of=shown, **begun
+        )
         for shown, seeds in ((picture, (5, 6)), (picture.rotate(90), (7,)))
-    ]  # fmt: skip
-    edits = [
-        Request("tiny", "image", (Context("image", picture),), (8, 9), num_inference_steps=2, edit=Edit(add="tent"))
     ]
+    seen = [Context("image", picture)]
+    edits = [JobRequest.of("tiny", "image", seen, (8, 9), num_inference_steps=2, edit=Edit(add="tent"))]
     computed = [*compute(pipe, asked, lambda *_: {0, 1}), *compute(pipe, edits, lambda *_: {0})]
     for request, made in zip([*asked, *edits], computed, strict=True):
-        assert isinstance(made, Made)
-        for output in outputs(request.recipe, Replayable.of(request), request.seeds, made):
+        assert isinstance(made, JobResult)
+        for output in outputs("image", request.summary, JobRecord.of(request), request.seeds, made):
             image = Image.open(io.BytesIO(base64.b64decode(output.image or "")))
             kept = parsed(image.info[CHUNK])
             assert (np.asarray(replayed(pipe, kept)) == np.asarray(image)).all()
-            (alone,) = compute(pipe, [Request.of(kept, "tiny")], lambda *_: {0})
-            assert isinstance(alone, Made) and (compared(image, alone.items[0])["difference"] <= 1)
+            (alone,) = compute(pipe, [job_of(kept, "tiny")], lambda *_: {0})
+            assert isinstance(alone, JobResult) and (compared(image, alone.items[0])["difference"] <= 1)
 
 
 def test_what_was_left_of_a_batch_is_made_again(pipe: VersatileDiffusionPipeline) -> None:
     contexts = [(Context("text", caption),) for caption in CAPTIONS]
     asked = [
-        Request("tiny", "image", one, (i, i + 9), num_inference_steps=4, eta=0.5) for i, one in enumerate(contexts)
+        JobRequest.of("tiny", "image", one, (i, i + 9), num_inference_steps=4, eta=0.5)
+        for i, one in enumerate(contexts)
     ]
     results = compute(pipe, asked, lambda step, *_: {1: {0, 2, 3}, 2: {0, 2, 3}, 3: {2, 3}, 4: {2}}[step])
     assert [result is None for result in results] == [True, True, False, True]
     made = results[2]
-    assert isinstance(made, Made)
-    for output in outputs(asked[2].recipe, Replayable.of(asked[2]), asked[2].seeds, made):
+    assert isinstance(made, JobResult)
+    for output in outputs("image", asked[2].summary, JobRecord.of(asked[2]), asked[2].seeds, made):
         image = Image.open(io.BytesIO(base64.b64decode(output.image or "")))
         kept = parsed(image.info[CHUNK])
         assert [len(remainder.rows) for remainder in kept.recipe.batch.remainders] == [6, 4, 2]

@@ -16,7 +16,8 @@ from PIL import Image
 
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.jobs import Job
-from versatile_diffusion.engine.requests import Failure, Made, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import ModelInfo, Watch
 
 
@@ -30,7 +31,7 @@ class Gate:
         self.batches: list[list[int]] = []
         self.running, self.go = Event(), Event()
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         self.batches.append([request.seeds[0] for request in requests])
         self.running.set()
         while not self.go.wait(0.01):
@@ -42,7 +43,7 @@ class Gate:
         if any(request.seeds == (13,) for request in requests):
             raise RuntimeError("a secret of the machine")
         made = {"image": Image.new("RGB", (8, 8), "red"), "text": "a red tent"}
-        return [Made([made[request.to]] * len(request.seeds), 1.0) for request in requests]
+        return [JobResult([made[request.to]] * len(request.seeds), 1.0) for request in requests]
 
     def close(self) -> None:
         self.go.set()

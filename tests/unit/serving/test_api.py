@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from io import BytesIO
 from socket import create_connection
 from threading import Barrier
@@ -23,10 +22,12 @@ from tests.unit.serving.running import Gate, ask_and_leave, encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import LocalWorker, ModelInfo
-from versatile_diffusion.serving.access import Keys
+from versatile_diffusion.provenance.files import parsed
+from versatile_diffusion.provenance.replay import replayed
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.metrics import Metrics
 
@@ -176,6 +177,33 @@ def test_what_is_not_a_picture_is_refused(client: httpx.Client, tmp_path: Any, p
     )
 
 
+def test_messages_fit_on_a_screen_whatever_was_sent(client: httpx.Client) -> None:
+    long = "data:image/png;base64," + "x" * 100_000
+    for changes in (
+        *({name: long} for name in ("to", "model", "scheduler", "start", "guidance_interval", "seed")),
+        {long: 1},
+        {"contexts": [{"modality": long, "data": "a"}]},
+        {"contexts": [{"modality": "image", "data": long}]},
+        {"contexts": [TENT | {"unconditional": long}]},
+        {"contexts": [TENT | {long: long}]},
+        {"colors_of": {"file": long}},
+    ):
+        response = client.post("/v1/generate", json=ASKED | changes)
+        assert response.status_code in (404, 422) and 10 < len(response.json()["error"]["message"]) < 1100
+
+
+def test_noise_to_start_from(client: httpx.Client, pipe: VersatileDiffusionPipeline) -> None:
+    shape = pipe.modality("image").latent_shape()
+    noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(5))
+    asked = ASKED | {"num_outputs": 2, "latents": text(save({"noise": noise}))}
+    made = [opened(output) for output in client.post("/v1/generate", json=asked).json()["outputs"]]
+    expected = pipe.text_to_image(TENT["data"], num_outputs=2, num_inference_steps=2, latents=noise).images
+    assert all(same(one, other) for one, other in zip(made, expected, strict=True))
+    for image in made:
+        record = parsed(image.info["request"])
+        assert np.abs(np.asarray(replayed(pipe, record), int) - np.asarray(image, int)).max() <= 1
+
+
 def test_wrong_requests_are_told_what_is_wrong(client: httpx.Client) -> None:
     def ask(**changes: Any) -> str:
         return refused(client.post("/v1/generate", json=ASKED | changes))
@@ -192,6 +220,13 @@ def test_wrong_requests_are_told_what_is_wrong(client: httpx.Client) -> None:
     half = text(save({"tokens": torch.full((1, 2, 24), torch.nan, dtype=torch.bfloat16)}))
     assert "finite numbers" in ask(contexts=[{"modality": "text", "embedding": half}])
     assert "Nothing to condition on" in ask(contexts=[TENT | {"weight": 0}])
+    assert "tiny makes image and text, not sound." in ask(to="sound")
+    assert "tiny takes contexts of image and text, not sound." in ask(contexts=[TENT | {"modality": "sound"}])
+    assert "outputs of modality 'image' take colors_of" in ask(temperature=0.5)
+    assert "no previews" in ask(to="text", preview_every=2)
+    assert "low < high" in ask(guidance_interval=[0.9, 0.1])
+    assert "Nothing to change" in ask(edit={"prompt": " "})
+    assert "latents must have shape" in ask(latents=[[0.5, 1.5]])
     assert "no model '../secret'" in refused(client.post("/v1/generate", json=ASKED | {"model": "../secret"}), 404)
     assert "JSON" in refused(client.post("/v1/generate", content=b"{", headers={"content-type": "application/json"}))
     assert "multipart" in refused(client.post("/v1/generate", content=b"{}"), 415)
@@ -216,13 +251,16 @@ def test_requests_are_limited(client: httpx.Client, changes: dict[str, Any], lim
 
 def test_a_side_that_is_left_out_is_the_models_own() -> None:
     limits, model = Limits(pixels=64 * 64), ModelInfo(("image", "text"), ("text",), {}, {"image": 64})
-    asked = Request("tiny", "image", (Context("text", "a tent"),), (1,))
-    limits.check(asked, model)
+
+    def asked(to: str = "image", **sides: Any) -> JobRequest:
+        return JobRequest.of("tiny", to, [Context("text", "a tent")], [1], **sides)
+
+    limits.check(asked(), model)
     for side in ("height", "width"):
-        limits.check(replace(asked, **{side: 32}), model)
+        limits.check(asked(**{side: 32}), model)
         with pytest.raises(ValueError, match="4096 pixels at most, got 8192"):
-            limits.check(replace(asked, **{side: 128}), model)
-    Limits(pixels=1).check(replace(asked, to="text"), model)
+            limits.check(asked(**{side: 128}), model)
+    Limits(pixels=1).check(asked("text"), model)
 
 
 def test_metrics_health_and_models(client: httpx.Client) -> None:
@@ -327,7 +365,7 @@ def test_requests_that_come_together_do_not_exceed_that(gate: Gate) -> None:
     both_read = Barrier(2)
 
     class Together(Limits):
-        def check(self, request: Request, model: ModelInfo) -> None:
+        def check(self, job: JobRequest, model: ModelInfo) -> None:
             both_read.wait(30)
 
     app = build_app(engine_of(gate), keys=Keys(["k" * 16]), limits=Together(concurrency=1))

@@ -1,9 +1,12 @@
 """OpenAI's own client asks a real server, for all that it can ask of pictures."""
 
 import base64
+import json
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -14,8 +17,8 @@ from tests.unit.serving.running import encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.workers import LocalWorker
-from versatile_diffusion.serving.access import Keys
 from versatile_diffusion.serving.app import build_app
+from versatile_diffusion.serving.keys import Keys
 
 KEY = "a-key-for-the-tests"
 TENT = "a red tent in the meadow"
@@ -73,6 +76,74 @@ def test_edits(client: openai.OpenAI, pipe: VersatileDiffusionPipeline, picture:
     assert len(pictures(client.images.edit(image=files[0], prompt=TENT, n=2, extra_body=OURS))) == 2
     with pytest.raises(openai.UnprocessableEntityError, match="no transparency"):
         client.images.edit(image=files[0], mask=files[0], prompt=TENT, extra_body=OURS)
+
+
+def url(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.encodebytes(content).decode()}"
+
+
+def same_edits(picture: Image.Image) -> dict[str, dict[str, Any]]:
+    """One edit, as clients send it: arguments of httpx."""
+    content = encoded(picture)
+    words = {"prompt": TENT, **OURS}
+    ours = {name: str(value) for name, value in words.items()}
+    return {
+        "a form": {"data": ours, "files": {"image": content}},
+        "a form of lists": {"data": ours, "files": [("image[]", content)]},
+        "a data URL in a form": {"data": ours | {"image": url(content)}, "files": {"nothing": b""}},
+        "a form of words": {"data": ours | {"image": url(content)}},
+        "JSON": {"json": words | {"image": url(content), "size": None}},
+        "JSON of lists": {"json": words | {"image": [base64.b64encode(content).decode()]}},
+        "JSON of OpenAI": {"json": words | {"images": [{"image_url": url(content)}]}},
+        "JSON of chats": {"json": words | {"image": {"type": "image_url", "image_url": {"url": url(content)}}}},
+    }
+
+
+def test_edits_in_all_the_ways_that_clients_send_them(
+    client: openai.OpenAI, pipe: VersatileDiffusionPipeline, picture: Image.Image
+) -> None:
+    contexts = [Context("text", TENT, weight=0.8), Context("image", picture, weight=0.2)]
+    expected = pipe.generate("image", contexts, num_inference_steps=2, generator=seeds(3)).images[0]
+    for way, sent in same_edits(picture).items():
+        response = plain(client).post("images/edits", **sent)
+        assert response.status_code == 200, (way, response.text)
+        assert same(shown(response), expected), way
+
+
+def test_variations_and_generations_in_other_ways(
+    client: openai.OpenAI, pipe: VersatileDiffusionPipeline, picture: Image.Image
+) -> None:
+    like = pipe.image_variation(picture, num_inference_steps=2, generator=seeds(3)).images[0]
+    for image in (url(encoded(picture)), [url(encoded(picture))], {"b64_json": url(encoded(picture))}):
+        assert same(shown(plain(client).post("images/variations", json={"image": image, **OURS})), like)
+    made = pipe.text_to_image(TENT, num_inference_steps=2, guidance_rescale=0.5, generator=seeds(3)).images[0]
+    asked = json.dumps({"prompt": TENT, "guidance_rescale": 0.5, **OURS}).encode()
+    for headers in ({}, {"content-type": "application/x-www-form-urlencoded"}, {"content-type": "text/plain"}):
+        assert same(shown(plain(client).post("images/generations", content=asked, headers=headers)), made)
+
+
+def test_what_cannot_be_read_is_told(client: openai.OpenAI, picture: Image.Image) -> None:
+    def told(path: str, **sent: Any) -> str:
+        response = plain(client).post(f"images/{path}", **sent)
+        assert response.status_code == 422, response.text
+        return response.json()["error"]["message"]
+
+    assert "neither a form nor JSON" in told("generations", content=b"a red tent")
+    assert "an object of JSON" in told("generations", json=["a red tent"])
+    assert "prompt: Field required" in told("generations", json={})
+    assert "no picture to edit" in told("edits", json={"prompt": TENT})
+    assert "base64" in told("edits", json={"prompt": TENT, "image": "https://example.org/a.png"})
+    assert "base64" in told("variations", json={"image": "/etc/passwd"})
+    assert "image: Field required" in told("variations", files={"picture": encoded(picture)})
+
+
+def plain(client: openai.OpenAI) -> httpx.Client:
+    return httpx.Client(base_url=str(client.base_url), headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+
+
+def shown(response: httpx.Response) -> Image.Image:
+    assert response.status_code == 200, response.text
+    return Image.open(BytesIO(base64.b64decode(response.json()["data"][0]["b64_json"])))
 
 
 def test_its_errors_are_the_clients_errors(client: openai.OpenAI, picture: Image.Image) -> None:

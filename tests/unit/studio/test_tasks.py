@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
-from versatile_diffusion.engine.requests import Request
+from versatile_diffusion.engine.requests import Edit, JobRequest
 from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance import png
-from versatile_diffusion.serving.schemas import GenerateIn, OutputOut
+from versatile_diffusion.serving.schemas import OutputOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio.controls import NamedFile, Painting
 from versatile_diffusion.studio.examples import postcard
@@ -33,10 +34,18 @@ def filled(task: Task, **values: Any) -> dict[str, Any]:
     return {"model": "postcards", **own, **defaults(3.0), **values}
 
 
-def request(key: str, **values: Any) -> Request:
+BOTH = ("image", "text")
+MODELS = {"postcards": ModelInfo(BOTH, BOTH, {}, {})}
+
+
+def job(key: str, **values: Any) -> JobRequest:
     task = BY_KEY[key]
-    read = GenerateIn.model_validate(asked(task, filled(task, **values)))
-    return read.read(Uploads({}, 10**7), "postcards")
+    read = generate_model().model_validate(asked(task, filled(task, **values)))
+    return read.read(Uploads({}, 10**7), MODELS)
+
+
+def request(key: str, **values: Any) -> Request:
+    return job(key, **values).request
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
@@ -50,10 +59,11 @@ def test_examples_can_be_asked_for_and_empty_tabs_say_what_to_do(task: Task) -> 
 
 def test_options_become_those_of_the_pipeline() -> None:
     how = {"steps": 12, "scheduler": OWN, "eta": 0.5, "negative": " rain ", "seed": 7, "num_outputs": 3}
-    made = request("text-to-image", prompt=" a tent ", **how, guidance_scale=2.5)
+    previewed = job("text-to-image", prompt=" a tent ", **how, guidance_scale=2.5)
+    made = previewed.request
     assert (made.num_inference_steps, made.scheduler, made.eta, made.seeds) == (12, None, 0.5, (7, 8, 9))
     assert (made.contexts[0].data, made.negative[0].data, made.guidance_scale) == ("a tent", "rain", 2.5)
-    assert made.preview_every == 2
+    assert previewed.preview_every == 2
     assert request("text-variation", prompt="a tent", temperature=0.0).decoding == {"temperature": 0.0}
     assert len({request("text-to-image", prompt="a tent", seed=RANDOM).seeds for _ in range(4)}) > 1
 
@@ -67,10 +77,12 @@ def test_each_model_has_its_own_guidance_scale() -> None:
 def test_variations_keep_what_was_asked_for() -> None:
     picture = postcard(LIGHTHOUSE)
     free = request("image-variation", picture=picture, fidelity=0)
-    assert free.start is None and free.colors_of is None
+    assert free.start is None and "colors_of" not in free.decoding
     near = request("image-variation", picture=picture, fidelity=0.25, focus=0.1, colors=True)
     assert near.strength == 0.75 and near.contexts[0].focus == 0.1
-    assert near.start.tobytes() == near.colors_of.tobytes() == Image.open(BytesIO(picture)).tobytes()
+    begun, colored = near.start, near.decoding["colors_of"]
+    assert isinstance(begun, Image.Image) and isinstance(colored, Image.Image)
+    assert begun.tobytes() == colored.tobytes() == Image.open(BytesIO(picture)).tobytes()
 
 
 def test_mixtures_take_masks_and_weights() -> None:
@@ -88,12 +100,9 @@ def test_mixtures_take_masks_and_weights() -> None:
 
 
 def test_edits_are_changes_of_one_picture() -> None:
-    made = request("edit", picture=postcard(LIGHTHOUSE), remove="lighthouse", add="tent", strength=0.9)
-    assert made.edit is not None and (made.edit.remove, made.edit.add, made.edit.text_share) == (
-        "lighthouse",
-        "tent",
-        0.8,
-    )
+    edit = job("edit", picture=postcard(LIGHTHOUSE), remove="lighthouse", add="tent", strength=0.9)
+    made = edit.request
+    assert edit.edit is not None and dict(edit.edit) == dict(Edit(remove="lighthouse", add="tent", text_share=0.8))
     assert made.strength == 0.9 and made.start is not None and len(made.contexts) == 1
     assert title(BY_KEY["edit"], {"prompt": "", "remove": "a", "add": "b"}) == "a · b"
 

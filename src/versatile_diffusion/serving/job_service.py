@@ -11,9 +11,9 @@ from fastapi import HTTPException
 from fastapi import Request as HTTPRequest
 
 from versatile_diffusion.engine.engine import Engine
-from versatile_diffusion.engine.jobs import Job, State, Status
-from versatile_diffusion.engine.requests import Request
-from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.engine.jobs import Job, JobState, Status
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.workers import ModelInfo, UnknownModel
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import failed
 from versatile_diffusion.serving.schemas import JobOut
@@ -22,24 +22,30 @@ from versatile_diffusion.serving.uploads import Uploads
 _POLL = 1.0  # seconds between looks whether a client is still there
 
 
-class Desk:
-    """Takes requests in.
+class JobService:
+    """Makes jobs of requests, and tells what becomes of them.
 
     Args:
         engine: what computes.
-        limits: of a request, and of a key.
+        limits: how much a request, and a key, may ask for.
     """
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine = engine
         self.limits = limits
-        self._readers = CapacityLimiter(2)  # pictures that are decoded at once, each of which takes memory
+        self._readers = CapacityLimiter(2)  # images that are decoded at once, each of which takes memory
 
-    async def submit(self, read: Callable[[Uploads, str], Request], files: Mapping[str, bytes], owner: str) -> Job:
+    async def submit(
+        self,
+        read: Callable[[Uploads, Mapping[str, ModelInfo]], JobRequest],
+        files: Mapping[str, bytes],
+        owner: str,
+    ) -> Job:
         """Reads a request in a thread, and queues it.
 
         Args:
-            read: (what was sent along, name of the default model) -> the request. It may raise ValueError.
+            read: (what was sent along, the models with the default first) -> the request. It may raise ValueError, and
+                UnknownModel.
             files: what was sent along.
             owner: who asks.
 
@@ -49,34 +55,26 @@ class Desk:
         """
 
         def work() -> Job:
-            uploads = Uploads(files, self.limits.input_pixels)
+            models = self.engine.models
             try:
-                request = read(uploads, next(iter(self.engine.models)))
-                self.limits.check(request, self._model(request))
+                request = read(Uploads(files, self.limits.input_pixels), models)
+                self.limits.check(request, models[request.model])
                 return self.engine.submit(request, owner, self.limits.concurrency if owner else None)
+            except UnknownModel as error:
+                raise HTTPException(404, str(error)) from error
             except ValueError as error:
                 raise HTTPException(422, str(error)) from error
 
         return await to_thread.run_sync(work, limiter=self._readers)
 
-    def _model(self, request: Request) -> ModelInfo:
-        """The model that is asked. Raises HTTPException if it is not there, or makes no such outputs."""
-        models = self.engine.models
-        if request.model not in models:
-            raise HTTPException(404, f"There is no model {request.model!r:.100}: take {', '.join(models)}.")
-        info = models[request.model]
-        if request.to not in info.outputs:
-            raise HTTPException(422, f"{request.model} makes {' and '.join(info.outputs)}, not {request.to}.")
-        return info
-
     def find(self, identifier: str, owner: str) -> Job:
-        """The job of that id. Raises HTTPException if it is not there, or another's."""
+        """The job of that id. Raises HTTPException if there is none, or it is another owner's."""
         job = self.engine.find(identifier)
         if job is None or job.owner != owner:
             raise HTTPException(404, "There is no such job, or it is forgotten.")
         return job
 
-    def shown(self, job: Job, state: State | None = None) -> JobOut:
+    def shown(self, job: Job, state: JobState | None = None) -> JobOut:
         """A job as its client sees it, now or in a state that it had."""
         return JobOut.of(job, state or job.state, self.engine.position(job))
 
@@ -98,10 +96,10 @@ class Desk:
     async def changes(self, job: Job) -> AsyncIterator[JobOut]:
         """The job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""
         async for state in _changes(job):
-            yield await to_thread.run_sync(self.shown, job, state)  # pictures are compressed, while others are served
+            yield await to_thread.run_sync(self.shown, job, state)  # images are compressed, while others are served
 
 
-async def _changes(job: Job, at_least_every: float | None = None) -> AsyncIterator[State]:
+async def _changes(job: Job, at_least_every: float | None = None) -> AsyncIterator[JobState]:
     """The state now, whenever it has changed, and when it is final."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 

@@ -1,0 +1,90 @@
+"""Records of what jobs make, and jobs that make what a record says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from versatile_diffusion.engine.requests import Edit, JobRequest
+from versatile_diffusion.engine.results import JobResult
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.pipeline.outputs import Origin
+from versatile_diffusion.pipeline.request import Request
+from versatile_diffusion.provenance.record import Computed, ContextRecipe, Recipe
+
+if TYPE_CHECKING:
+    from versatile_diffusion.provenance.files import Kept
+
+
+def record_of(job: JobRequest, row: int = 0) -> Kept:
+    """The record of an output as far as it is known before it is made, with its inputs.
+
+    Args:
+        job: what is asked for.
+        row: the number of the output.
+    """
+    from versatile_diffusion.provenance.replay import recipe_of  # PyTorch, which takes seconds
+
+    request = job.request.replaced(guidance_scale=job.request.guidance_scale or 0.0)
+    return recipe_of(Origin(request, 1, row), Computed(model=job.model))
+
+
+def job_of(record: Kept, model: str | None = None) -> JobRequest:
+    """What makes the output of a record again, alone, and so the same but for rounding.
+
+    Args:
+        record: how the output was made, with the inputs.
+        model: the name of an opened model; the one of the record if left out.
+
+    Raises:
+        ValueError: if an input is missing.
+    """
+    from versatile_diffusion.provenance.replay import arguments_of
+
+    arguments = arguments_of(record)
+    noise = arguments.pop("latents")  # a row for each output that it was made beside
+    request = Request.of(
+        **arguments, latents=None if noise is None else noise[:1], seeds=(record.recipe.seed,), num_outputs=1
+    )
+    return JobRequest(model or record.recipe.computed.model, request)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """How all outputs of a job are made, such that they can be made again.
+
+    Attributes:
+        records: one for all outputs, or one for each if they start from noise of their own.
+        inputs: in base64 by their checksums, as far as they are small.
+        edit: what becomes of the image that is the only context.
+    """
+
+    records: Sequence[Recipe]
+    inputs: Mapping[str, str]
+    edit: Edit | None = None
+
+    @classmethod
+    def of(cls, job: JobRequest) -> JobRecord:
+        """The record of a job that still holds its data."""
+        differ = job.request.latents is not None
+        found = [record_of(job, row) for row in range(job.request.num_outputs if differ else 1)]
+        inputs = {name: content for one in found for name, content in one.embedded.items()}
+        return cls([one.recipe for one in found], inputs, job.edit)
+
+    def outputs(self, seeds: Sequence[int], made: JobResult) -> list[Kept]:
+        """The record of each output, without inputs."""
+        from versatile_diffusion.provenance.files import Kept
+
+        first = self.records[0]
+        records = list(self.records) if len(self.records) > 1 else [first] * len(seeds)
+        same = {"guidance_scale": made.guidance_scale, "computed": made.computed or first.computed}
+        if self.edit is not None and made.written is not None:
+            share, (seen,) = self.edit.text_share, first.contexts
+            text = ContextRecipe(modality=TEXT.name, data=made.written, weight=share)
+            same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
+        batches = [made.batch.model_copy(update={"row": made.batch.row + i}) for i in range(len(seeds))]
+        return [
+            Kept(record.model_copy(update=same | {"seed": seed, "batch": batch}))
+            for record, seed, batch in zip(records, seeds, batches, strict=True)
+        ]
