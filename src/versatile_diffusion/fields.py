@@ -38,12 +38,12 @@ class DataOf:
 
 
 def flags(model: type[BaseModel]) -> dict[str, Flag]:
-    """How the command line asks for each field of a model."""
+    """Returns how the command line asks for each field of a model."""
     return {name: _mark(model, name, Flag) or Flag() for name in model.model_fields}
 
 
 def data_fields(model: type[BaseModel]) -> dict[str, str]:
-    """The fields of a model whose values are data of a modality, and the name of that modality."""
+    """Returns the fields of a model whose values are data of a modality, and the name of that modality."""
     marks = {name: _mark(model, name, DataOf) for name in model.model_fields}
     return {name: mark.modality for name, mark in marks.items() if mark is not None}
 

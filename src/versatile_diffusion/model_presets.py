@@ -81,7 +81,7 @@ class Preset:
         return self._of_kind("text", TextPreset)
 
     def with_modalities(self, **parts: ModalityPreset) -> Preset:
-        """The same sizes with other modalities under these names, or with more of them."""
+        """Returns the same sizes with other modalities under these names, or with more of them."""
         return replace(self, modalities={**self.modalities, **parts})
 
     def _of_kind(self, name: str, kind: type[P]) -> P:
@@ -92,7 +92,7 @@ class Preset:
 
 
 def build(preset: Preset, flows: Sequence[Flow] | None = None) -> Components:
-    """A model of random weights, with what `flows` need (by default all that the preset has).
+    """Returns a model of random weights, with what `flows` need (by default all that the preset has).
 
     Its modalities have no assets yet, such as the tokenizers of texts.
     """
@@ -107,14 +107,14 @@ def build(preset: Preset, flows: Sequence[Flow] | None = None) -> Components:
 
 
 def preset_wanted(preset: Preset, flows: Sequence[Flow] | None) -> Wanted:
-    """What `flows` need of a preset."""
+    """Returns what `flows` need of a preset."""
     outputs = [name for name, part in preset.modalities.items() if part.autoencoder is not None]
     contexts = [name for name, part in preset.modalities.items() if part.context_encoder is not None]
     return Wanted.of(flows, outputs, contexts, "The preset")
 
 
 def vd_four_flow() -> Preset:
-    """The official model (paper, section 4): 2,566,318,852 parameters in the diffuser."""
+    """Returns the official model (paper, section 4): 2,566,318,852 parameters in the diffuser."""
     return Preset(
         DiffuserConfig(),
         {
@@ -143,7 +143,7 @@ def stable_diffusion_v1() -> Preset:
 
 
 def tiny() -> Preset:
-    """The smallest model that has everything, for tests: pictures of 32×32."""
+    """Returns the smallest model that has everything, for tests: images of 32×32."""
     return Preset(
         DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4),
         {
@@ -161,7 +161,7 @@ def tiny() -> Preset:
 
 
 def postcards() -> Preset:
-    """The bundled model: pictures of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters in all."""
+    """Returns the bundled model: images of 64×64 and captions, latents of 8×8×8 and 64, 20 M parameters in all."""
     return Preset(
         DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
         {
@@ -183,7 +183,7 @@ def postcards() -> Preset:
 def kl_autoencoder(
     channels: Sequence[int], layers: int, size: int, latent_channels: int = 4, groups: int = 32
 ) -> Config:
-    """Arguments of AutoencoderKL: pictures of `size`, halved at every level but the first."""
+    """Returns the arguments of AutoencoderKL: images of `size`, halved at every level but the first."""
     levels = len(channels)
     return {
         "down_block_types": ["DownEncoderBlock2D"] * levels,
@@ -197,7 +197,7 @@ def kl_autoencoder(
 
 
 def clip_vision(width: int, layers: int, size: int, patch: int, projection: int, heads: int | None = None) -> Config:
-    """A CLIPVisionConfig. Heads are 64 wide unless told otherwise, as in every official CLIP."""
+    """Returns a CLIPVisionConfig. Heads are 64 wide unless told otherwise, as in every official CLIP."""
     return {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -212,7 +212,7 @@ def clip_vision(width: int, layers: int, size: int, patch: int, projection: int,
 def clip_text(
     width: int, layers: int, tokens: int, positions: int, projection: int, heads: int | None = None
 ) -> Config:
-    """A CLIPTextConfig. The last token of the vocabulary ends a text, the one before begins it."""
+    """Returns a CLIPTextConfig. The last token of the vocabulary ends a text, the one before begins it."""
     return {
         "hidden_size": width,
         "intermediate_size": 4 * width,
@@ -237,7 +237,7 @@ def optimus(
     heads: int | None = None,
     spread: float = 0.02,
 ) -> Config:
-    """Arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text.
+    """Returns the arguments of `Optimus`: BERT for `pieces`, GPT-2 for `tokens`, whose last one ends a text.
 
     `spread` is the standard deviation of random weights: narrow models learn nothing from each other's layers unless it
     is near 1 / √width.

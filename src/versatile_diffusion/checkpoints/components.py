@@ -64,7 +64,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, components: Components) -> Checkpoint:
-        """A model in memory, to be written.
+        """Returns a model in memory, to be written.
 
         Raises:
             ValueError: if it holds LoRAs; see `Diffuser.require_no_loras`.
@@ -95,7 +95,7 @@ class Wanted:
 
     @classmethod
     def of(cls, flows: Sequence[Flow] | None, outputs: Iterable[str], contexts: Iterable[str], where: object) -> Wanted:
-        """What `flows` need, or everything there is.
+        """Returns what `flows` need, or everything there is.
 
         Raises:
             CheckpointError: if there is no such output or context.
@@ -118,7 +118,7 @@ class Wanted:
         return tuple(dict.fromkeys((*self.outputs, *self.contexts)))
 
     def parts(self, modality: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A modality's configuration without the parts that are not needed."""
+        """Returns a modality's configuration without the parts that are not needed."""
         needed = {"autoencoder": modality in self.outputs, "context_encoder": modality in self.contexts}
         return {name: value if needed.get(name, True) else None for name, value in config.items()}
 
@@ -130,14 +130,14 @@ def empty(build: Callable[[], M]) -> M:
 
 
 def empty_diffuser(config: DiffuserConfig, modalities: Mapping[str, Modality], wanted: Wanted) -> Diffuser:
-    """A diffuser of the wanted outputs and contexts, without weights."""
+    """Returns a diffuser of the wanted outputs and contexts, without weights."""
     data_layers = {name: modalities[name].data_layers for name in wanted.outputs}
     context_dims = {name: modalities[name].context_dim for name in wanted.contexts}
     return empty(lambda: Diffuser(config, data_layers, context_dims))
 
 
 def official_scheduler() -> DDIMScheduler:
-    """The noise schedule and sampler of the official code."""
+    """Returns the noise schedule and sampler of the official code."""
     return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,

@@ -121,7 +121,7 @@ class Layout:
 
 
 def data_table(plan: Plan, ours: str, stream: Stream, layout: Layout) -> dict[str, Theirs]:
-    """The table of the data layers that we hold under `ours`."""
+    """Returns the table of the data layers that we hold under `ours`."""
     table: dict[str, Theirs] = {}
     for step, site in sites(plan):
         if isinstance(step, Data):
@@ -132,7 +132,7 @@ def data_table(plan: Plan, ours: str, stream: Stream, layout: Layout) -> dict[st
 
 
 def context_table(plan: Plan, ours: str, layout: Layout) -> dict[str, Theirs]:
-    """The table of the context layers that we hold under `ours`."""
+    """Returns the table of the context layers that we hold under `ours`."""
     table: dict[str, Theirs] = {}
     for step, site in sites(plan):
         if isinstance(step, Context):
@@ -142,7 +142,7 @@ def context_table(plan: Plan, ours: str, layout: Layout) -> dict[str, Theirs]:
 
 
 def global_table(layout: Layout) -> dict[str, Theirs]:
-    """The table of the global layers."""
+    """Returns the table of the global layers."""
     return _tensors("global_layers", dict(zip(("linear_in", "linear_out"), layout.time, strict=True)))
 
 

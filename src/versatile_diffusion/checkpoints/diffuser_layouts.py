@@ -39,7 +39,7 @@ _DIFFUSERS_RESIDUAL = {
 
 
 def official(plan: Plan) -> dict[str, Theirs]:
-    """The diffuser in vd-four-flow-v1-0.pth: numbered data and context blocks."""
+    """Returns the diffuser in vd-four-flow-v1-0.pth: numbered data and context blocks."""
     table = global_table(_official("image"))  # the official network keeps one copy, with the image stream
     for name, stream in STREAMS.items():
         layout = _official(name)
@@ -49,7 +49,7 @@ def official(plan: Plan) -> dict[str, Theirs]:
 
 
 def legacy(plan: Plan) -> dict[str, Theirs]:
-    """The diffuser in vd-four-flow-v1-0-deprecated.pth: two U-Nets of the latent diffusion code."""
+    """Returns the diffuser in vd-four-flow-v1-0-deprecated.pth: two U-Nets of the latent diffusion code."""
     table = global_table(_legacy("image"))
     for name, stream in STREAMS.items():
         layout = _legacy(name)

@@ -32,7 +32,7 @@ _ONE_FLOW = {_TEXT_TO_IMAGE: "text", "VersatileDiffusionImageVariationPipeline":
 
 
 def recognises(folder: Path) -> bool:
-    """Whether this is such a folder."""
+    """Tells whether this is such a folder."""
     return any((folder / unet).is_dir() for unet in _UNETS.values())
 
 

@@ -38,7 +38,7 @@ _UNET = {
 
 
 def diffuser_config(folder: Path) -> DiffuserConfig:
-    """The sizes of a U-Net.
+    """Returns the sizes of a U-Net.
 
     Raises:
         CheckpointError: if it is not of the kind that Stable Diffusion v1 and Versatile Diffusion use.
@@ -47,7 +47,7 @@ def diffuser_config(folder: Path) -> DiffuserConfig:
 
 
 def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
-    """The sizes of a U-Net, of its configuration. Raises as `diffuser_config`; `where` is what errors call it."""
+    """Returns the sizes of a U-Net from its configuration, as `diffuser_config` does; errors call it `where`."""
     channels: list[int] = config["block_out_channels"]
     layers: int | list[int] = config["layers_per_block"]
     heads: int | list[int] = config.get("num_attention_heads") or config["attention_head_dim"]  # diffusers' misnomer
@@ -68,14 +68,14 @@ def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
 
 
 def text_stream(folder: Path) -> dict[str, Any]:
-    """Arguments of `TextModality`: the size of the text latent, and the positions of its features."""
+    """Returns the arguments of `TextModality`: the size of the text latent, and the positions of its features."""
     channels = read_json(folder / "config.json")["in_channels"]
     latent_dim = channels * _POSITIONS if isinstance(channels, int) else math.prod(channels)
     return {"latent_dim": latent_dim, "positions": _POSITIONS}
 
 
 def unet(folder: Path, output: str, contexts: Sequence[str], diffuser: Diffuser) -> dict[str, LazyTensor]:
-    """What a diffuser needs of a U-Net. See `diffusers_unet` for the other arguments."""
+    """Returns what a diffuser needs of a U-Net. See `diffusers_unet` for the other arguments."""
     weights = _weights(folder)
     return unet_tensors(open_tensors(weights), output, contexts, diffuser, weights)
 
@@ -83,14 +83,14 @@ def unet(folder: Path, output: str, contexts: Sequence[str], diffuser: Diffuser)
 def unet_tensors(
     stored: Mapping[str, T], output: str, contexts: Sequence[str], diffuser: Diffuser, where: object
 ) -> dict[str, T]:
-    """What a diffuser needs of the tensors of a U-Net; `where` is what errors call it."""
+    """Returns what a diffuser needs of the tensors of a U-Net; `where` is what errors call it."""
     table = diffusers_unet(diffuser.plan, output, *contexts)
     wanted = [key for key in diffuser.state_dict() if key in table]
     return to_ours(table, stored, wanted=wanted, where=where)
 
 
 def autoencoder_config(folder: Path, unet: Path) -> dict[str, Any]:
-    """Arguments of AutoencoderKL, for pictures as large as those that a U-Net was trained with.
+    """Returns the arguments of AutoencoderKL, for images as large as those that a U-Net was trained with.
 
     What the autoencoder itself was trained with, which its own `sample_size` tells, may have been smaller.
     """
@@ -103,24 +103,24 @@ def autoencoder_config(folder: Path, unet: Path) -> dict[str, Any]:
 
 
 def scaling_factor(folder: Path) -> float:
-    """What brings its latents to about unit variance; not written down until diffusers 0.11."""
+    """Returns what brings its latents to about unit variance; not written down until diffusers 0.11."""
     return read_json(folder / "config.json").get("scaling_factor", SCALING_FACTOR)
 
 
 def clip_config(folder: Path) -> dict[str, Any]:
-    """A CLIPTextConfig or CLIPVisionConfig."""
+    """Returns a CLIPTextConfig or CLIPVisionConfig."""
     config = read_json(folder / "config.json").items()
     return {name: value for name, value in config if name not in _NOT_SIZES and not name.startswith("_")}
 
 
 def autoencoder(folder: Path, modality: ImageModality) -> dict[str, LazyTensor]:
-    """The KL autoencoder of a folder, for a modality that has one."""
+    """Returns the KL autoencoder of a folder, for a modality that has one."""
     weights = _weights(folder)
     return parts.kl_autoencoder(modality, open_tensors(weights), weights)
 
 
 def clip(folder: Path, modality: ImageModality | TextModality) -> dict[str, LazyTensor]:
-    """The CLIP encoder of a folder, for a modality that has one."""
+    """Returns the CLIP encoder of a folder, for a modality that has one."""
     weights = _weights(folder)
     return parts.clip(modality, open_tensors(weights), weights)
 

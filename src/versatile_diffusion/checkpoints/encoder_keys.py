@@ -42,7 +42,7 @@ _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "
 
 
 def by_prefix(ours: Iterable[str], prefixes: Mapping[str, str]) -> dict[str, Theirs]:
-    """The table for keys of ours that differ in their beginning only: {ours: theirs}, the first that fits."""
+    """Returns the table for keys of ours that differ in their beginning only: {ours: theirs}, the first that fits."""
     table: dict[str, Theirs] = {}
     for key in ours:
         prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
@@ -51,7 +51,7 @@ def by_prefix(ours: Iterable[str], prefixes: Mapping[str, str]) -> dict[str, The
 
 
 def clip(ours: Iterable[str], theirs: Collection[str]) -> dict[str, Theirs]:
-    """A CLIP encoder of transformers, whose versions disagree on whether a text encoder has a prefix."""
+    """Returns a CLIP encoder of transformers, whose versions disagree on whether a text encoder has a prefix."""
     table: dict[str, Theirs] = {}
     for key in ours:
         spellings = (key, _TEXT_MODEL + key, key.removeprefix(_TEXT_MODEL))
@@ -65,7 +65,7 @@ def optimus(ours: Iterable[str]) -> dict[str, Theirs]:
 
 
 def optimus_derived(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What optimus-vae.pth holds besides: the output layer and the causal masks."""
+    """Returns what optimus-vae.pth holds besides: the output layer and the causal masks."""
     embedding = theirs["decoder.transformer.wte.weight"]
     positions = len(theirs["decoder.transformer.wpe.weight"])
     layers = sum(key.endswith(".attn.c_attn.weight") for key in theirs)
@@ -78,7 +78,7 @@ def kl_autoencoder(channels: Sequence[int], layers: int) -> dict[str, Theirs]:
     """kl-f8.pth, for diffusers' AutoencoderKL.
 
     Args:
-        channels: of each level, from the picture inwards.
+        channels: of each level, from the image inwards.
         layers: residual blocks of each level on the way in; one more on the way out.
     """
     table: dict[str, Theirs] = {}

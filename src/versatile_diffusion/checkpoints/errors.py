@@ -12,7 +12,7 @@ class CheckpointError(ValueError):
 
 
 def first_few(names: Iterable[object]) -> str:
-    """The first few names, and how many more there are."""
+    """Returns the first few names, and how many more there are."""
     listed = [str(name) for name in names]
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return ", ".join(listed[:SHOWN]) + more

@@ -86,17 +86,17 @@ def read(
 
 
 def outputs_of(folder: Path) -> tuple[str, ...]:
-    """The modalities that a saved model makes."""
+    """Returns the modalities that a saved model makes."""
     return tuple(read_json(folder / DIFFUSER / "config.json")["outputs"])
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether `save` wrote this folder."""
+    """Tells whether `save` wrote this folder."""
     return bool(saved_parts(folder))
 
 
 def saved_parts(folder: Path) -> tuple[str, ...]:
-    """The names of what `save` wrote in a folder; none if it did not write it."""
+    """Returns the names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
     return (INDEX, DIFFUSER, SCHEDULER, *index["modalities"]) if "modalities" in index else ()
 
@@ -149,7 +149,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_scheduler(folder: Path) -> SchedulerMixin:
-    """The scheduler of a folder, of the class that its configuration names."""
+    """Returns the scheduler of a folder, of the class that its configuration names."""
     config = read_json(folder / SCHEDULER_CONFIG_NAME)
     cls = getattr(diffusers, str(config.get("_class_name")), None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):

@@ -51,7 +51,7 @@ def download(repo: str, flows: Sequence[Flow] | None) -> Path:
 
 
 def needed(files: Iterable[str], flows: Sequence[Flow] | None) -> list[str]:
-    """The files that `flows` need, of those that a repository has; each weight once, as `find_weights` picks it."""
+    """Returns those of a repository's files that `flows` need, each weight once, as `find_weights` picks it."""
     files = list(files)
     roots = {file.split("/")[0] for file in files}
     pth = next((file for name in official.FILES for file in files if PurePosixPath(file).name == name), None)

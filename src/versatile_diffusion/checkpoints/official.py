@@ -66,7 +66,7 @@ _LEFT_OUT = re.compile(
 
 
 def recognises(folder: Path) -> bool:
-    """Whether this is such a folder."""
+    """Tells whether this is such a folder."""
     return any((folder / name).is_file() for name in FILES)
 
 

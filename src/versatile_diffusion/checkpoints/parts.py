@@ -14,12 +14,12 @@ CLIP = "context_encoder.model."
 
 
 def split(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors under a prefix, without it."""
+    """Returns the tensors under a prefix, without it."""
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def kl_autoencoder(modality: ImageModality, stored: Tensors, where: object) -> dict[str, LazyTensor]:
-    """The KL autoencoder, from official keys or diffusers' new or old ones."""
+    """Returns the KL autoencoder, from official keys or diffusers' new or old ones."""
     if modality.autoencoder is None:
         return {}
     ours, config = modality.autoencoder.state_dict(), modality.autoencoder.config
@@ -41,7 +41,7 @@ def optimus(modality: TextModality, stored: Tensors, where: object) -> dict[str,
 
 
 def clip(modality: ImageModality | TextModality, stored: Tensors, where: object) -> dict[str, LazyTensor]:
-    """A CLIP encoder, from one of transformers' own or from a whole CLIP, of which it takes its half."""
+    """Returns a CLIP encoder, from one of transformers' own or from a whole CLIP, of which it takes its half."""
     if modality.context_encoder is None:
         return {}
     table = encoder_keys.clip(modality.context_encoder.model.state_dict(), stored)

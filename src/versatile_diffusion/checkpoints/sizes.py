@@ -19,13 +19,13 @@ from versatile_diffusion.diffuser import DiffuserConfig, Plan
 
 Config = dict[str, Any]
 
-_PICTURE = 512  # height and width in pixels of the official model's pictures
+_IMAGE_SIDE = 512  # height and width in pixels of the official model's images
 _STAGES = ("input_blocks", "middle_block", "output_blocks", "data_blocks")
 _BLOCK = re.compile(rf".*image\.({'|'.join(_STAGES)})\.([\d.]+)\.(in_layers\.2|op|conv)\.weight")
 
 
 def diffuser(tensors: Tensors, layout: Callable[[Plan], KeyTable], where: object) -> DiffuserConfig:
-    """Sizes of a diffuser in an official layout.
+    """Returns the sizes of a diffuser in an official layout.
 
     The current layout does not tell which levels have context blocks, so every order is tried, the official first.
 
@@ -72,14 +72,14 @@ def _levels(tensors: Tensors) -> list[tuple[int, int]]:
 
 
 def text_stream(tensors: Tensors, config: DiffuserConfig) -> tuple[int, int]:
-    """Size of the text latent, and positions of its features."""
+    """Returns the size of the text latent, and positions of its features."""
     key = next(key for key in tensors if re.fullmatch(r".*text\.(input|data)_blocks\.0\.0\.weight", key))
     features, latent_dim = tensors[key].shape
     return latent_dim, features // config.model_channels
 
 
 def kl_autoencoder(tensors: Tensors, where: object) -> Config:
-    """Arguments of AutoencoderKL, for kl-f8.pth."""
+    """Returns the arguments of AutoencoderKL, for kl-f8.pth."""
     shape = _shapes(tensors, where)
     levels = _count(tensors, r"encoder\.down\.(\d+)\.block\.0\.conv1\.weight")
     return {
@@ -88,12 +88,12 @@ def kl_autoencoder(tensors: Tensors, where: object) -> Config:
         "block_out_channels": [shape(f"encoder.down.{level}.block.0.conv1.weight")[0] for level in range(levels)],
         "layers_per_block": _count(tensors, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight"),
         "latent_channels": shape("decoder.conv_in.weight")[1],
-        "sample_size": _PICTURE,
+        "sample_size": _IMAGE_SIDE,
     }
 
 
 def optimus(tensors: Tensors, where: object) -> Config:
-    """Arguments of `Optimus`, for optimus-vae.pth."""
+    """Returns the arguments of `Optimus`, for optimus-vae.pth."""
     shape = _shapes(tensors, where)
     pieces, bert_width = shape("encoder.embeddings.word_embeddings.weight")
     tokens, gpt2_width = shape("decoder.transformer.wte.weight")
@@ -121,7 +121,7 @@ def optimus(tensors: Tensors, where: object) -> Config:
 
 
 def clip_vision(tensors: Tensors, where: object) -> Config:
-    """A CLIPVisionConfig, for a whole CLIP."""
+    """Returns a CLIPVisionConfig, for a whole CLIP."""
     shape = _shapes(tensors, where)
     width, _, patch, _ = shape("vision_model.embeddings.patch_embedding.weight")
     positions, _ = shape("vision_model.embeddings.position_embedding.weight")
@@ -131,7 +131,7 @@ def clip_vision(tensors: Tensors, where: object) -> Config:
 
 
 def clip_text(tensors: Tensors, where: object) -> Config:
-    """A CLIPTextConfig, for a whole CLIP."""
+    """Returns a CLIPTextConfig, for a whole CLIP."""
     shape = _shapes(tensors, where)
     tokens, width = shape("text_model.embeddings.token_embedding.weight")
     return {

@@ -76,7 +76,7 @@ def read_source(
 
 
 def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
-    """The folder of a model, which is downloaded if need be, or its official file.
+    """Returns the folder of a model, which is downloaded if need be, or its official file.
 
     A folder with the name of a bundled model takes its place only if it holds a model itself.
 

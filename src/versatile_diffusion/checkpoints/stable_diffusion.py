@@ -14,7 +14,7 @@ from versatile_diffusion.modalities import ImageModality, TextModality
 
 
 def recognises(folder: Path) -> bool:
-    """Whether this is such a folder."""
+    """Tells whether this is such a folder."""
     return all((folder / part).is_dir() for part in ("unet", "vae", "text_encoder"))
 
 

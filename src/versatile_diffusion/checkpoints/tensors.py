@@ -55,11 +55,11 @@ class LazyTensor:
         return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor)
 
     def reshape(self, *shape: int) -> LazyTensor:
-        """The same values in another shape."""
+        """Returns the same values in another shape."""
         return replace(self, shape=shape, read=lambda: self.read().reshape(shape))
 
     def nbytes(self, dtype: torch.dtype | None = None) -> int:
-        """Its size in bytes, as stored or once it has been cast."""
+        """Returns its size in bytes, as stored or once it has been cast."""
         return torch.Size(self.shape).numel() * self._cast(dtype).itemsize
 
     def load(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -88,7 +88,7 @@ Tensors = Mapping[str, LazyTensor]
 
 
 def find_weights(folder: Path, *stems: str) -> Path | None:
-    """The weights in a folder that diffusers or transformers wrote: a file, or the index of several.
+    """Returns the weights in a folder that diffusers or transformers wrote: a file, or the index of several.
 
     Full precision goes before variants such as fp16, and safetensors before pickles.
     """

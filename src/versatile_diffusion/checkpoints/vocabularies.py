@@ -16,7 +16,7 @@ _OPTIMUS_TOKENS = {"pad_token": "<PAD>", "bos_token": "<BOS>", "eos_token": "<EO
 
 
 def read_tokenizers(folder: Path, wanted: Wanted) -> Tokenizers:
-    """The tokenizers that texts need: CLIP's as a context, BERT's and GPT-2's as an output.
+    """Returns the tokenizers that texts need: CLIP's as a context, BERT's and GPT-2's as an output.
 
     Each is looked for in `tokenizer/` (CLIP's only), in `tokenizers/NAME/` and in `NAME/`, with the names that they
     have on the hub, and then on the hub itself.

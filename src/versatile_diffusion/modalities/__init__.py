@@ -1,4 +1,4 @@
-"""Modalities: what is special about pictures, texts and whatever comes next, one file each."""
+"""Modalities: what is special about images, texts and whatever comes next, one file each."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageModality", "Modality", "TextModality"]
 
-# Loaded when asked for: a server reads pictures without the libraries of their models, which take seconds.
+# Loaded when asked for: a server reads images without the libraries of their models, which take seconds.
 _MODULES = {"ImageModality": "image", "Modality": "base", "TextModality": "text"}
 
 

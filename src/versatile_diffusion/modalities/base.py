@@ -90,11 +90,11 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
 
     @abstractmethod
     def data_layers(self, plan: Plan) -> DataLayers:
-        """The layers that denoise this modality's latents."""
+        """Returns the layers that denoise this modality's latents."""
 
     @abstractmethod
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Shape of one latent, for outputs of that size in pixels where that means something.
+        """Returns the shape of one latent, for outputs of that size in pixels where that means something.
 
         Raises:
             ValueError: if there are no latents of that size.
@@ -114,7 +114,7 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
         """
 
     def fit(self, items: Sequence[Item], height: int | None = None, width: int | None = None) -> Sequence[Item]:
-        """The items in the size of outputs of that size, so that their latents have `latent_shape(height, width)`.
+        """Returns the items in the size of such outputs, so that their latents have `latent_shape(height, width)`.
 
         Where size means nothing, they stay as they are.
         """
@@ -122,17 +122,17 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
 
     @abstractmethod
     def encode(self, items: Sequence[Item]) -> Float[Tensor, "b *latent"]:
-        """Latents of the items, in the scale that the diffuser works in: the mode of the posterior."""
+        """Returns the latents of the items, in the scale that the diffuser works in: the mode of the posterior."""
 
     @abstractmethod
     def decode(self, latents: Float[Tensor, "b *latent"], generators: Sequence[Generator] | None = None) -> list[Item]:
-        """One item of data for each latent. Where decoding draws, it draws from the latent's own generator.
+        """Returns one item of data for each latent. Where decoding draws, it draws from the latent's own generator.
 
         A subclass adds the fields of its spec's `decoding` as keyword options, all with a default.
         """
 
     def decoding_options(self, options: Mapping[str, object]) -> DecodingOptions:
-        """The options of `decode` that users gave, checked. `DecodingOptions.given` is what `decode` takes.
+        """Returns the options of `decode` that users gave, checked. `DecodingOptions.given` is what `decode` takes.
 
         Raises:
             TypeError: if there is no option of a name; the message says which there are.
@@ -153,18 +153,18 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
 
     @abstractmethod
     def embed(self, items: Sequence[Item], masks: object = None) -> Float[Tensor, "b n d"]:
-        """Context tokens of the items. Masks, where the modality has them, keep what they mark with 1."""
+        """Returns the context tokens of the items. Masks, where the modality has them, keep what they mark with 1."""
 
     @abstractmethod
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
-        """The official context that stands for no condition, when `output` is being made."""
+        """Returns the official context that stands for no condition, when `output` is being made."""
 
     @abstractmethod
     def present(self, items: Sequence[Item], output_type: str) -> Presented:
-        """Decoded items as the user wants them: "pil", "pt" or "np", where that means something."""
+        """Returns the decoded items as the user wants them: "pil", "pt" or "np", where that means something."""
 
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
-        """Context tokens with more of their semantics (level < 0.5) or of their style (level > 0.5).
+        """Returns the context tokens with more of their semantics (level < 0.5) or of their style (level > 0.5).
 
         Raises:
             ValueError: if the modality has no such distinction.

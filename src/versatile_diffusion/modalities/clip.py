@@ -1,6 +1,6 @@
 """The context encoders of the paper: CLIP (arXiv 2103.00020), read token by token.
 
-Both project every token into the space that pictures and texts share, and divide by the norm of the token that stands
+Both project every token into the space that images and texts share, and divide by the norm of the token that stands
 for the whole, so that this one has unit length.
 """
 
@@ -52,7 +52,7 @@ class ClipTextEncoder(nn.Module):
 
 
 class ClipImageEncoder(nn.Module):
-    """Pictures -> context tokens: the class token, then one token a patch, row by row.
+    """Images -> context tokens: the class token, then one token a patch, row by row.
 
     Args:
         config: a transformers CLIPVisionConfig as a dict.
@@ -69,7 +69,7 @@ class ClipImageEncoder(nn.Module):
 
     @property
     def image_size(self) -> int:
-        """Height and width of the pictures it takes, in pixels."""
+        """Height and width of the images it takes, in pixels."""
         return cast(int, self.model.config.image_size)
 
     @property
@@ -80,9 +80,9 @@ class ClipImageEncoder(nn.Module):
     def forward(
         self, pixel_values: Float[Tensor, "b 3 s s"], token_weights: Float[Tensor, "b n"] | None = None
     ) -> Float[Tensor, "b n d"]:
-        """Encodes normalised pictures.
+        """Encodes normalised images.
 
-        Token weights mask a picture: they multiply what goes into the transformer and what comes out (an official
+        Token weights mask an image: they multiply what goes into the transformer and what comes out (an official
         quirk that the paper does not describe).
         """
         vision = self.model.vision_model

@@ -22,15 +22,15 @@ class Modalities(nn.ModuleDict):
         return self._held[key]
 
     def items(self) -> ItemsView[str, Modality]:
-        """The names and the modalities, in their order."""
+        """Returns the names and the modalities, in their order."""
         return self._held.items()
 
     def values(self) -> ValuesView[Modality]:
-        """The modalities, in their order."""
+        """Returns the modalities, in their order."""
         return self._held.values()
 
     def named(self, name: str) -> Modality:
-        """The modality of a name.
+        """Returns the modality of a name.
 
         Raises:
             ValueError: if the model does not have it; the message says which ones it has.

@@ -1,6 +1,6 @@
-"""Focus: semantics and style of a picture, told apart in its context tokens (section 4.3 of the paper).
+"""Focus: semantics and style of an image, told apart in its context tokens (section 4.3 of the paper).
 
-The leading directions of a picture's local tokens carry its style, the many lesser ones what is seen. The amounts are
+The leading directions of an image's local tokens carry its style, the many lesser ones what is seen. The amounts are
 those of the official demo, which finds the directions by a randomised method; here the decomposition is exact.
 """
 
@@ -20,10 +20,10 @@ CORE = 5  # of these, how many stay when only style is to stay
 
 
 def adjust_focus(tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
-    """Moves the local tokens (without the class token) of pictures towards semantics or style.
+    """Moves the local tokens (without the class token) of images towards semantics or style.
 
     Args:
-        tokens: context tokens; each picture is taken by itself.
+        tokens: context tokens; each image is taken by itself.
         level: 0 keeps semantics only, 1 style only, 0.5 everything.
 
     Returns:
@@ -44,18 +44,18 @@ def adjust_focus(tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, 
 
 
 def reduce_rank(tokens: Float[Tensor, "b n d"], rank: int) -> Float[Tensor, "b n d"]:
-    """The closest tokens that use only `rank` directions around their means."""
+    """Returns the closest tokens that use only `rank` directions around their means."""
     mean, u, s, v = _decompose(tokens.float(), rank)
     return (mean + (u * s[:, None]) @ v).to(tokens.dtype)
 
 
-def match_color(picture: Float[Tensor, "3 h w"], reference: Float[Tensor, "3 h2 w2"]) -> Float[Tensor, "3 h w"]:
-    """Gives each channel of a picture in [0, 1] the mean and standard deviation of the reference's ("simple")."""
-    reference = reference.to(picture)
+def match_color(image: Float[Tensor, "3 h w"], reference: Float[Tensor, "3 h2 w2"]) -> Float[Tensor, "3 h w"]:
+    """Gives each channel of an image in [0, 1] the mean and standard deviation of the reference's ("simple")."""
+    reference = reference.to(image)
     (std, mean), (std_to, mean_to) = (
-        torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True) for x in (picture, reference)
+        torch.std_mean(x, dim=(-2, -1), correction=0, keepdim=True) for x in (image, reference)
     )
-    return ((picture - mean) / std.clamp_min(1e-6) * std_to + mean_to).clamp(0, 1)
+    return ((image - mean) / std.clamp_min(1e-6) * std_to + mean_to).clamp(0, 1)
 
 
 def _decompose(tokens: Float[Tensor, "b n d"], rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

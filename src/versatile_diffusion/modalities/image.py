@@ -1,4 +1,4 @@
-"""Pictures: a KL autoencoder, CLIP's vision transformer and convolutional data layers."""
+"""Images: a KL autoencoder, CLIP's vision transformer and convolutional data layers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 
-_LONGEST = 4  # sides of a picture as CLIP sees it; what sticks out further is cropped before it is resized
+_LONGEST = 4  # sides of an image as CLIP sees it; what sticks out further is cropped before it is resized
 
 
 class ImageModality(ModalityOfParts[Tensor]):
-    """Pictures. Items are float32 tensors (3 h w) in [0, 1].
+    """Images. Items are float32 tensors (3 h w) in [0, 1].
 
     Args:
         autoencoder: arguments of diffusers' AutoencoderKL; None leaves it out.
@@ -59,7 +59,7 @@ class ImageModality(ModalityOfParts[Tensor]):
 
     @property
     def context_lengths(self) -> tuple[int, ...]:
-        """See `Modality.context_lengths`: the class token and the patches, or the patches alone."""
+        """An item has the class token and the patches as its context, or the patches alone."""
         return (1 + self._patches, self._patches)
 
     @property
@@ -69,12 +69,12 @@ class ImageModality(ModalityOfParts[Tensor]):
 
     @property
     def factor(self) -> int:
-        """How many pixels a latent is high and wide."""
+        """How many pixels of an image, in height and in width, one position of its latent stands for."""
         return 2 ** (len(self._autoencoder().config["block_out_channels"]) - 1)
 
     @property
     def size(self) -> int:
-        """See `Modality.size`: the size of training."""
+        """Height and width of images where the user gives none, in pixels: the size of training."""
         return self._autoencoder().config["sample_size"]
 
     def data_layers(self, plan: Plan) -> ConvolutionalLayers:
@@ -82,10 +82,10 @@ class ImageModality(ModalityOfParts[Tensor]):
         return ConvolutionalLayers(plan, self._autoencoder().config["latent_channels"])
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Shape (c h w) of the latent of a picture of that size in pixels, by default the size of training.
+        """Returns the shape (c h w) of the latent of an image of that size in pixels, by default the size of training.
 
         Raises:
-            ValueError: if the autoencoder cannot make pictures of that size.
+            ValueError: if the autoencoder cannot make images of that size.
         """
         config = self._autoencoder().config
         sides = [self.size if side is None else side for side in (height, width)]
@@ -104,23 +104,23 @@ class ImageModality(ModalityOfParts[Tensor]):
     def fit(
         self, items: Sequence[Float[Tensor, "3 _ _"]], height: int | None = None, width: int | None = None
     ) -> list[Float[Tensor, "3 h2 w2"]]:
-        """Pictures stretched to a size, by default the size of training, as the official demo does."""
+        """Returns images stretched to a size, by default the size of training, as the official demo does."""
         _, *sides = self.latent_shape(height, width)
         rows, columns = (side * self.factor for side in sides)
         return [resize(item, rows, columns) for item in items]
 
     @torch.no_grad()
     def encode(self, items: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b c y x"]:
-        """Latents of pictures, first stretched to the nearest size that the autoencoder takes.
+        """Returns the latents of images, first stretched to the nearest size that the autoencoder takes.
 
         Raises:
-            ValueError: if the pictures differ in size.
+            ValueError: if the images differ in size.
         """
         if len({item.shape for item in items}) != 1:
             raise ValueError("Pictures of one batch must have the same size: resize them.")
         height, width = (max(round(side / self.factor), 1) * self.factor for side in items[0].shape[-2:])
-        pictures = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
-        posterior = self._autoencoder().encode(_channels_last(2 * pictures - 1), return_dict=False)[0]
+        images = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
+        posterior = self._autoencoder().encode(_channels_last(2 * images - 1), return_dict=False)[0]
         return posterior.mode() * self.config["scaling_factor"]
 
     @torch.no_grad()
@@ -131,23 +131,23 @@ class ImageModality(ModalityOfParts[Tensor]):
         *,
         colors_of: object = None,
     ) -> list[Float[Tensor, "3 h w"]]:
-        """Pictures of latents. Nothing is drawn.
+        """Returns the images of latents ; nothing is drawn.
 
         Args:
-            latents: one a picture.
+            latents: one for each image.
             generators: not needed.
-            colors_of: a picture whose colour statistics the pictures take, or a list of them, each for as many
-                pictures in a row.
+            colors_of: an image whose colour statistics the images take, or a list of them, each for as many
+                images in a row.
         """
         autoencoder = self._autoencoder()
         scaled = _channels_last(latents.to(self.device, self.dtype) / self.config["scaling_factor"])
         decode: Callable[..., tuple[Tensor]] = autoencoder.decode  # pyright: ignore - typed in part in diffusers
         (decoded,) = decode(scaled, return_dict=False)
-        pictures = list((decoded.float() / 2 + 0.5).clamp(0, 1))
+        images = list((decoded.float() / 2 + 0.5).clamp(0, 1))
         if colors_of is None:
-            return pictures
-        references = self._references(colors_of, len(pictures))
-        return [match_color(picture, reference) for picture, reference in zip(pictures, references, strict=True)]
+            return images
+        references = self._references(colors_of, len(images))
+        return [match_color(image, reference) for image, reference in zip(images, references, strict=True)]
 
     def check_decoding(self, count: int, **options: object) -> None:
         """See `Modality.check_decoding`."""
@@ -155,7 +155,7 @@ class ImageModality(ModalityOfParts[Tensor]):
             self._references(options["colors_of"], count)
 
     def _references(self, colors_of: object, count: int) -> list[Float[Tensor, "3 _ _"]]:
-        """The picture whose colours each of so many pictures takes."""
+        """The image whose colours each of so many images takes."""
         references = self.read(colors_of)
         if not references or count % len(references):
             raise ValueError(f"{count} pictures cannot share the colours of {len(references)} evenly.")
@@ -163,12 +163,12 @@ class ImageModality(ModalityOfParts[Tensor]):
 
     @torch.no_grad()
     def embed(self, items: Sequence[Float[Tensor, "3 _ _"]], masks: object = None) -> Float[Tensor, "b n d"]:
-        """Context tokens of pictures: the class token, then the patches of the central square, row by row.
+        """Returns the context tokens of images: the class token, then the patches of the central square, row by row.
 
         Args:
-            items: pictures of any sizes.
-            masks: None, a mask for all pictures, or a list with a mask (or None) for each; see `read_mask`. A mask is
-                stretched over its picture, with a warning if its size is another. It weighs each patch by the share
+            items: images of any sizes.
+            masks: None, a mask for all images, or a list with a mask (or None) for each; see `read_mask`. A mask is
+                stretched over its image, with a warning if its size is another. It weighs each patch by the share
                 that it keeps, the class token by the share of the whole, as the official code does.
         """
         encoder = self._context_encoder()
@@ -192,7 +192,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         return torch.cat([classes, adjust_focus(patches, level)], dim=1).reshape(tokens.shape)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
-        """Zeros when pictures are made, a black picture's context otherwise (an official quirk)."""
+        """Returns zeros when images are made, a black image's context otherwise (an official quirk)."""
         encoder = self._context_encoder()
         if output == self.name:
             return torch.zeros(1, 1 + encoder.grid**2, encoder.dim, device=self.device, dtype=self.dtype)
@@ -213,43 +213,43 @@ class ImageModality(ModalityOfParts[Tensor]):
         return loaded(self.context_encoder, "image context encoder", "from images")
 
 
-def clip_pixels(picture: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
-    """What CLIP is given: the central square, resized on 8-bit levels by PIL (as in its training) and normalised."""
-    height, width = picture.shape[-2:]
+def clip_pixels(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
+    """Returns what CLIP is given: the central square, resized by PIL on 8-bit levels as in training, and normalised."""
+    height, width = image.shape[-2:]
     shorter = min(height, width)
-    image = to_pil(_center(picture, min(height, _LONGEST * shorter), min(width, _LONGEST * shorter)))
-    scaled = [size if side == shorter else int(size * side / shorter) for side in image.size]
-    image = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
+    shown = to_pil(_center(image, min(height, _LONGEST * shorter), min(width, _LONGEST * shorter)))
+    scaled = [size if side == shorter else int(size * side / shorter) for side in shown.size]
+    shown = shown.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
     left, top = ((side - size) // 2 for side in scaled)
-    levels = np.array(image.crop((left, top, left + size, top + size)))
+    levels = np.array(shown.crop((left, top, left + size, top + size)))
     return normalize_for_clip(torch.as_tensor(levels).permute(2, 0, 1) / 255)
 
 
-def normalize_for_clip(pictures: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
-    """Pictures in [0, 1] with the mean and standard deviation that CLIP expects."""
+def normalize_for_clip(images: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Returns images in [0, 1] with the mean and standard deviation that CLIP expects."""
     mean, std = (
-        torch.tensor(values, device=pictures.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+        torch.tensor(values, device=images.device)[:, None, None] for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
     )
-    return (pictures - mean) / std
+    return (images - mean) / std
 
 
-def token_weights(mask: object, picture: Float[Tensor, "3 h w"], size: int, grid: int) -> Float[Tensor, " n"]:
-    """Weights of the class token and of each patch: the shares of their areas that the mask keeps.
+def token_weights(mask: object, image: Float[Tensor, "3 h w"], size: int, grid: int) -> Float[Tensor, " n"]:
+    """Returns the weights of the class token and of each patch: the shares of their areas that the mask keeps.
 
     As in the official code, the mask is first brought to CLIP's `size` in pixels, without smoothing.
     """
     if mask is None:
         return torch.ones(1 + grid**2)
     values = read_mask(mask)
-    if values.shape != picture.shape[-2:]:
+    if values.shape != image.shape[-2:]:
         warnings.warn(
-            f"The mask is {_size(values)}, its picture {_size(picture)} pixels: it was stretched over the picture.",
+            f"The mask is {_size(values)}, its picture {_size(image)} pixels: it was stretched over the picture.",
             UserWarning,
             stacklevel=4,
         )
-    shorter = min(picture.shape[-2:])
+    shorter = min(image.shape[-2:])
     height, width = (
-        max(round(of_mask * shorter / side), 1) for of_mask, side in zip(values.shape, picture.shape[-2:], strict=True)
+        max(round(of_mask * shorter / side), 1) for of_mask, side in zip(values.shape, image.shape[-2:], strict=True)
     )
     square = _center(values, height, width)
     if not square.any():

@@ -17,7 +17,7 @@ _SHOWN = 300  # characters of a path that a message quotes; a data URL taken for
 
 
 def open_file(path: Path) -> Image.Image:
-    """The image in a file of the user's own, in any format of PIL.
+    """Returns the image in a file of the user's own, in any format of PIL.
 
     Raises:
         ValueError: if it cannot be read; the message names the file.
@@ -35,7 +35,7 @@ def require_image(path: Path) -> None:
 
 
 def open_upload(content: bytes, formats: tuple[str, ...], most: int | None = None) -> Image.Image:
-    """The image in bytes that anybody may have sent, upright, in the colours of sRGB and without metadata.
+    """Returns the image in bytes that anybody may have sent, upright, in the colours of sRGB and without metadata.
 
     Args:
         content: of the file.
@@ -67,7 +67,7 @@ class TooLarge(ValueError):
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as its camera was held. One whose EXIF block is damaged stays as it is stored."""
+    """Returns the image as its camera was held. One whose EXIF block is damaged stays as it is stored."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # whatever PIL makes of a damaged block, which says nothing of the pixels
@@ -75,7 +75,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
-    """The image with the colours that its ICC profile means, in sRGB, which the models were trained on.
+    """Returns the image with the colours that its ICC profile means, in sRGB, which the models were trained on.
 
     An image without a profile is taken to be in sRGB, and so is one whose profile is damaged or of more than 8 bits.
     """
@@ -100,7 +100,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image | None:
-    """What a person sees of an image in 8 bits. None if it has more than 8 bits, which PIL would cut off."""
+    """Returns what a person sees of an image in 8 bits. None if it has more than 8 bits, which PIL would cut off."""
     if exceeds_eight_bits(image):
         return None
     image = in_srgb(upright(image))
@@ -111,7 +111,7 @@ def rgb(image: Image.Image) -> Image.Image | None:
 
 
 def exceeds_eight_bits(image: Image.Image) -> bool:
-    """Whether it is grey in 16 or 32 bits."""
+    """Tells whether it is grey in 16 or 32 bits."""
     return image.mode.startswith("I") or image.mode == "F"
 
 

@@ -75,13 +75,13 @@ def read_mask(mask: object) -> Float[Tensor, "h w"]:
 
 
 def levels(values: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"] | None:
-    """Values in [0, 1] as 8-bit levels, if these hold them exactly."""
+    """Returns values in [0, 1] as 8-bit levels, if these hold them exactly."""
     rounded = (values * 255).round().to(torch.uint8)
     return rounded if torch.equal(rounded.float() / 255, values) else None
 
 
 def resize(image: Float[Tensor, "3 h w"], height: int, width: int) -> Float[Tensor, "3 height width"]:
-    """The image at that size (bicubic, with antialiasing), stretched if need be."""
+    """Returns the image at that size (bicubic, with antialiasing), stretched if need be."""
     if image.shape[-2:] == (height, width):
         return image
     resized = interpolate(image[None], size=(height, width), mode="bicubic", antialias=True)
@@ -89,13 +89,13 @@ def resize(image: Float[Tensor, "3 h w"], height: int, width: int) -> Float[Tens
 
 
 def to_pil(image: Float[Tensor, "3 h w"]) -> Image.Image:
-    """An image in [0, 1] as an 8-bit RGB image of PIL, rounded."""
+    """Returns an image in [0, 1] as an 8-bit RGB image of PIL, rounded."""
     rounded = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().numpy())
 
 
 def present(images: Sequence[Float[Tensor, "3 h w"]], output_type: str) -> list[Image.Image] | Tensor | Array:
-    """Images of one size as users want them.
+    """Returns images of one size as users want them.
 
     Returns:
         "pil": a list of images of PIL. "pt": a tensor (b 3 h w) in [0, 1]. "np": an array (b h w 3) in [0, 1].

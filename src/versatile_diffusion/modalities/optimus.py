@@ -48,14 +48,14 @@ class Optimus(nn.Module):
         self.to_memory = nn.Linear(latent_dim, layers * hidden, bias=False)
 
     def posterior(self, input_ids: Int[Tensor, "b s"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """Mean and log variance of the latent of each sentence of encoder ids; id 0 is padding."""
+        """Returns the mean and log variance of the latent of each sentence of encoder ids; id 0 is padding."""
         pooled = self.encoder(input_ids=input_ids, attention_mask=(input_ids > 0).long()).pooler_output
         mu, logvar = self.to_posterior(pooled).chunk(2, dim=-1)
         return mu, logvar
 
     def logits(self, latents: Float[Tensor, "b d"], decoder_ids: Int[Tensor, "b s"]) -> Float[Tensor, "b s v"]:
-        """Logits of the token after each of `decoder_ids`, in one pass. Gradients reach the latents."""
-        hidden = self._hidden(self.to_embedding(latents), decoder_ids, self._memory(latents))
+        """Returns the logits of the token after each of `decoder_ids`, in one pass. Gradients reach the latents."""
+        hidden = self._hidden(self.to_embedding(latents), decoder_ids, self._prefix(latents))
         return linear(hidden, self._embedding.weight)
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class Optimus(nn.Module):
         """Writes a sentence for each latent, token by token, all sentences at once.
 
         Args:
-            latents: one latent a sentence.
+            latents: one latent for each sentence.
             bos: id to begin with.
             eos: id that ends a sentence; None writes on to `max_tokens`.
             max_tokens: most tokens of a sentence, as far as the decoder has positions.
@@ -96,10 +96,10 @@ class Optimus(nn.Module):
         warp = warpers(temperature, top_k, top_p)
         sentences: list[list[int]] = [[] for _ in latents]
         rows = list(range(len(latents)))
-        added, memory = self.to_embedding(latents), self._memory(latents)
+        added, cache = self.to_embedding(latents), self._prefix(latents)
         last = torch.full((len(rows), 1), bos, device=latents.device)
         for _ in range(min(max_tokens, self.decoder.config.n_positions - 1)):
-            hidden = self._hidden(added, last, memory)[:, -1]
+            hidden = self._hidden(added, last, cache)[:, -1]
             scores = linear(hidden, self._embedding.weight).float()
             drawn = [generators[row] for row in rows] if generators is not None else [None] * len(rows)
             tokens = scores.argmax(-1) if temperature == 0 else _draw(warp(last, scores), drawn)
@@ -110,7 +110,7 @@ class Optimus(nn.Module):
             if len(kept) < len(rows):  # a finished sentence costs nothing more
                 index = torch.tensor(kept, device=latents.device)
                 rows, tokens, added = [rows[i] for i in kept], tokens[index], added[index]
-                memory.batch_select_indices(index)
+                cache.batch_select_indices(index)
             for row, i in zip(rows, kept, strict=True):
                 sentences[row].append(ids[i])
             last = tokens[:, None]
@@ -121,8 +121,8 @@ class Optimus(nn.Module):
         """The token embedding of the decoder, which is its output layer as well."""
         return self.decoder.wte  # pyright: ignore - typed in part in transformers
 
-    def _memory(self, latents: Float[Tensor, "b d"]) -> DynamicCache:
-        """The position before the sentence: in every layer one vector that is both key and value."""
+    def _prefix(self, latents: Float[Tensor, "b d"]) -> DynamicCache:
+        """A KV cache with the position before the sentence: in every layer one vector, both key and value."""
         heads = self.decoder.config.n_head
         cache = DynamicCache()
         for layer, vector in enumerate(self.to_memory(latents).chunk(self.decoder.config.n_layer, dim=-1)):
@@ -131,15 +131,15 @@ class Optimus(nn.Module):
         return cache
 
     def _hidden(
-        self, added: Float[Tensor, "b h"], decoder_ids: Int[Tensor, "b s"], memory: DynamicCache
+        self, added: Float[Tensor, "b h"], decoder_ids: Int[Tensor, "b s"], cache: DynamicCache
     ) -> Float[Tensor, "b s h"]:
-        """What the decoder makes of the ids, which follow what `memory` holds and are added to it."""
+        """What the decoder makes of the ids, which follow what the KV cache holds and are added to it."""
         embedded = self._embedding(decoder_ids) + added[:, None]
-        return self.decoder(inputs_embeds=embedded, past_key_values=memory, use_cache=True).last_hidden_state
+        return self.decoder(inputs_embeds=embedded, past_key_values=cache, use_cache=True).last_hidden_state
 
 
 def warpers(temperature: float, top_k: int | None, top_p: float | None) -> LogitsProcessorList:
-    """What changes the scores of tokens before one is drawn; see `Optimus.generate`.
+    """Returns what changes the scores of tokens before one is drawn; see `Optimus.generate`.
 
     Raises:
         ValueError: if an option is out of range.

@@ -22,7 +22,7 @@ class ModalityOfParts(Modality[Item], ABC, Generic[Item]):
 
 
 def loaded(part: Part | None, what: str, flow: str) -> Part:
-    """The part, if it is there.
+    """Returns the part, if it is there.
 
     Raises:
         RuntimeError: if it is not; says which flow needs it.

@@ -20,12 +20,12 @@ _registered: dict[str, ModalitySpec] = {spec.name: spec for spec in (IMAGE, TEXT
 
 
 def modality_names() -> tuple[str, ...]:
-    """The names of all modalities that are known here."""
+    """Returns the names of all modalities that are known here."""
     return tuple(dict.fromkeys((*_registered, *sorted(_installed()))))
 
 
 def modality_spec(name: str) -> ModalitySpec:
-    """The modality of a name.
+    """Returns the modality of a name.
 
     Raises:
         ValueError: if there is none, or the package that brings it cannot be imported.

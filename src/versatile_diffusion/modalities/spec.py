@@ -66,7 +66,7 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, content: bytes, most: int | None = None) -> object:
-        """The item in the content of a file, which may come from anybody.
+        """Returns the item in the content of a file, which may come from anybody.
 
         Args:
             content: of the whole file.
@@ -78,7 +78,7 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, item: object, record: Mapping[str, str] | None = None) -> bytes:
-        """The content of a file that holds an item, and a record of how it was made where `keeps_record` is true.
+        """Returns the content of a file that holds an item and, where `keeps_record` is true, how it was made.
 
         Raises:
             TypeError: if it is no item of this modality.
@@ -86,7 +86,7 @@ class Codec(ABC):
 
     @abstractmethod
     def values(self, data: object) -> Sequence[str | Tensor]:
-        """What records keep of data, one value for each item: words, or a tensor that holds the item exactly.
+        """Returns what records keep of data, one value for each item: words, or a tensor that holds the item exactly.
 
         Data is whatever the modality's `read` takes. An 8-bit value is of uint8, and stored as a PNG.
 
@@ -95,15 +95,15 @@ class Codec(ABC):
         """
 
     def restored(self, value: str | Tensor) -> object:
-        """The item that a record kept as that value."""
+        """Returns the item that a record kept as that value."""
         return value
 
     def measure(self, item: object) -> int:
-        """How many pixels, samples or characters an item has, as `most` in `decode` counts them."""
+        """Returns how many pixels, samples or characters an item has, as `most` in `decode` counts them."""
         return 1
 
     def read(self, file: Path) -> object:
-        """The item in a file of the user's own.
+        """Returns the item in a file of the user's own.
 
         Raises:
             ValueError: if it cannot be read; the message names the file.
@@ -118,11 +118,11 @@ class Codec(ABC):
         self.read(file)
 
     def read_record(self, content: bytes) -> dict[str, str]:
-        """The record that `encode` put into the content of a file; nothing where there is none."""
+        """Returns the record that `encode` put into the content of a file; nothing where there is none."""
         return {}
 
     def parse(self, argument: str) -> object:
-        """The item that an argument of a command means: a file that holds it, or the words themselves."""
+        """Returns the item that an argument of a command means: a file that holds it, or the words themselves."""
         return self.read(Path(argument))
 
 
@@ -143,7 +143,7 @@ class ModalitySpec:
     decoding: type[DecodingOptions] = DecodingOptions
 
     def load(self) -> type[Modality[Any]]:
-        """The class of the modality, with all that it imports.
+        """Returns the class of the modality, with all that it imports.
 
         Raises:
             TypeError: if `implementation` is no modality of this name.
@@ -156,7 +156,7 @@ class ModalitySpec:
         return cast("type[Modality[Any]]", found)  # of items that only it knows
 
     def decoding_options(self, options: Mapping[str, object]) -> DecodingOptions:
-        """The options of `decode`, checked.
+        """Returns the options of `decode`, checked.
 
         Raises:
             TypeError: if there is no option of a name.

@@ -74,12 +74,12 @@ class TextModality(ModalityOfParts[str]):
 
     @property
     def context_lengths(self) -> tuple[int, ...]:
-        """See `Modality.context_lengths`: texts are padded to one length."""
+        """Texts are padded to one length."""
         return (self._context_encoder().max_length,)
 
     @property
     def packable(self) -> tuple[nn.Module, ...]:
-        """See `Modality.packable`: the part of Optimus that writes, which reads all its weights for each token."""
+        """The part of Optimus that writes, which reads all its weights for each token."""
         return () if self.autoencoder is None else (self.autoencoder.decoder,)
 
     def data_layers(self, plan: Plan) -> FullyConnectedLayers:
@@ -87,7 +87,7 @@ class TextModality(ModalityOfParts[str]):
         return FullyConnectedLayers(plan, self.config["latent_dim"], self.config["positions"])
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Shape of a latent; a text has no height and width.
+        """Returns the shape of a latent; a text has no height and width.
 
         Raises:
             ValueError: if it is given one.
@@ -102,7 +102,7 @@ class TextModality(ModalityOfParts[str]):
 
     @torch.no_grad()
     def encode(self, items: Sequence[str]) -> Float[Tensor, "b d"]:
-        """Latents of texts: the means of Optimus' posteriors."""
+        """Returns the latents of texts: the means of Optimus' posteriors."""
         mu, _ = self._autoencoder().posterior(self.encoder_ids(items))
         return mu * self.config["scaling_factor"]
 
@@ -116,10 +116,10 @@ class TextModality(ModalityOfParts[str]):
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> list[str]:
-        """Texts of latents, without immediate repetitions.
+        """Returns the texts of latents, without immediate repetitions.
 
         Args:
-            latents: one a text.
+            latents: one for each text.
             generators: one for each latent.
             temperature, max_tokens: by default what the configuration says. These and the others: see
                 `Optimus.generate`.
@@ -141,7 +141,7 @@ class TextModality(ModalityOfParts[str]):
 
     @torch.no_grad()
     def embed(self, items: Sequence[str], masks: object = None) -> Float[Tensor, "b n d"]:
-        """Context tokens of texts. Warns of words that are cut off or not known.
+        """Returns the context tokens of texts. Warns of words that are cut off or not known.
 
         Raises:
             ValueError: if there are masks, which texts do not have.
@@ -152,7 +152,7 @@ class TextModality(ModalityOfParts[str]):
 
     @torch.no_grad()
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
-        """How well texts read: mean log probability of a token, in nats, as Optimus writes them from their latents."""
+        """Returns the mean log probability of a token, in nats, when Optimus writes texts from their latents."""
         ids, optimus = self.decoder_ids(items), self._autoencoder()
         pad = int(_present(self.tokenizers.gpt2, "gpt2").pad_token_id)  # pyright: ignore
         mu, _ = optimus.posterior(self.encoder_ids(items))
@@ -162,7 +162,7 @@ class TextModality(ModalityOfParts[str]):
         return -surprise.sum(1) / ids[:, 1:].ne(pad).sum(1)
 
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
-        """The context of the empty text."""
+        """Returns the context of the empty text."""
         return self.embed([""])
 
     def present(self, items: Sequence[str], output_type: str) -> list[str]:

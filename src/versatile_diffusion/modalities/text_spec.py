@@ -78,7 +78,7 @@ class TextCodec(Codec):
 
 
 def read_texts(data: object) -> list[str]:
-    """A text or a list of texts as a list.
+    """Returns a text or a list of texts as a list.
 
     Raises:
         TypeError: if it is something else.

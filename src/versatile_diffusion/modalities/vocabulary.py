@@ -38,7 +38,7 @@ class Tokenizers:
 
 
 def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
-    """Tokenizers whose vocabularies are the words and punctuation marks of these texts, in lower case.
+    """Returns tokenizers whose vocabularies are the words and punctuation marks of these texts, in lower case.
 
     They play the same roles, with the same special tokens, as the official ones.
     """

@@ -1,0 +1,35 @@
+"""An option of sampling that is declared once exists everywhere: whatever derives from `Sampling` is asked for each."""
+
+import json
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from versatile_diffusion.cli.app import app
+from versatile_diffusion.fields import flags
+from versatile_diffusion.sampling.options import Sampling
+
+OPTIONS = [*Sampling.model_fields]
+
+
+@pytest.mark.parametrize("command", ["text-to-image", "generate"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_command_line_asks_for_it(command: str, option: str) -> None:
+    if (command, option) == ("text-to-image", "strength"):
+        return  # which needs a start, and this command takes none
+    flag = flags(Sampling)[option].name or f"--{option.replace('_', '-')}"
+    given = [opt for parameter in get_command(app).commands[command].params for opt in parameter.opts]  # pyright: ignore[reportAttributeAccessIssue]
+    assert flag in given
+
+
+def test_the_help_says_what_it_does() -> None:
+    said = " ".join(CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "300"}).output.split())
+    assert "--guidance-rescale" in said and "brought back to the spread" in said
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_openapi_document_holds_it(option: str) -> None:
+    from versatile_diffusion.serving.schemas import GenerateIn
+
+    assert option in json.dumps(GenerateIn.model_json_schema()["properties"])
