@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from versatile_diffusion import __version__
 from versatile_diffusion.arrays import is_tensor
 from versatile_diffusion.context import Context
+from versatile_diffusion.fields import Flag
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
-from versatile_diffusion.sampling.options import Flag
 from versatile_diffusion.validation import Number, Strict
 
 Words = Annotated[str, Field(max_length=2000)]

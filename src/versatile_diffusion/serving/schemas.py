@@ -18,6 +18,7 @@ from versatile_diffusion.engine.records import JobRecord
 from versatile_diffusion.engine.requests import Edit, JobRequest
 from versatile_diffusion.engine.results import JobResult
 from versatile_diffusion.engine.workers import ModelInfo, find_model
+from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 from versatile_diffusion.modalities.spec import ModalitySpec, ShownAs
@@ -115,7 +116,7 @@ class GenerateIn(RequestOf[ContextIn, Binary, Embedding]):
         """The options of decoding that were given, with their data decoded."""
         names = self.model_fields_set - GenerateIn.model_fields.keys()
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        for name, modality in made.decoding.data_fields().items():
+        for name, modality in data_fields(made.decoding).items():
             if name in given:
                 given[name] = uploads.item(modality_spec(modality), given[name])
         try:
@@ -138,7 +139,7 @@ def _with_decoding(names: Sequence[str]) -> type[GenerateIn]:
     for name in names:
         with suppress(ValueError):  # its package is damaged, and no model that is open can need it
             decoding, own = modality_spec(name).decoding, GenerateIn.model_fields
-            data = decoding.data_fields()
+            data = data_fields(decoding)
             for option, field in decoding.model_fields.items():
                 if option in data:
                     fields[option] = (_Upload, Field(None, description=field.description))
