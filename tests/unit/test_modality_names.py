@@ -23,13 +23,13 @@ ABOUT_THESE_TWO = {
     "checkpoints/vocabularies.py": "the tokenizers of the official model",
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
+    "training/stages.py": "the paper's stages: autoencoders of these two, and flows between them",
     "worlds/": "a world has the modalities that it has",
 }
 """Where the names may stand, and why."""
 
 STILL = {
     "studio/": 29,
-    "training/": 6,
 }
 """How often they still stand elsewhere. This list may only shrink."""
 

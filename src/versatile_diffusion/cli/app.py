@@ -28,6 +28,7 @@ from versatile_diffusion.cli import (
 )
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
+from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import silence_imports
 
 
@@ -72,10 +73,11 @@ for command in (
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
     app.command(rich_help_panel="Brain decoding")(spread(command))
-for name, module in (("train", train), ("evaluate", evaluate)):
-    worlds = _group(help=module.__doc__)
-    worlds.command()(spread(module.postcards))
-    app.add_typer(worlds, name=name, rich_help_panel="Models")
+for name, command_of, shown in (
+    ("train", train.train_command, train.__doc__),
+    ("evaluate", evaluate.evaluate_command, evaluate.__doc__),
+):
+    app.add_typer(_group(cls=world_commands(command_of), help=shown), name=name, rich_help_panel="Models")
 votes = _group(help=vote.__doc__)
 for name, command in (("make", vote.make), ("open", vote.open_), ("report", vote.report)):
     votes.command(name)(spread(command))

@@ -13,6 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.text import Text
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, note, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.options import Dtype, Model, Overwrite
@@ -40,7 +41,7 @@ class Stored(StrEnum):
 class Encoder:
     """Which model, and how it computes: exactly unless told otherwise, since others learn from it."""
 
-    model: Model = "postcards"
+    model: Model = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.", rich_help_panel="Model")] = "auto"
     dtype: Annotated[Dtype, typer.Option(help="What it computes in.", rich_help_panel="Model")] = Dtype.FP32
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeGuard, get_type_hints
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
 from versatile_diffusion.sampling.options import Sampling, SchedulerName
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
@@ -50,7 +51,8 @@ GuidanceScale = Annotated[float | None, option_info(Sampling, "guidance_scale")]
 Scheduler = Annotated[SchedulerName | None, option_info(Sampling, "scheduler")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Model = Annotated[
-    str, typer.Option("--model", "-m", help='"postcards" (bundled), a folder, or a hub id.', rich_help_panel="Model")
+    str,
+    typer.Option("--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id.', rich_help_panel="Model"),
 ]
 Loras = Annotated[
     list[str] | None,
@@ -65,7 +67,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as JSO
 class ModelOptions:
     """Which model, and how it computes."""
 
-    model: Model = "postcards"
+    model: Model = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.", rich_help_panel="Model")] = "auto"
     dtype: Annotated[
         Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.", rich_help_panel="Model")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import read_tensor, require_writable
 from versatile_diffusion.cli.opening import open_pipeline
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.provenance.stored_record import StoredRecord
 
-BUNDLED = "postcards"
 Finding = dict[str, Any]
 """How an output compares with the one before, as JSON tells it; see `comparison.compared`."""
 
@@ -174,7 +174,7 @@ def _replayed(
 def _opening(kept: StoredRecord, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
     """The model as it was, as far as the user says nothing else. A recipe names no folder or hub that is looked at."""
     before = kept.record.computed
-    if opening.model is None and before.model != BUNDLED:
+    if opening.model is None and bundled_weights(before.model) is None:
         raise ValueError(f"It was made with the model {before.model!r}: say where that is with --model.")
     if before.loras and opening.lora is None:
         raise ValueError(f"It was made with the LoRA {', '.join(before.loras)}: say where that is with --lora.")

@@ -25,7 +25,7 @@ from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import JobOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
-from versatile_diffusion.studio.examples import Example
+from versatile_diffusion.studio.examples import Example, examples_of
 from versatile_diffusion.studio.forms import Form
 from versatile_diffusion.studio.guard import visitor_of
 from versatile_diffusion.studio.history import Entry
@@ -54,6 +54,7 @@ class TaskTab:
         self.task = task
         self._jobs = jobs
         self._keeper = keeper
+        self._examples = examples_of(task.key, jobs.engine.models)
         self._defaults = defaults(self._guidance_scale(next(iter(jobs.engine.models))))
         with gr.Tab(task.title, id=task.key) as self.tab:
             gr.Markdown(task.hint, elem_classes="vd-hint")
@@ -79,11 +80,11 @@ class TaskTab:
 
     def _build_examples(self) -> None:
         self.examples = []
-        if not self.task.examples:
+        if not self._examples:
             return
         gr.HTML('<p class="vd-label">Examples</p>', padding=False)
         with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
-            self.examples = [gr.Button(example.title, size="sm") for example in self.task.examples]
+            self.examples = [gr.Button(example.title, size="sm") for example in self._examples]
 
     def _build_options(self) -> dict[str, Component]:
         start, how = self._defaults, {}
@@ -129,7 +130,7 @@ class TaskTab:
             [self.how["steps"], self.how["scheduler"]],
             **quiet,
         )
-        for example, button in zip(self.task.examples, self.examples, strict=True):
+        for example, button in zip(self._examples, self.examples, strict=True):
             button.click(self._filler(example), None, list(self.form.components.values()), **quiet)
         self.run_button.click(None, js=_SHOW_STATUS)
         self.cancel_button.click(self._cancel, self.job, None, **quiet)

@@ -19,7 +19,6 @@ from versatile_diffusion.studio.controls import (
     Values,
     Words,
 )
-from versatile_diffusion.studio.examples import Example, Half, Sample, scene
 
 PICTURES = 4
 """Of a mixture."""
@@ -40,7 +39,6 @@ class Task:
         to: modality that it makes.
         controls: what there is to fill in.
         ask: what was filled in -> fields of `GenerateIn`. Raises `Missing`.
-        examples: that fill it in.
     """
 
     key: str
@@ -49,7 +47,6 @@ class Task:
     to: str
     controls: Sequence[Control]
     ask: Callable[[Values], dict[str, Any]]
-    examples: Sequence[Example]
 
     def takes(self, modality: str) -> Control | None:
         """Where a result of that modality can be put as input."""
@@ -146,15 +143,6 @@ def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-LIGHTHOUSE = scene("lighthouse", "red", "sea", time="sunset")
-WINDMILL = scene("windmill", "yellow", "desert")
-TENT = scene("tent", "blue", "mountains", time="night")
-HOUSE = scene("house", "purple", "meadow", style="watercolor")
-TREE = scene("tree", "green", "meadow", weather="snow", style="pixel art")
-
-SAMPLE = Sample("postcards.safetensors")
-"""Embeddings of `LIGHTHOUSE` and `TENT` by the bundled model, as `vd embed` writes them."""
-
 PROMPT = Words("prompt", "Text", placeholder="a watercolor of a red lighthouse by the sea")
 PICTURE = Picture("picture", "Picture")
 
@@ -166,14 +154,6 @@ TASKS = (
         "image",
         [PROMPT],
         from_text,
-        [
-            Example(words, {"prompt": words})
-            for words in (
-                "a watercolor of a red lighthouse by the sea",
-                "pixel art of a green tree in the snow",
-                "an oil painting of a yellow windmill in the desert at night",
-            )
-        ],
     ),
     Task(
         "image-to-text",
@@ -182,7 +162,6 @@ TASKS = (
         "text",
         [PICTURE],
         from_picture,
-        [Example("Lighthouse", {"picture": LIGHTHOUSE}), Example("Windmill", {"picture": WINDMILL})],
     ),
     Task(
         "image-variation",
@@ -198,10 +177,6 @@ TASKS = (
             Switch("colors", "Keep the colours", "Give the results the colour statistics of the picture."),
         ],
         image_variation,
-        [
-            Example("Tent, free", {"picture": TENT, "fidelity": 0, "focus": 0.5, "colors": False}),
-            Example("House, close to the layout", {"picture": HOUSE, "fidelity": 0.4, "focus": 0.5, "colors": True}),
-        ],
     ),
     Task(
         "text-variation",
@@ -210,10 +185,6 @@ TASKS = (
         "text",
         [PROMPT],
         from_text,
-        [
-            Example(words, {"prompt": words})
-            for words in ("a blue tent in the mountains, at night", "a white house by the sea in the rain")
-        ],
     ),
     Task(
         "dual-context",
@@ -222,10 +193,6 @@ TASKS = (
         "image",
         [PROMPT, PICTURE, Share("share", "Share of the text", "0 is the picture alone, 1 the text alone.")],
         dual_context,
-        [
-            Example("Windmill as pixel art", {"prompt": "pixel art", "picture": WINDMILL, "share": 0.7}),
-            Example("Tent in the snow", {"prompt": "a tent in the snow", "picture": TENT, "share": 0.5}),
-        ],
     ),
     Task(
         "multi-context",
@@ -238,10 +205,6 @@ TASKS = (
             *(control for number in range(1, PICTURES + 1) for control in mixed_picture(number)),
         ],
         multi_context,
-        [
-            Example("Place of one, style of another", {"picture1": Half(LIGHTHOUSE, "left"), "picture2": HOUSE}),
-            Example("A picture and a text", {"picture1": TREE, "prompt": "a red tent at sunset"}),
-        ],
     ),
     Task(
         "edit",
@@ -257,12 +220,6 @@ TASKS = (
             Share("strength", "Strength", "Below 1 keeps some of the layout, 0 keeps all.", default=1.0),
         ],
         edit,
-        [
-            Example("Make it an oil painting", {"picture": TENT, "prompt": "make this picture an oil painting"}),
-            Example(
-                "A windmill for the lighthouse", {"picture": LIGHTHOUSE, "remove": "lighthouse", "add": "windmill"}
-            ),
-        ],
     ),
     Task(
         "reconstruct",
@@ -277,9 +234,5 @@ TASKS = (
             Share("share", "Share of the image", "Where the file holds a text as well."),
         ],
         reconstruct,
-        [
-            Example("A lighthouse's", {"file": SAMPLE, "scan": 0}),
-            Example("A tent's", {"file": SAMPLE, "scan": 1}),
-        ],
     ),
 )

@@ -286,9 +286,14 @@ def test_training_that_diverges_is_one_clear_message(monkeypatch: pytest.MonkeyP
     def diverge(_: object) -> None:
         raise FloatingPointError("Step 3: loss is no longer a finite number.")
 
-    monkeypatch.setattr("versatile_diffusion.worlds.postcards.training.PostcardsTraining.oracle", property(diverge))
-    result = vd("train", "postcards", "--stage", "oracle")
+    monkeypatch.setattr(
+        "versatile_diffusion.worlds.postcards.training.PostcardsTraining.attribute_classifier", property(diverge)
+    )
+    result = vd("train", "postcards", "--stage", "attribute-classifier")
     assert result.exit_code == 1 and result.stderr.startswith("Error: Step 3: loss is no longer")
+    former = vd("train", "postcards", "--stage", "oracle", "--set", "critic.steps=3").stderr
+    assert "Note: oracle is called attribute-classifier now." in former
+    assert "Note: critic is called perceptual_network now." in former and "Step 3: loss" in former
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def brush_strokes(size: int) -> tuple[Int[np.ndarray, "size size 2"], Map]:
     ys, xs = np.mgrid[:side, :side]
     spots = [(y, x) for y in np.arange(0, 64, 2.6) for x in np.arange(0, 64, 4.2)]
     for i in rng.permutation(len(spots)):
-        y, x = (np.array(spots[i]) + rng.uniform(-1.5, 1.5, 2)) * unit
+        y, x = (np.array(spots[i]) + rng.uniform(-1.5, 1.5, 2)) * unit  # pyright: ignore[reportUnknownArgumentType] - NumPy leaves it to the platform
         iy, ix = (int(np.clip(round(c), 0, side - 1)) for c in (y, x))
         reach = int(6 * unit) + 1
         window = np.s_[max(0, iy - reach) : iy + reach + 1, max(0, ix - reach) : ix + reach + 1]

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any
 
 from rich.table import Table
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.extras import require
+from versatile_diffusion.worlds.base import WorldReport
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Applications": "versatile_diffusion.worlds.postcards.evaluation.applications_report:ApplicationsReport",
+        "Kept": "versatile_diffusion.worlds.postcards.evaluation.applications_report:ChangedAndKept",
+    },
+)
 
 
 @dataclass(frozen=True)
-class Kept:
+class ChangedAndKept:
     """What became of pictures that were changed on purpose, as shares in [0, 1].
 
     Attributes:
@@ -48,7 +57,7 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Applications:
+class ApplicationsReport(WorldReport):
     """All findings.
 
     Attributes:
@@ -61,25 +70,25 @@ class Applications:
         settings: how it was measured.
     """
 
-    dual_guided: dict[float, Kept]
-    edit: dict[str, Kept]
-    instructed: dict[str, Kept]
+    dual_guided: dict[float, ChangedAndKept]
+    edit: dict[str, ChangedAndKept]
+    instructed: dict[str, ChangedAndKept]
     masked: Masked
     focus: dict[float, dict[str, float]]
     blend: Blend
-    settings: dict[str, Any]
+    settings: dict[str, object]
 
     @property
     def best_text_share(self) -> float:
         """The share of the text at which the worse of the two figures of `dual_guided` is best."""
         return max(self.dual_guided, key=lambda share: self.dual_guided[share].worse)
 
-    def as_dict(self) -> dict[str, Any]:
-        """All figures as JSON can hold them."""
+    def as_dict(self) -> dict[str, object]:
+        """See `WorldReport.as_dict`."""
         return {**asdict(self), "best_text_share": self.best_text_share}
 
     def tables(self) -> list[Table]:
-        """A table of the main figures."""
+        """See `WorldReport.tables`."""
         table = Table("", title=f"applications, {self.settings['num']} fresh postcards", title_justify="left")
         for column in ("changed as asked", "kept"):
             table.add_column(column, justify="right")
@@ -98,8 +107,8 @@ class Applications:
             yield f"focus {level:g}: style / the rest kept", f"{shares['style']:.3f}", f"{shares['semantic']:.3f}"
         yield "blend: from the first / second picture", f"{self.blend.first:.3f}", f"{self.blend.second:.3f}"
 
-    def plot(self) -> bytes:
-        """Dual guidance over the share of the text, and focus over its levels, as a PNG.
+    def drawing(self) -> bytes:
+        """See `WorldReport.drawing`: dual guidance over the share of the text, and focus over its levels.
 
         Raises:
             ImportError: if matplotlib is not installed.
@@ -122,5 +131,5 @@ class Applications:
             panel.grid(alpha=0.3)
             panel.legend(fontsize="small")
         drawn = BytesIO()
-        figure.savefig(drawn, dpi=100)
+        figure.savefig(drawn, dpi=100)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
         return drawn.getvalue()

@@ -72,8 +72,8 @@ def sample_scene(rng: np.random.Generator, split: Split = Split.TRAIN) -> Scene:
     """A scene drawn uniformly from the combinations of `split`, with a fresh seed."""
     counts = [len(values) for values in ATTRIBUTES.values()]
     while True:
-        indices = rng.integers(counts)
+        indices: list[int] = rng.integers(counts).tolist()
         chosen = {name: values[i] for (name, values), i in zip(ATTRIBUTES.items(), indices, strict=True)}
-        scene = Scene(**chosen, seed=int(rng.integers(2**31)))
+        scene = Scene(**chosen, seed=int(rng.integers(2**31)))  # pyright: ignore[reportUnknownArgumentType] - NumPy leaves it to the platform
         if split is Split.ALL or is_held_out(scene) == (split is Split.HELD_OUT):
             return scene

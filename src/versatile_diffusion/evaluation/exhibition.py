@@ -1,4 +1,4 @@
-"""A contact sheet of what a model made, with the texts under the pictures."""
+"""A contact sheet of what a model made, with the texts under the images."""
 
 from __future__ import annotations
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from PIL import Image
 from rich.table import Table
 
-from versatile_diffusion.evaluation.scores import CaptionScore, RewriteScore, Score, VariationScore
-from versatile_diffusion.worlds.postcards import ATTRIBUTES
+from versatile_diffusion._moved import former_names
+from versatile_diffusion.evaluation.attribute_scores import CaptionScore, RewriteScore, Score, VariationScore
+from versatile_diffusion.provenance import png
+from versatile_diffusion.worlds.base import WorldReport
+from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Report": "versatile_diffusion.worlds.postcards.evaluation.flows_report:FlowsReport",
+        "Settings": "versatile_diffusion.worlds.postcards.evaluation.flows_report:FlowsSettings",
+    },
+)
 
 T = TypeVar("T")
 
@@ -28,7 +39,7 @@ class FlowScores:
     """Scores of the four flows.
 
     Attributes:
-        text_to_image: attributes named by the text that the oracle reads from the picture.
+        text_to_image: attributes named by the text that the classifier reads from the image.
         image_to_text, image_variation, text_variation: see their classes.
         fid: distance of the pictures of texts from rendered pictures; see `frechet_distance`.
         fid_floor: distance of as many rendered pictures from the same ones: what a perfect model would get.
@@ -44,10 +55,10 @@ class FlowScores:
 
 @dataclass(frozen=True)
 class AutoencoderScores:
-    """What the stages before the diffuser leave to be had; see `stages`.
+    """What the stages before the diffuser leave to be had; see `stage_scores`.
 
     Attributes:
-        image: attributes that the oracle reads from pictures given back by the KL autoencoder.
+        image: attributes that the classifier reads from pictures given back by the KL autoencoder.
         text: share of the texts that Optimus gives back with the same meaning.
         retrieval: how often CLIP picks a picture's own text among `retrieval_choices`.
     """
@@ -59,7 +70,7 @@ class AutoencoderScores:
 
 
 @dataclass(frozen=True)
-class Settings:
+class FlowsSettings:
     """How an evaluation was done; the same settings give the same figures."""
 
     num: int
@@ -71,12 +82,12 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Report:
+class FlowsReport(WorldReport):
     """All findings. Reports are equal where their figures and settings are.
 
     Attributes:
         flows: scores of the model.
-        oracle: attributes that the oracle reads from the fresh pictures themselves.
+        classifier: attributes that the classifier reads from the fresh images themselves.
         autoencoders: ceilings of the flows.
         settings: how it was done.
         sheet: some of what was made.
@@ -84,9 +95,9 @@ class Report:
     """
 
     flows: BothSplits[FlowScores]
-    oracle: BothSplits[Score]
+    classifier: BothSplits[Score]
     autoencoders: BothSplits[AutoencoderScores]
-    settings: Settings
+    settings: FlowsSettings
     sheet: Image.Image = field(compare=False, repr=False)
     seconds: float = field(compare=False)
 
@@ -95,13 +106,17 @@ class Report:
         """Postcards of each split."""
         return self.settings.num
 
-    def as_dict(self) -> dict[str, Any]:
-        """All figures as JSON can hold them: seen and held_out, oracle, autoencoders, settings and seconds."""
-        parts = {name: asdict(getattr(self, name)) for name in ("oracle", "autoencoders", "settings")}
+    def as_dict(self) -> dict[str, object]:
+        """See `WorldReport.as_dict`: seen and held_out, oracle, autoencoders, settings and seconds."""
+        parts = {
+            "oracle": asdict(self.classifier),  # as the classifier was called when these keys were fixed
+            "autoencoders": asdict(self.autoencoders),
+            "settings": asdict(self.settings),
+        }
         return {**asdict(self.flows), **parts, "seconds": round(self.seconds, 1)}
 
     def tables(self) -> list[Table]:
-        """A table of all figures but those of single attributes, and one of these."""
+        """See `WorldReport.tables`: all figures but those of single attributes, and these."""
         summary = _table(f"{self.num} fresh postcards each", "seen", "held out")
         for seen, held_out in zip(_figures(self, "seen"), _figures(self, "held_out"), strict=True):
             summary.add_row(seen[0], seen[1], held_out[1], end_section=seen[2])
@@ -112,6 +127,10 @@ class Report:
             attributes.add_row(name, *shares)
         return [summary, attributes]
 
+    def drawing(self) -> bytes:
+        """See `WorldReport.drawing`: the sheet."""
+        return png(self.sheet)
+
     def _columns(self) -> dict[str, tuple[Score, Score]]:
         seen, held_out = self.flows.seen, self.flows.held_out
         return {
@@ -119,31 +138,31 @@ class Report:
             "image to text": (seen.image_to_text, held_out.image_to_text),
             "image variation": (seen.image_variation, held_out.image_variation),
             "text variation": (seen.text_variation, held_out.text_variation),
-            "oracle": (self.oracle.seen, self.oracle.held_out),
+            "classifier": (self.classifier.seen, self.classifier.held_out),
             "KL autoencoder": (self.autoencoders.seen.image, self.autoencoders.held_out.image),
         }
 
 
-def _figures(report: Report, split: str) -> Iterator[tuple[str, str, bool]]:
+def _figures(report: FlowsReport, split: str) -> Iterator[tuple[str, str, bool]]:
     """Name and figure, and whether a section ends with it."""
     flows: FlowScores = getattr(report.flows, split)
-    oracle: Score = getattr(report.oracle, split)
+    classifier: Score = getattr(report.classifier, split)
     ceilings: AutoencoderScores = getattr(report.autoencoders, split)
-    captions, pictures, texts = flows.image_to_text, flows.image_variation, flows.text_variation
+    captions, images, texts = flows.image_to_text, flows.image_variation, flows.text_variation
     yield "text to image: accuracy", _share(flows.text_to_image.accuracy), False
-    yield "distance from rendered pictures (oracle features)", f"{flows.fid:.2f}", False
+    yield "distance from rendered pictures (classifier features)", f"{flows.fid:.2f}", False
     yield "… of other rendered pictures", f"{flows.fid_floor:.2f}", True
     yield "image to text: accuracy", _share(captions.accuracy), False
     yield "share of the attributes named", _share(captions.coverage), False
     yield "accuracy, unnamed counts as wrong", _share(captions.strict_accuracy), True
-    yield "image variation: accuracy", _share(pictures.accuracy), False
-    yield "diversity (0: copies, 1: drawn anew)", f"{pictures.diversity:.2f}", True
+    yield "image variation: accuracy", _share(images.accuracy), False
+    yield "diversity (0: copies, 1: drawn anew)", f"{images.diversity:.2f}", True
     yield "text variation: accuracy", _share(texts.accuracy), False
     yield "contradicted", _share(texts.contradicted), False
     yield "invented", _share(texts.invented), False
     yield "unchanged", _share(texts.unchanged), True
-    yield "oracle on these pictures", _share(oracle.accuracy), False
-    yield "oracle after the KL autoencoder", _share(ceilings.image.accuracy), False
+    yield "classifier on these pictures", _share(classifier.accuracy), False
+    yield "classifier after the KL autoencoder", _share(ceilings.image.accuracy), False
     yield "same meaning after Optimus", _share(ceilings.text), False
     yield f"CLIP picks the text of {ceilings.retrieval_choices}", _share(ceilings.retrieval), True
 
