@@ -19,7 +19,7 @@ from tests.browser.visiting import Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.provenance.files import read
 from versatile_diffusion.provenance.replay import replayed
-from versatile_diffusion.studio.tasks import TASKS, Task
+from versatile_diffusion.studio.tasks import TASKS, StudioTask
 
 PHONE = {"viewport": {"width": 390, "height": 844}}
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def pixels(file: str) -> np.ndarray:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
 def test_an_example_of_each_task_gives_a_result_that_can_be_replayed(
-    visit: Visit, painter: VersatileDiffusionPipeline, task: Task
+    visit: Visit, painter: VersatileDiffusionPipeline, task: StudioTask
 ) -> None:
     visit.choose(task.title)
     example = task.examples[-1]

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from versatile_diffusion.provenance import png
-from versatile_diffusion.studio.controls import NamedFile, Painting, Values
+from versatile_diffusion.studio.controls import MaskedImage, NamedFile, Values
 from versatile_diffusion.worlds.postcards import Scene, render
 
 SIZE = 256
@@ -62,7 +62,7 @@ def _picture(value: Any) -> Any:
         case Scene():
             return postcard(value)
         case Half():
-            return Painting(postcard(value.scene), _half(value.hidden))
+            return MaskedImage(postcard(value.scene), _half(value.hidden))
         case Sample(name):
             return NamedFile(name, Path(__file__).with_name(name).read_bytes())
         case _:
