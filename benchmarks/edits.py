@@ -1,4 +1,4 @@
-"""Compares ways to edit on fresh postcards, as the oracle reads what became of them.
+"""Compares ways to edit on fresh postcards, as the attribute classifier reads what became of them.
 
 python benchmarks/edits.py --num 84 --seed 77
 """
@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.worlds.postcards.applications import compare_edits
-from versatile_diffusion.worlds.postcards.evaluation import load_oracle
+from versatile_diffusion.worlds.postcards.attribute_classifier import load_classifier
+from versatile_diffusion.worlds.postcards.evaluation.applications import compare_edits
 
 WAYS: dict[str, dict[str, Any]] = {
     "rewrite, text_share 1.0": {"text_share": 1.0},
@@ -34,7 +34,7 @@ def main(
     """Prints a table."""
     pipe = VersatileDiffusionPipeline.from_pretrained(model)
     table = Table("", "changed as asked", "all else kept")
-    for name, kept in compare_edits(pipe, load_oracle(model), WAYS, num, seed, steps).items():
+    for name, kept in compare_edits(pipe, load_classifier(model), WAYS, num, seed, steps).items():
         table.add_row(name, f"{kept.changed:.2f}", f"{kept.kept:.2f}")
     Console().print(table)
 

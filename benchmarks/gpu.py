@@ -31,7 +31,7 @@ from versatile_diffusion.cli.files import write_whole
 from versatile_diffusion.devices import DTYPES, choose_device
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.model_presets import Preset, tiny, vd_four_flow
-from versatile_diffusion.pipeline.acceleration import WithAcceleration
+from versatile_diffusion.pipeline.acceleration import compile_blocks
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Denoiser, Schedule, sample
 
@@ -150,12 +150,10 @@ def _denoiser(network: nn.Module, tokens: Tensor) -> Denoiser:
 
 
 def _compile(network: nn.Module) -> None:
-    if not isinstance(network, Diffuser):
+    if isinstance(network, Diffuser):
+        compile_blocks(network)
+    else:
         network.compile()
-        return
-    pipe = WithAcceleration()
-    pipe.diffuser = network
-    pipe.compile()
 
 
 def walk(setup: Setup, denoise: Denoiser, number: int, batch: int, steps: int) -> Tensor:

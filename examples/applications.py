@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Generator
 
 from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
 from versatile_diffusion.worlds.postcards import Postcards
-from versatile_diffusion.worlds.postcards.applications import subject_mask
-from versatile_diffusion.worlds.postcards.sheet import Exhibit, Section, exhibition
+from versatile_diffusion.worlds.postcards.evaluation.applications import subject_mask
 
 INSTRUCTIONS = ("make this picture an oil painting", "at night", "in the desert", "a tent", "purple", "on the right")
 TEXT_SHARES = (0.0, 0.3, 0.5, 0.7, 1.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.worlds.postcards.sheet import Exhibit, Section, exhibition
+from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
 
 PROMPTS = (
     "a watercolor of a red lighthouse by the sea, at sunset",

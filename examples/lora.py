@@ -17,7 +17,7 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.pipeline.lora import add_lora, save_lora
 from versatile_diffusion.worlds.postcards import Postcards
-from versatile_diffusion.worlds.postcards.material import Material
+from versatile_diffusion.worlds.postcards.training_data import PostcardsData
 
 
 def main() -> None:
@@ -28,9 +28,9 @@ def main() -> None:
     options = parser.parse_args()
     pipe = VersatileDiffusionPipeline.from_pretrained("postcards", flows=["text-to-image"])
     with TemporaryDirectory() as folder:
-        material = Material(Postcards(seed=5, length=8), Path(folder))
-        latents = pipe.encode("image", list(material.pictures(0, 8)))
-        tokens = pipe.encode_context("text", material.texts[::4])
+        data = PostcardsData(Postcards(seed=5, length=8), Path(folder))
+        latents = pipe.encode("image", data.image_items(0, 8))
+        tokens = pipe.encode_context("text", data.texts[::4])
 
     add_lora(pipe.diffuser, rank=4, layers="cross-attention", modality="text")
     trained = [parameter for parameter in pipe.diffuser.parameters() if parameter.requires_grad]

@@ -24,6 +24,14 @@ from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sends the tests of a file to one worker, so that what they share is made once; browser tests share a studio."""
+    for item in items:
+        folder, file = item.path.parent.name, item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "browser" else file))
+
+
 settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 

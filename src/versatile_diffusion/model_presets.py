@@ -160,26 +160,6 @@ def tiny() -> Preset:
     )
 
 
-def postcards() -> Preset:
-    """Returns the bundled model: images of 64×64 and captions, latents of 8×8×8 and 64, 20 M parameters in all."""
-    return Preset(
-        DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
-        {
-            "image": ImagePreset(
-                kl_autoencoder(channels=(16, 32, 64, 96), layers=1, size=64, latent_channels=8, groups=8),
-                clip_vision(width=96, layers=3, size=64, patch=8, projection=96, heads=4),
-            ),
-            "text": TextPreset(
-                optimus(
-                    width=128, layers=2, pieces=109, tokens=109, latent=64, positions=(64, 64), heads=4, spread=0.09
-                ),
-                clip_text(width=96, layers=2, tokens=108, positions=40, projection=96, heads=4),
-                latent_dim=64,
-            ),
-        },
-    )
-
-
 def kl_autoencoder(
     channels: Sequence[int], layers: int, size: int, latent_channels: int = 4, groups: int = 32
 ) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
-from accelerate import PartialState
+from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 
 
 def processes() -> PartialState:

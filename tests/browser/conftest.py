@@ -4,11 +4,12 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Request, ViewportSize, sync_playwright
 
 from tests.browser.visiting import PATIENCE, Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
@@ -54,10 +55,23 @@ def studio(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterat
     studio.stop()
 
 
-def visited(browser: Browser, studio: Studio, **options: Any) -> Visit:
-    """A window. Nothing in it may ask another host."""
-    options = {"viewport": {"width": 1440, "height": 900}} | options
-    page = browser.new_page(**options)
+@cache
+def visitor(browser: Browser) -> BrowserContext:
+    """The one visitor, who keeps what pages load."""
+    return browser.new_context()
+
+
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+
+
+def visited(browser: Browser, studio: Studio, viewport: ViewportSize = WIDE, color_scheme: Any = "light") -> Visit:
+    """A window. Nothing in it may ask another host.
+
+    All windows are those of one visitor, so that what a page loads is there for the next one.
+    """
+    page = visitor(browser).new_page()
+    page.set_viewport_size(viewport)
+    page.emulate_media(color_scheme=color_scheme)
     page.set_default_timeout(PATIENCE)
     visit = Visit(page, studio)
 

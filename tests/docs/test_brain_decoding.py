@@ -69,7 +69,8 @@ def test_the_pipeline_reconstructs(pipe: VersatileDiffusionPipeline) -> None:
 
 
 def test_sizes_of_the_bundled_model() -> None:
-    from versatile_diffusion.model_presets import postcards, vd_four_flow
+    from versatile_diffusion.model_presets import vd_four_flow
+    from versatile_diffusion.worlds.postcards.recipe import postcards
 
     row = {"official": vd_four_flow(), "bundled": postcards()}
     for name, (image, text) in {"official": ("257 × 768", "77 × 768"), "bundled": ("65 × 96", "40 × 96")}.items():

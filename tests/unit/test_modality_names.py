@@ -23,6 +23,7 @@ ABOUT_THESE_TWO = {
     "checkpoints/vocabularies.py": "the tokenizers of the official model",
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
+    "training/stages.py": "the paper's stages: autoencoders of these two, and flows between them",
     "worlds/": "a world has the modalities that it has",
 }
 """Where the names may stand, and why."""
@@ -30,9 +31,7 @@ ABOUT_THESE_TWO = {
 STILL = {
     "applications/": 10,
     "cli/": 54,
-    "provenance/": 8,
     "studio/": 29,
-    "training/": 6,
 }
 """How often they still stand elsewhere. This list may only shrink."""
 

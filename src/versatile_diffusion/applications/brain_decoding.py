@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class Reconstructions:
         images: for each scan its pictures, the best first if they are ranked.
         scores: for each picture its cosine similarity to the predicted embedding, or None if they are not ranked.
         order: for each picture which of the scan's outputs it is: 0 drew from the first seed, 1 from the next.
-        origins: of each picture.
+        origins: of each picture, without the inputs of its request: they would take more room than the results.
     """
 
     images: list[list[Any]]
@@ -113,9 +113,19 @@ def reconstruct(
     draw: Callable[[int], Generator],
     output_type: str = "pil",
     latents: Float[Tensor, "b *latent"] | None = None,
+    on_batch: Callable[[Sequence[Origin]], None] | None = None,
     **options: Any,
 ) -> Reconstructions:
-    """See `VersatileDiffusionPipeline.reconstruct`; `draw` gives the generator of an output, counted over all scans."""
+    """See `VersatileDiffusionPipeline.reconstruct`.
+
+    Args:
+        pipe: the model.
+        scans: what is known of them.
+        num_outputs, rank_by, batch_size, output_type, options: see there.
+        draw: gives the generator of an output, counted over all scans.
+        latents: noise to start from, one row for each output.
+        on_batch: called with the origins of each batch while its inputs are at hand, such as records are made of.
+    """
     check_output_type(output_type)
     _check_request(scans, num_outputs, rank_by, batch_size, options)
     total = scans.count * num_outputs
@@ -140,7 +150,9 @@ def reconstruct(
         if rank_by is not None and scans.target is not None:
             seen = pipe.encode_context("image", made.items)
             scores += similarity(seen, _rows(scans.target, of).to(seen.device), rank_by)
-        origins += made.origins
+        if on_batch is not None:
+            on_batch(made.origins)
+        origins += _without_inputs(made.origins)
         items = made.latents if output_type == "latent" else made.items
         pictures += items.cpu() if output_type == "latent" else _present(pipe, items, output_type)
     return _grouped(pictures, scores, origins, num_outputs)
@@ -224,7 +236,7 @@ def _check_request(
 
 def _read_start(pipe: FlowPipeline, start: Any) -> Any:
     """Latents (b c y x) as a tensor, or a list of pictures."""
-    image: Any = pipe.modalities["image"]
+    image = pipe.modalities.named("image")
     return as_tensor(start, "start") if is_latent(start, image.latent_shape()) else image.read(start)
 
 
@@ -249,8 +261,15 @@ def _batches(total: int, batch_size: int) -> Iterator[list[int]]:
 
 
 def _present(pipe: FlowPipeline, pictures: Float[Tensor, "b 3 h w"], output_type: str) -> list[Any]:
-    image: Any = pipe.modalities["image"]
-    return list(image.present(list(pictures.cpu()), output_type))
+    return list(pipe.modalities.named("image").present(list(pictures.cpu()), output_type))
+
+
+def _without_inputs(origins: Sequence[Origin]) -> list[Origin]:
+    """Origins of a batch that do not keep its embeddings, its start and its noise in memory."""
+    if not origins:
+        return []
+    request = origins[0].request.model_copy(update={"contexts": (), "negative": (), "start": None, "latents": None})
+    return [replace(origin, request=request) for origin in origins]
 
 
 def _grouped(

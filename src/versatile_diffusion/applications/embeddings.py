@@ -17,9 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
+
 AXES = {
-    "image": "(scans, tokens, width)",
-    "text": "(scans, tokens, width)",
+    IMAGE.name: "(scans, tokens, width)",
+    TEXT.name: "(scans, tokens, width)",
     "start": "(scans, channels, height, width)",
 }
 UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError)
@@ -45,7 +48,7 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     expected = ", ".join(f"{name} {axes}" for name, axes in AXES.items())
     if unknown := sorted(set(arrays) - set(AXES)):
         raise ValueError(f"{file} holds {', '.join(unknown)}; expected are {expected}: rename or remove the others.")
-    if not arrays.keys() & {"image", "text"}:
+    if not arrays.keys() & {IMAGE.name, TEXT.name}:
         raise ValueError(f"{file} holds no embeddings; expected are {expected}, image or text at least.")
     for name, array in arrays.items():
         if array.ndim != AXES[name].count(",") + 1 or 0 in array.shape:
@@ -64,12 +67,17 @@ def _arrays(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+                return {name: torch.from_numpy(_native(arrays[name])) for name in arrays.files}
     except UNREADABLE as error:
         raise ValueError(
             f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
         ) from error
     raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The same numbers in the byte order of this machine, which PyTorch needs."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True)

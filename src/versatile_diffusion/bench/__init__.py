@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(
     rounds: int = 5,
     json_path: Path | None = None,
     *,
-    model: str = "postcards",
+    model: str = DEFAULT_MODEL,
     steps: int = 25,
     cache: Path | None = None,
     preset: Preset | None = None,

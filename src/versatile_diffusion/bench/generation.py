@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -9,9 +10,11 @@ import torch
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
-from versatile_diffusion.worlds.postcards import Postcard, Postcards
+from versatile_diffusion.worlds.base import WorldSample
+from versatile_diffusion.worlds.registry import get_world
 
 _BATCHES = (1, 4, 16, 64)
 _TEXTS = 4
@@ -28,15 +31,15 @@ def measure(settings: Settings) -> Result:
     pipe.set_progress_bar_config(disable=True)
 
     def pictures(count: int, number: int) -> None:
-        prompts = [card.caption for card in _postcards(number, count)]
+        prompts = [sample.text for sample in _samples(number, count)]
         pipe.text_to_image(prompts, generator=_generators(number, count), num_inference_steps=settings.steps)
 
     def texts(number: int) -> None:
-        picture, generators = _postcards(number, 1)[0].image, _generators(number, _TEXTS)
+        picture, generators = _samples(number, 1)[0].image, _generators(number, _TEXTS)
         pipe.image_to_text(picture, num_outputs=_TEXTS, generator=generators, num_inference_steps=settings.steps)
 
     def sampled(number: int, sampling: SamplingPreset) -> None:
-        pipe.text_to_image(_postcards(number, 1)[0].caption, generator=_generators(number, 1), **sampling)
+        pipe.text_to_image(_samples(number, 1)[0].text, generator=_generators(number, 1), **sampling)
 
     works = {_pictures(count): lambda number, count=count: pictures(count, number) for count in _BATCHES}
     works |= {f"{_TEXTS} texts of one picture": texts}
@@ -63,9 +66,8 @@ def _pictures(count: int) -> str:
     return f"{count} picture{'s' if count > 1 else ''}"
 
 
-def _postcards(seed: int, count: int) -> list[Postcard]:
-    cards = Postcards(seed)
-    return [cards[i] for i in range(count)]
+def _samples(seed: int, count: int) -> Sequence[WorldSample]:
+    return get_world(DEFAULT_MODEL).samples(seed, count)
 
 
 def _generators(number: int, count: int) -> list[torch.Generator]:

@@ -27,12 +27,13 @@ from versatile_diffusion.bench import painter
 from versatile_diffusion.bench.diffuser import random_peer
 from versatile_diffusion.bench.painter import Job
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.checkpoints.diffusers_folder import recognises
 from versatile_diffusion.checkpoints.folder import replacing
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import Preset
-from versatile_diffusion.worlds.postcards import Postcards
+from versatile_diffusion.worlds.registry import get_world
 
 _STORED = torch.float16  # diffusers maps what it need not cast, so that its figures depend on this
 _WORDS = 50
@@ -53,7 +54,7 @@ def random_pipeline(preset: Preset) -> Any:
     """diffusers' pipeline of all flows that it has, with a tokenizer of some words."""
     vision, text = preset.image.context_encoder, preset.text.context_encoder
     assert vision is not None
-    tokenizer: Any = word_tokenizers(Postcards(0)[i].caption for i in range(_WORDS)).clip
+    tokenizer: Any = word_tokenizers(sample.text for sample in get_world(DEFAULT_MODEL).samples(0, _WORDS)).clip
     tokenizer.model_max_length = text["max_position_embeddings"]
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     size = vision["image_size"]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from versatile_diffusion.model_presets import Preset
 
@@ -25,7 +27,7 @@ class Settings:
     """How to measure. For the attributes see `run`."""
 
     rounds: int = 5
-    model: str = "postcards"
+    model: str = DEFAULT_MODEL
     steps: int = 25
     cache: Path | None = None
     preset: Preset | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +16,14 @@ from torch import Generator, Tensor
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
-from versatile_diffusion.worlds.postcards.recipe import Recipe
+from versatile_diffusion.worlds.registry import get_world
 
 _AT_LEAST = 1.5
 _SAMPLES = 1000
@@ -86,13 +89,16 @@ def measure(settings: Settings) -> Result:
         RuntimeError: if the two do not reach the same losses.
     """
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
-    recipe = Recipe()
+    recipe = get_world(DEFAULT_MODEL).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
     AcceleratorState._reset_state(reset_partial_state=True)  # another benchmark, or test, may have chosen otherwise
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
         plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
-        works = {"a step": lambda number: ours.update(), "a step of the plain loop": lambda number: plain.update()}
+        works: dict[str, Callable[[int], dict[str, float]]] = {
+            "a step": lambda number: ours.update(),
+            "a step of the plain loop": lambda number: plain.update(),
+        }
         for work in works.values():
             work(0)
         found = alternate(works, settings.rounds)
@@ -105,7 +111,7 @@ def measure(settings: Settings) -> Result:
     return Result("A training step of four flows", figures, how)
 
 
-def _task(pipe: VersatileDiffusionPipeline, recipe: Recipe) -> DiffuserTask:
+def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask:
     return DiffuserTask(
         copy.deepcopy(pipe.diffuser).requires_grad_(True),
         [Flow.parse(name) for name in ("image-variation", "text-to-image", "image-to-text", "text-variation")],

@@ -40,7 +40,7 @@ class Checkpoint:
     Attributes:
         diffuser, modalities, scheduler: as in `Components`; modalities have their assets.
         tensors: what the diffuser (under DIFFUSER) and each modality are to be filled with, under our keys.
-        companions: folders that go with the model and are written as they are, such as the oracle of postcards.
+        companions: folders that go with the model and are written as they are, such as the classifier that measures it.
     """
 
     diffuser: Diffuser

@@ -4,7 +4,7 @@ model_index.json   which modalities there are
 diffuser/          config.json and safetensors
 image/  text/ …    config.json, safetensors and assets, one folder a modality
 scheduler/         scheduler_config.json
-oracle/            only with postcards: what reads them, to measure the model with
+oracle/            only with some bundled models: the classifier that measures them
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
 SCHEDULER = "scheduler"
-COMPANIONS = ("oracle",)
+CLASSIFIER = "oracle"
+"""The folder of the classifier that goes with a bundled model, named as in the first one."""
+COMPANIONS = (CLASSIFIER,)
 
 
 def load(

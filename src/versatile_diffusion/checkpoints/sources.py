@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from versatile_diffusion.bundled import DEFAULT_MODEL, bundled_weights, world_names
 from versatile_diffusion.checkpoints import diffusers_folder, folder, hub, official, stable_diffusion
 from versatile_diffusion.checkpoints.components import Checkpoint, Components
 from versatile_diffusion.checkpoints.errors import CheckpointError
@@ -17,8 +18,8 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.image_spec import IMAGE
 
-WORLDS = Path(__file__).parents[1] / "worlds"
-KNOWN = ("postcards", "shi-labs/versatile-diffusion", "CompVis/stable-diffusion-v1-4")
+KNOWN = ("shi-labs/versatile-diffusion", "CompVis/stable-diffusion-v1-4")
+"""Models of the hub that a misspelt name may mean."""
 
 
 def open_source(
@@ -30,8 +31,8 @@ def open_source(
     """Loads a model.
 
     Args:
-        source: "postcards" (bundled), a folder (ours, diffusers' or Stable Diffusion v1's), a folder of official .pth
-            files or one of them, or a hub id.
+        source: the name of a bundled model, a folder (ours, diffusers' or Stable Diffusion v1's), a folder of official
+            .pth files or one of them, or a hub id.
         flows: read only what these need; by default all that the source has.
         torch_dtype: type of the weights; as they are stored by default.
         modalities: classes of modalities that folders of ours have, instead of those that are registered.
@@ -85,17 +86,17 @@ def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
         UnavailableError: if it has to come over the network and cannot.
     """
     name, path = str(source), Path(source).expanduser()
-    if (bundled := _bundled().get(name)) is not None:
+    if (bundled := bundled_weights(name)) is not None:
         return path if path.is_dir() and _reader(path) else bundled
     if name and path.exists():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return hub.download(name, flows)
-    near = [known for known in get_close_matches(name, KNOWN, n=1) if known != name]
+    near = [known for known in get_close_matches(name, (*world_names(), *KNOWN), n=1) if known != name]
     raise CheckpointError(
         f"There is no model {name!r}."
         + (f" Did you mean {near[0]!r}?" if near else "")
-        + ' Models are "postcards" (bundled), a folder, or a hub id such as "shi-labs/versatile-diffusion".'
+        + f' Models are "{DEFAULT_MODEL}" (bundled), a folder, or a hub id such as "{KNOWN[0]}".'
     )
 
 
@@ -122,11 +123,6 @@ def convert(
         FileExistsError: if the target holds something else.
     """
     folder.write(read_source(source, flows, modalities), target, dtype, max_shard_size)
-
-
-def _bundled() -> dict[str, Path]:
-    """The models that come with the package, by the names of their worlds."""
-    return {index.parents[1].name: index.parent for index in WORLDS.glob(f"*/weights/{folder.INDEX}")}
 
 
 def _reader(

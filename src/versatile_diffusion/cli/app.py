@@ -16,8 +16,8 @@ from versatile_diffusion.cli import (
     edit,
     embed,
     evaluate,
-    make,
-    mix,
+    flows,
+    generate,
     reconstruct,
     replay,
     serve,
@@ -27,6 +27,7 @@ from versatile_diffusion.cli import (
 )
 from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
+from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import silence_imports
 
 
@@ -38,7 +39,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
+        except (ValueError, TypeError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
             if ctx.params.get("traceback"):
                 raise
             error(str(problem) or type(problem).__name__)
@@ -58,12 +59,12 @@ def _group(**options: Any) -> typer.Typer:
 app = _group(cls=Commands)
 for command in (
     demo.demo,
-    make.text_to_image,
-    make.image_to_text,
-    make.image_variation,
-    make.text_variation,
-    mix.generate,
-    mix.blend,
+    flows.text_to_image,
+    flows.image_to_text,
+    flows.image_variation,
+    flows.text_variation,
+    generate.generate,
+    generate.blend,
     edit.edit,
     batch.batch,
     replay.replay,
@@ -71,10 +72,11 @@ for command in (
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
     app.command(rich_help_panel="Brain decoding")(spread(command))
-for name, module in (("train", train), ("evaluate", evaluate)):
-    worlds = _group(help=module.__doc__)
-    worlds.command()(spread(module.postcards))
-    app.add_typer(worlds, name=name, rich_help_panel="Models")
+for name, command_of, shown in (
+    ("train", train.train_command, train.__doc__),
+    ("evaluate", evaluate.evaluate_command, evaluate.__doc__),
+):
+    app.add_typer(_group(cls=world_commands(command_of), help=shown), name=name, rich_help_panel="Models")
 votes = _group(help=vote.__doc__)
 for name, command in (("make", vote.make), ("open", vote.open_), ("report", vote.report)):
     votes.command(name)(spread(command))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,65 +12,95 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
-from versatile_diffusion.cli.making import open_pipeline
+from versatile_diffusion.cli.opening import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
-from versatile_diffusion.provenance import png
+from versatile_diffusion.worlds.base import Evaluation, EvaluationRequest, World
 
 
-def postcards(
-    options: ModelOptions,
-    num: Annotated[
-        int, typer.Option(min=2, help="Fresh postcards of seen, and as many of held-out combinations.")
-    ] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="Of the postcards and of the noise.")] = 1,
-    steps: Steps = 25,
-    guidance_scale: GuidanceScale = None,
-    scheduler: Scheduler = None,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
-    ] = None,
-    sheet: Annotated[Path | None, typer.Option(dir_okay=False, help="A .png file for some of what was made.")] = None,
-    applications: Annotated[
-        bool, typer.Option("--applications", help="Measure mixing, editing, masks and focus instead of the flows.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="A .png file for the curves of the applications.")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Measure all four flows of a model of postcards, or what else can be made with them.
+def evaluate_command(world: World) -> tuple[Callable[..., None], str]:
+    """Returns the command that measures models of a world, and its help."""
 
-    \b
-    vd evaluate postcards --num 256 --seed 1 --json out.json --sheet sheet.png
-    vd evaluate postcards --model runs/postcards/model --num 64 --scheduler dpm --steps 8
-    vd evaluate postcards --applications --num 128 --json out.json --plot curves.png
+    def evaluate(
+        options: ModelOptions,
+        choices: object,
+        num: Annotated[int, typer.Option(min=2, help="Fresh samples of each kind.")] = 256,
+        seed: Annotated[int, typer.Option(min=0, help="Of the samples and of the noise.")] = 1,
+        steps: Steps = 25,
+        guidance_scale: GuidanceScale = None,
+        scheduler: Scheduler = None,
+        as_json: Annotated[
+            Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
+        ] = None,
+        overwrite: Overwrite = False,
+    ) -> None:
+        evaluation, drawing = _chosen(world.evaluations, vars(choices))
+        require_writable([file for file in (as_json, drawing) if file], overwrite)
+        if evaluation.needs:
+            require(evaluation.needs, "Evaluation", "evaluate")
+        if drawing and evaluation.drawing_needs:
+            require(evaluation.drawing_needs, f"A {evaluation.drawing}", "evaluate")
+        pipe = open_pipeline(options, None)
+        if scheduler is not None:
+            from versatile_diffusion.sampling.schedulers import named_scheduler
+
+            pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
+        report = evaluation.measure(pipe, EvaluationRequest(options.model, num, seed, steps, guidance_scale))
+        for table in report.tables():
+            results.print(table)
+        if as_json:
+            write_whole(as_json, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
+        if drawing:
+            write_whole(drawing, report.drawing())
+
+    evaluate.__annotations__["choices"] = _choices(world.evaluations)  # as its own options, which `spread` makes of it
+    return evaluate, _help(world)
+
+
+def _choices(evaluations: Sequence[Evaluation]) -> type:
+    """A dataclass with a flag for each evaluation but the usual one, and a file for what each has to show."""
+    flags = [
+        (each.name, Annotated[bool, typer.Option(f"--{each.name}", help=f"Measure {each.help}.")], field(default=False))
+        for each in evaluations[1:]
+    ]
+    files = [
+        (
+            each.drawing,
+            Annotated[
+                Path | None,
+                typer.Option(f"--{each.drawing}", dir_okay=False, help=f"A .png file for {each.drawing_help}."),
+            ],
+            field(default=None),
+        )
+        for each in evaluations
+    ]
+    return make_dataclass("EvaluationChoices", [*flags, *files], frozen=True)
+
+
+def _chosen(evaluations: Sequence[Evaluation], choices: dict[str, object]) -> tuple[Evaluation, Path | None]:
+    """What the user asks for, and the file for what it has to show.
+
+    Raises:
+        ValueError: if two evaluations are asked for, or what another one has to show.
     """
-    if (sheet and applications) or (plot and not applications):
-        raise ValueError("--sheet shows the four flows, --plot the applications: leave one out.")
-    require_writable([file for file in (as_json, sheet, plot) if file], overwrite)
-    if not applications:
-        require("torchmetrics", "Evaluation", "evaluate")
-    if plot:
-        require("matplotlib", "A plot", "evaluate")
-    pipe = open_pipeline(options, None)
-    from versatile_diffusion.worlds.postcards.applications import evaluate_applications
-    from versatile_diffusion.worlds.postcards.evaluation import evaluate, load_oracle
-    from versatile_diffusion.worlds.postcards.findings import Applications
-    from versatile_diffusion.worlds.postcards.report import Report
+    flagged = [each for each in evaluations[1:] if choices[each.name]]
+    if len(flagged) > 1:
+        raise ValueError(f"{' and '.join(f'--{each.name}' for each in flagged)} are measured apart: leave one out.")
+    chosen = flagged[0] if flagged else evaluations[0]
+    for other in evaluations:
+        if choices[other.drawing] and other.drawing != chosen.drawing:
+            raise ValueError(f"--{other.drawing} shows {other.drawing_help}, which is not measured here: leave it out.")
+    drawing = choices[chosen.drawing]
+    return chosen, drawing if isinstance(drawing, Path) else None
 
-    if scheduler is not None:
-        from versatile_diffusion.sampling.schedulers import named_scheduler
 
-        pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
-    measure = evaluate_applications if applications else evaluate
-    report = measure(pipe, load_oracle(options.model), num, seed, steps, guidance_scale)
-    for table in report.tables():
-        results.print(table)
-    if as_json:
-        write_whole(as_json, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
-    if sheet and isinstance(report, Report):
-        write_whole(sheet, png(report.sheet))
-    if plot and isinstance(report, Applications):
-        write_whole(plot, report.plot())
+def _help(world: World) -> str:
+    usual, *others = world.evaluations
+    examples = [
+        f"vd evaluate {world.name} --num 256 --seed 1 --json out.json --{usual.drawing} {usual.drawing}.png",
+        f"vd evaluate {world.name} --model runs/{world.name}/model --num 64 --scheduler dpm --steps 8",
+        *(f"vd evaluate {world.name} --{each.name} --num 128 --{each.drawing} {each.drawing}.png" for each in others),
+    ]
+    alternatives = "".join(f", or {each.help}" for each in others)
+    return f"Measure a model of {world.name}: {usual.help}{alternatives}.\n\n\b\n" + "\n".join(examples)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, say
 from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
 from versatile_diffusion.cli.options import Dtype
@@ -22,7 +23,7 @@ def serve(
             "--model",
             "-m",
             metavar="[NAME=]MODEL",
-            help='"postcards" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+            help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at. Beyond this machine only with keys.")] = "127.0.0.1",
@@ -52,7 +53,7 @@ def serve(
     from versatile_diffusion.engine.workers import Source
     from versatile_diffusion.serving.keys import KEYS_VARIABLE, Keys, require_keys
 
-    sources = [Source.parse(text) for text in model or ["postcards"]]
+    sources = [Source.parse(text) for text in model or [DEFAULT_MODEL]]
     known = Keys.read(os.environ.get(KEYS_VARIABLE), keys)
     require_keys(host, known)
     # Its process opens the models while this one imports the server.

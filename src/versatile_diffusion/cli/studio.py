@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, say
 from versatile_diffusion.cli.options import Dtype
 from versatile_diffusion.extras import extra
@@ -20,7 +21,7 @@ def app(
             "--model",
             "-m",
             metavar="[NAME=]MODEL",
-            help='"postcards" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+            help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address of this machine to listen at.")] = "127.0.0.1",
@@ -45,7 +46,7 @@ def app(
     from versatile_diffusion.engine.workers import Source
 
     limit = read_size(history_limit)
-    sources = [Source.parse(text) for text in model or ["postcards"]]
+    sources = [Source.parse(text) for text in model or [DEFAULT_MODEL]]
     # Its process opens the models while this one imports the studio.
     with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the studio …"):
         with extra("app", "the studio"):

@@ -1,68 +1,87 @@
 """Train a model."""
 
-from __future__ import annotations
-
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from versatile_diffusion.cli.console import say
+from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.cli.console import note, say
 from versatile_diffusion.cli.files import require_writable_folder
+from versatile_diffusion.worlds.base import TrainingRequest, World
+
+HELP = """Train a model of {name}. {about}
+
+\b
+vd train {name}
+vd train {name} --stage kl --set kl.steps=5000 --set kl.batch_size=16
+vd train {name} --config run.yaml --run runs/better
+vd train {name} --start {model} --run runs/better
+accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train {name}
+"""
 
 
-class Stage(StrEnum):
-    """Stages of the bundled model, in order; each needs those before it."""
+def train_command(world: World) -> tuple[Callable[..., None], str]:
+    """Returns the command that trains a world's model, and its help."""
+    stages = [stage.replace("_", "-") for stage in world.stages]
 
-    ORACLE = "oracle"
-    CRITIC = "critic"
-    KL = "kl"
-    CLIP = "clip"
-    OPTIMUS = "optimus"
-    ONE_FLOW = "one-flow"
-    TWO_FLOW = "two-flow"
-    FOUR_FLOW = "four-flow"
-    MODEL = "model"
+    def train(
+        stage: Annotated[
+            str,
+            typer.Option(metavar=f"[{'|'.join(stages)}]", help="Stop after this one; those that it needs come first."),
+        ] = stages[-1],
+        run: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and the model.", file_okay=False)] = Path(
+            "runs", world.name
+        ),
+        resume: Annotated[
+            bool,
+            typer.Option(
+                "--resume/--fresh", help="Go on from the last checkpoints, or move them aside and begin anew."
+            ),
+        ] = True,
+        start: Annotated[
+            str | None,
+            typer.Option(help=f"A model to go on from, such as the bundled one: {DEFAULT_MODEL}.", metavar="MODEL"),
+        ] = None,
+        config: Annotated[
+            Path | None, typer.Option(help="A YAML file of settings.", exists=True, dir_okay=False)
+        ] = None,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
+        ] = None,
+    ) -> None:
+        chosen = _stage(world, stage)
+        require_writable_folder(run)
+        from versatile_diffusion.devices import computes_bf16
+        from versatile_diffusion.processes import processes
+        from versatile_diffusion.training.config import parse_settings, read_settings, renamed, with_settings
+
+        given = [read_settings(config)] if config else []
+        given.append(parse_settings(settings or []))
+        changes, notes = zip(*(renamed(each, world.former_names) for each in given), strict=True)
+        recipe = with_settings(world.recipe(), *changes)
+        for told in dict.fromkeys(each for several in notes for each in several):
+            note(told)
+        if not resume and processes().is_main_process:
+            _move_aside(run)
+        processes().wait_for_everyone()
+        world.train(TrainingRequest(recipe, run, chosen, "bf16" if computes_bf16() else "no", start))
+        say(f"Trained: {chosen.replace('_', '-')}, in {run}.")
+
+    return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
 
 
-def postcards(
-    stage: Annotated[Stage, typer.Option(help="Stop after this one; those that it needs come first.")] = Stage.MODEL,
-    run: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and the model.", file_okay=False)] = Path(
-        "runs/postcards"
-    ),
-    resume: Annotated[
-        bool,
-        typer.Option("--resume/--fresh", help="Go on from the last checkpoints, or move them aside and begin anew."),
-    ] = True,
-    start: Annotated[
-        str | None, typer.Option(help="A model to go on from, such as the bundled one: postcards.", metavar="MODEL")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")
-    ] = None,
-) -> None:
-    """Train the bundled model of postcards.
-
-    \b
-    vd train postcards
-    vd train postcards --stage kl --set kl.steps=5000 --set kl.batch_size=16
-    vd train postcards --start postcards --run runs/better
-    accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train postcards
-    """
-    require_writable_folder(run)
-    from versatile_diffusion.devices import computes_bf16
-    from versatile_diffusion.processes import processes
-    from versatile_diffusion.worlds.postcards.recipe import Recipe, with_settings
-    from versatile_diffusion.worlds.postcards.training import PostcardsTraining
-
-    recipe = with_settings(Recipe(), settings or [])
-    if not resume and processes().is_main_process:
-        _move_aside(run)
-    processes().wait_for_everyone()
-    training = PostcardsTraining(recipe, run, "bf16" if computes_bf16() else "no", start)
-    getattr(training, stage.replace("-", "_"))
-    say(f"Trained: {stage}, in {run}.")
+def _stage(world: World, given: str) -> str:
+    """The stage that the user means, by its name of today."""
+    name = given.replace("-", "_")
+    chosen = world.former_names.get(name, name)
+    if chosen not in world.stages:
+        names = ", ".join(stage.replace("_", "-") for stage in world.stages)
+        raise typer.BadParameter(f"{given!r} is not one of {names}.", param_hint="--stage")
+    if chosen != name:
+        note(f"{given} is called {chosen.replace('_', '-')} now.")
+    return chosen
 
 
 def _move_aside(run: Path) -> None:

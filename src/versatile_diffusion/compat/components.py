@@ -54,7 +54,8 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequenc
     if text_unet is not None and not dual:
         tensors = unet_tensors(text_unet.state_dict(), "text", ("text",), diffuser, "text_unet") | tensors
     diffuser.load_state_dict(tensors, assign=True)
-    diffuser.register_to_config(in_channels=channels, sample_size=config["sample_size"])
+    sizes: dict[str, int] = {"in_channels": channels, "sample_size": config["sample_size"]}
+    diffuser.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
     return diffuser.eval()
 
 
@@ -76,20 +77,24 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
             found["tokenizer"].model_max_length = modality.context_encoder.max_length
     vae: Any = found["vae"].config
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
-    parts.diffuser.register_to_config(in_channels=vae["latent_channels"], sample_size=vae["sample_size"] // factor)
+    sizes: dict[str, int] = {"in_channels": vae["latent_channels"], "sample_size": vae["sample_size"] // factor}
+    parts.diffuser.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
     return found
 
 
 def _of_pictures(modality: ImageModality, place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if modality.autoencoder is not None:
-        modality.autoencoder.register_to_config(scaling_factor=modality.config["scaling_factor"])
+        factor: float = modality.config["scaling_factor"]
+        modality.autoencoder.register_to_config(scaling_factor=factor)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
         found["vae"] = modality.autoencoder
     if modality.context_encoder is not None:
         size, saved = modality.context_encoder.image_size, place / "image_feature_extractor"
         found["image_encoder"] = modality.context_encoder.model
         found["image_feature_extractor"] = (
-            CLIPImageProcessor.from_pretrained(saved, local_files_only=True)
+            CLIPImageProcessor.from_pretrained(  # pyright: ignore[reportUnknownMemberType] - nor does transformers
+                saved, local_files_only=True
+            )
             if saved.is_dir()
             else CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
         )

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 import torch
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
-from diffusers.utils.torch_utils import randn_tensor
+from diffusers.utils.torch_utils import randn_tensor  # pyright: ignore[reportUnknownVariableType] - it is not typed
 from torch import Generator, Tensor
 
 from versatile_diffusion.compat.encoding import Pair
@@ -49,8 +49,10 @@ class Options:
         height, width = self.height or default, self.width or default
         if height % 8 or width % 8:
             raise ValueError(f"`height` and `width` have to be divisible by 8 but are {height} and {width}.")
-        if not isinstance(self.callback_steps, int) or self.callback_steps <= 0:
-            raise ValueError(f"`callback_steps` has to be a positive integer but is {self.callback_steps!r}.")
+        steps = self.callback_steps
+        is_number = isinstance(steps, int)  # pyright: ignore[reportUnnecessaryIsInstance] - users may give anything
+        if not is_number or steps <= 0:
+            raise ValueError(f"`callback_steps` has to be a positive integer but is {steps!r}.")
         return height, width
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from diffusers.utils import logging
@@ -15,32 +15,34 @@ from versatile_diffusion.diffuser import ContextTokens
 
 logger = logging.get_logger(__name__)
 
+Item = TypeVar("Item")
+
 Pair = tuple[ContextTokens, ContextTokens | None]
 """What is asked for and, where there is guidance, what stands for nothing."""
 
 
-def texts(prompt: Any) -> list[str]:
+def texts(prompt: object) -> list[str]:
     """A prompt or a list of them as a list."""
     if not isinstance(prompt, str | list):
         raise ValueError(f"`prompt` has to be of type `str` or `list` but is {type(prompt)}")
-    return [prompt] if isinstance(prompt, str) else prompt
+    return [prompt] if isinstance(prompt, str) else cast("list[str]", prompt)  # the tokenizer says what is no text
 
 
-def pictures(image: Any) -> list[Any]:
+def pictures(image: object) -> list[object]:
     """A picture or a batch of them as a list."""
     if not isinstance(image, Tensor | Image.Image | list):
         raise ValueError(f"`image` has to be a PIL image, a tensor or a list of them but is {type(image)}")
     if isinstance(image, Tensor):
         return list(image) if image.ndim == 4 else [image]
-    return image if isinstance(image, list) else [image]
+    return cast("list[object]", image) if isinstance(image, list) else [image]  # whatever is in it
 
 
-def grey(count: int) -> list[Any]:
+def grey(count: int) -> list[object]:
     """What diffusers takes for no picture: mid-grey in [0, 1], whatever the feature extractor then makes of it."""
     return [np.full((512, 512, 3), 0.5)] * count
 
 
-def negatives(given: Any, negative: Any, default: list[Any]) -> list[Any]:
+def negatives(given: object, negative: object, default: list[Item]) -> list[Item]:
     """The negative items, one for each item that was given.
 
     Raises:
@@ -51,7 +53,8 @@ def negatives(given: Any, negative: Any, default: list[Any]) -> list[Any]:
         return default
     if type(given) is not type(negative):
         raise TypeError(f"`negative_prompt` should be of the type of the prompt, {type(given)}, got {type(negative)}.")
-    items = list(negative) if isinstance(negative, list | Tensor) else [negative]
+    several = isinstance(negative, list | Tensor)
+    items = list(cast("Iterable[Item]", negative)) if several else [cast("Item", negative)]  # as the type of `given`
     if len(items) != len(default):
         raise ValueError(f"`negative_prompt` has batch size {len(items)}, but the prompt has {len(default)}.")
     return items
@@ -76,10 +79,12 @@ def of_texts(pipe: Any, prompts: list[str], negative: list[str] | None, repeats:
     return _pair("text", encode(prompts), encode(negative) if negative else None, repeats, weight)
 
 
-def of_pictures(pipe: Any, images: Sequence[Any], negative: Any, repeats: int, weight: float = 1.0) -> Pair:
+def of_pictures(
+    pipe: Any, images: Sequence[object], negative: Sequence[object] | None, repeats: int, weight: float = 1.0
+) -> Pair:
     """Context tokens of pictures, `repeats` in a row for each."""
 
-    def encode(items: Sequence[Any]) -> Float[Tensor, "b n d"]:
+    def encode(items: Sequence[object]) -> Float[Tensor, "b n d"]:
         pixels = pipe.image_feature_extractor(images=list(items), return_tensors="pt").pixel_values
         hidden = encoder(pixels.to(pipe._execution_device, encoder.dtype)).last_hidden_state
         tokens = encoder.visual_projection(encoder.vision_model.post_layernorm(hidden))

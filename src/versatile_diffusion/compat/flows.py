@@ -27,7 +27,7 @@ def text_to_image(
     return_dict: bool = True,
     callback: Callback | None = None,
     callback_steps: int = 1,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> list[encoding.Pair]:
     """Pictures of texts. The arguments are diffusers'; the unconditional is the empty text.
 
@@ -42,12 +42,12 @@ def text_to_image(
 @draws_pictures
 def image_variation(
     self: Any,
-    image: Any,
+    image: object,
     height: int | None = None,
     width: int | None = None,
     num_inference_steps: int = 50,
     guidance_scale: float = 7.5,
-    negative_prompt: Any = None,
+    negative_prompt: object = None,
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
@@ -56,7 +56,7 @@ def image_variation(
     return_dict: bool = True,
     callback: Callback | None = None,
     callback_steps: int = 1,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> list[encoding.Pair]:
     """Pictures of pictures. The arguments are diffusers'; the unconditional is its mid-grey picture.
 
@@ -73,7 +73,7 @@ def image_variation(
 def dual_guided(
     self: Any,
     prompt: str | list[str],
-    image: Any,
+    image: object,
     text_to_image_strength: float = 0.5,
     height: int | None = None,
     width: int | None = None,
@@ -87,7 +87,7 @@ def dual_guided(
     return_dict: bool = True,
     callback: Callback | None = None,
     callback_steps: int = 1,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> list[encoding.Pair]:
     """Pictures of texts and pictures. The arguments are diffusers'; 1 is the text alone, 0 the picture alone.
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
 
 from versatile_diffusion.compat import flows
 from versatile_diffusion.compat.components import merged, opened
@@ -33,11 +34,11 @@ class _Pipeline(DiffusionPipeline):
     _optional_components = ["text_unet"]  # noqa: RUF012 - the name and type that diffusers reads
     _contexts: ClassVar[tuple[str, ...]]
 
-    def _register(self, image_unet: Any, text_unet: Any = None, **components: Any) -> None:
+    def _register(self, image_unet: nn.Module, text_unet: nn.Module | None = None, **components: Any) -> None:
         unets: dict[str, Any] = {"image_unet": merged(image_unet, text_unet, self._contexts)}
         if "text" in self._contexts:
             unets["text_unet"] = None
-        self.register_modules(**unets, **components)
+        self.register_modules(**unets, **components)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
         self.vae_scale_factor = 2 ** (len(components["vae"].config["block_out_channels"]) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
 
@@ -62,7 +63,7 @@ class _Pipeline(DiffusionPipeline):
         Raises:
             CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
         """
-        expected, _ = cls._get_signature_keys(cls)
+        expected, _ = cls._get_signature_keys(cls)  # pyright: ignore[reportUnknownMemberType] - nor that
         components = {name: options.pop(name) for name in list(options) if name in expected}
         if left_out := _unmet(options, source):
             warnings.warn(
@@ -94,7 +95,7 @@ class _Pipeline(DiffusionPipeline):
         """Decodes pictures whole."""
         self.vae.disable_tiling()  # pyright: ignore[reportAttributeAccessIssue]
 
-    def enable_attention_slicing(self, slice_size: Any = "auto") -> None:
+    def enable_attention_slicing(self, slice_size: object = "auto") -> None:
         """Does nothing: attention here never holds its matrix."""
 
     def disable_attention_slicing(self) -> None:
@@ -108,7 +109,13 @@ class VersatileDiffusionTextToImagePipeline(_Pipeline):
     __call__ = flows.text_to_image
 
     def __init__(
-        self, tokenizer: Any, text_encoder: Any, image_unet: Any, text_unet: Any, vae: Any, scheduler: Any
+        self,
+        tokenizer: object,
+        text_encoder: object,
+        image_unet: nn.Module,
+        text_unet: nn.Module | None,
+        vae: object,
+        scheduler: object,
     ) -> None:
         super().__init__()
         self._register(
@@ -124,7 +131,12 @@ class VersatileDiffusionImageVariationPipeline(_Pipeline):
     __call__ = flows.image_variation
 
     def __init__(
-        self, image_feature_extractor: Any, image_encoder: Any, image_unet: Any, vae: Any, scheduler: Any
+        self,
+        image_feature_extractor: object,
+        image_encoder: object,
+        image_unet: nn.Module,
+        vae: object,
+        scheduler: object,
     ) -> None:
         super().__init__()
         self._register(
@@ -144,14 +156,14 @@ class VersatileDiffusionDualGuidedPipeline(_Pipeline):
 
     def __init__(
         self,
-        tokenizer: Any,
-        image_feature_extractor: Any,
-        text_encoder: Any,
-        image_encoder: Any,
-        image_unet: Any,
-        text_unet: Any,
-        vae: Any,
-        scheduler: Any,
+        tokenizer: object,
+        image_feature_extractor: object,
+        text_encoder: object,
+        image_encoder: object,
+        image_unet: nn.Module,
+        text_unet: nn.Module | None,
+        vae: object,
+        scheduler: object,
     ) -> None:
         super().__init__()
         self._register(

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from threading import Condition, Thread
@@ -145,7 +145,7 @@ class Engine:
             unfinished = [job for job in self._jobs.values() if not job.state.is_final]
             self._changed.notify_all()
         for job in unfinished:
-            self._finish(job, Status.FAILED, failure=Failure(Reason.CLOSED, "The server was stopped."))
+            self._fail(job, Failure(Reason.CLOSED, "The server was stopped."))
 
     def close(self) -> None:
         """Stops the engine, and lets go of the models."""
@@ -189,7 +189,7 @@ class Engine:
         work = {job: request for job, request in work.items() if job.advance(status=Status.RUNNING, started=now)}
         if not work:
             return
-        batch = _Batch(self, list(work))
+        batch = _Batch(list(work), self.limits.timeout, self._fail)
         try:
             results = self._worker.run(list(work.values()), batch)
         except Exception as error:
@@ -207,9 +207,12 @@ class Engine:
                 case JobResult():
                     self._finish(job, Status.SUCCEEDED, result)
                 case Failure():
-                    self._finish(job, Status.FAILED, failure=result)
+                    self._fail(job, result)
                 case None:
                     pass  # the job is final already
+
+    def _fail(self, job: Job, failure: Failure) -> bool:
+        return self._finish(job, Status.FAILED, failure=failure)
 
     def _finish(
         self, job: Job, status: Status, result: JobResult | None = None, failure: Failure | None = None
@@ -237,10 +240,17 @@ class Engine:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Jobs that are computed together; see `workers.Watch`."""
+    """Jobs that are computed together; see `workers.Watch`.
 
-    engine: Engine
+    Attributes:
+        jobs: what is computed.
+        timeout: how many seconds each job may take.
+        fail: makes a job fail.
+    """
+
     jobs: Sequence[Job]
+    timeout: float
+    fail: Callable[[Job, Failure], object]
 
     def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
         for number, job in enumerate(self.jobs):
@@ -249,9 +259,9 @@ class _Batch:
         return self.wanted()
 
     def wanted(self) -> Collection[int]:
-        now, limit = time.monotonic(), self.engine.limits.timeout
+        now, limit = time.monotonic(), self.timeout
         late = Failure(Reason.TIMEOUT, f"The computation took longer than {limit:g} s: ask for fewer steps or outputs.")
         for job in self.jobs:
             if job.state.started is not None and now - job.state.started > limit:
-                self.engine._finish(job, Status.FAILED, failure=late)
+                self.fail(job, late)
         return [number for number, job in enumerate(self.jobs) if not job.state.is_final]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -107,7 +107,7 @@ class Job:
         return finished
 
     @contextmanager
-    def heard(self, listener: Callable[[], object]) -> Iterator[None]:
+    def heard(self, listener: Callable[[], object]) -> Generator[None]:
         """Calls the listener after each change, in the thread that made it. It must return at once."""
         with self._lock:
             self._listeners.append(listener)

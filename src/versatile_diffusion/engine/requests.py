@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Self
 
-import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
 from versatile_diffusion import __version__
-from versatile_diffusion.arrays import is_tensor
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
-from versatile_diffusion.fields import Flag
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
+from versatile_diffusion.provenance.words import sampling_words
 from versatile_diffusion.validation import Number, Strict
 
 Words = Annotated[str, Field(max_length=2000)]
@@ -119,7 +118,7 @@ class JobRequest:
             "start": None if request.start is None else _named(request.start),
             "latents": None if request.latents is None else _named(request.latents),
             "edit": None if self.edit is None else {name: value for name, value in self.edit if value},
-            **dict(_sampling_entries(request)),
+            **sampling_words(request.sampling),
             **{name: _named(value) for name, value in request.decoding.items()},
             "model": self.model,
             "version": __version__,
@@ -134,16 +133,6 @@ class JobRequest:
 
 def _is_whole_image(context: Context) -> bool:
     return context.modality == IMAGE.name and context.data is not None and context.mask is None
-
-
-def _sampling_entries(request: Request) -> Iterator[tuple[str, object]]:
-    """The options of sampling as the command line calls them: the steps, and whatever is not the default."""
-    used = request.sampling if request.start is not None else request.sampling.replaced(strength=1.0)
-    given = used.model_dump(mode="json", exclude_defaults=True) | {"num_inference_steps": used.num_inference_steps}
-    for name, value in given.items():
-        marks = type(used).model_fields[name].metadata
-        flags = [mark.name for mark in marks if isinstance(mark, Flag) and mark.name is not None]
-        yield (flags[0].removeprefix("--") if flags else name), value
 
 
 def _described(context: Context) -> dict[str, object]:
@@ -162,8 +151,9 @@ def _named(value: object) -> object:
     """Words and numbers as they are; the size and a checksum of anything else."""
     if value is None or isinstance(value, str | int | float):
         return value
-    held = value.numpy(force=True) if is_tensor(value) else value
-    if not isinstance(held, np.ndarray | Image.Image):
-        return f"of {type(held).__name__}"
-    size = held.size if isinstance(held, Image.Image) else held.shape
-    return f"{'×'.join(map(str, size))}, sha256 {sha256(held.tobytes()).hexdigest()}"
+    if isinstance(value, Image.Image):
+        size, content = value.size, value.tobytes()
+    else:
+        numbers = as_tensor(value, "Data")
+        size, content = numbers.shape, numbers.numpy(force=True).tobytes()
+    return f"{'×'.join(map(str, size))}, sha256 {sha256(content).hexdigest()}"

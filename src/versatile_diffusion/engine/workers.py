@@ -165,9 +165,10 @@ def open_models(
     where = choose_device(device)
     pipes: dict[str, VersatileDiffusionPipeline] = {}
     for source in sources:
-        pipe = VersatileDiffusionPipeline.from_pretrained(source.path, torch_dtype=choose_dtype(dtype, where)).to(where)
+        pipe = VersatileDiffusionPipeline.from_pretrained(source.path, torch_dtype=choose_dtype(dtype, where))
+        pipe.to(where)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
         pipe.pack()
-        pipe.set_progress_bar_config(disable=True)
+        pipe.set_progress_bar_config(disable=True)  # pyright: ignore[reportUnknownMemberType] - nor that
         pipes[source.name] = pipe
     return pipes
 

@@ -1,1 +1,1 @@
-"""Evaluation: an oracle that reads postcards, and the scores of the bundled model."""
+"""Measures of what a model makes. They know no world: a world tells them what its images show and its texts say."""

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.image_files import exceeds_eight_bits, open_file, rgb, upright
 
 _TOLERANCE = 1e-3  # rounding of an image that was computed
@@ -193,3 +194,12 @@ def _unit(values: Tensor, what: str) -> Tensor:
         advice = "divide it by 255" if low >= 0 else "shift and scale it, x / 2 + 0.5 if it lies in [-1, 1]"
         raise ValueError(f"A {what} of floats must lie in [0, 1], got [{low:.3g}, {high:.3g}]: {advice}.")
     return values.float().clamp(0, 1)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "read_pictures": "versatile_diffusion.modalities.images:read_images",
+        "require_picture": "versatile_diffusion.modalities.image_files:require_image",
+    },
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ def build_app(
     """
 
     @asynccontextmanager
-    async def closing(app: FastAPI) -> AsyncIterator[None]:
+    async def closing(app: FastAPI) -> AsyncGenerator[None]:
         yield
         engine.close()
 

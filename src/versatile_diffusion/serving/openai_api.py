@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, cast
 
 from fastapi import APIRouter, Request
 from PIL import Image
@@ -41,19 +41,30 @@ Steps = Annotated[
 ]
 
 
+_WRAPPERS = ("image_url", "url", "b64_json")
+
+
 def _binary(given: object) -> object:
     """Base64 or a file of a form, out of the objects and lists that clients wrap it in."""
-    if isinstance(given, list) and len(given) == 1:
-        return _binary(given[0])
-    for name in ("image_url", "url", "b64_json"):
-        if isinstance(given, Mapping) and isinstance(given.get(name), str | Mapping):
-            return _binary(given[name])
-    return given
+    inner = _wrapped(given)
+    return given if inner is None else _binary(inner)
+
+
+def _wrapped(given: object) -> object:
+    """What is in a list of one, or in an object such as {"image_url": …}; None if it is neither."""
+    if isinstance(given, list):
+        several = cast("list[object]", given)  # lists of JSON
+        return several[0] if len(several) == 1 else None
+    if isinstance(given, Mapping):
+        wrapper = cast("Mapping[str, object]", given)  # the keys of JSON are strings
+        return next((wrapper[name] for name in _WRAPPERS if wrapper.get(name) is not None), None)
+    return None
 
 
 def _binaries(given: object) -> object:
     """One or several as a list."""
-    return list(map(_binary, given if isinstance(given, Sequence) and not isinstance(given, str) else [given]))
+    several = cast("list[object]", given) if isinstance(given, list) else [given]  # lists of JSON
+    return list(map(_binary, several))
 
 
 Given = Annotated[

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-from versatile_diffusion.engine.computing import compute
+from versatile_diffusion.engine.computing import OnStep, compute
 from versatile_diffusion.engine.records import JobRecord
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
@@ -59,12 +59,19 @@ def answers(pipe: VersatileDiffusionPipeline, requests: Sequence[JobRequest]) ->
 
 def _computed(pipe: VersatileDiffusionPipeline, requests: Sequence[JobRequest]) -> list[JobResult | Failure]:
     try:
-        results = compute(pipe, requests, lambda *_: range(len(requests)))
+        results = compute(pipe, requests, _all_go_on(len(requests)))
         return [result for result in results if result is not None]  # all of them, since all go on
     except Exception as error:
         if len(requests) == 1:
             return [Failure.of(error)]
         return [result for request in requests for result in _computed(pipe, [request])]
+
+
+def _all_go_on(count: int) -> OnStep:
+    def on_step(step: int, steps: int, previews: Mapping[int, object]) -> range:
+        return range(count)
+
+    return on_step
 
 
 def _answer(request: JobRequest, result: JobResult | Failure) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 
 from versatile_diffusion.context import Context, ContextOf
 from versatile_diffusion.engine.jobs import Job, JobState, Status
@@ -57,7 +57,7 @@ class EditIn(Edit):
     """What is to become of the picture that is the only context: see `VersatileDiffusionPipeline.edit`."""
 
 
-EXAMPLE = {
+EXAMPLE: dict[str, JsonValue] = {
     "to": IMAGE.name,
     "contexts": [{"modality": TEXT.name, "data": "a watercolor of a red lighthouse by the sea"}],
     "num_outputs": 2,

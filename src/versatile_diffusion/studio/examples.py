@@ -1,36 +1,22 @@
-"""Examples that fill in a task. Their pictures are drawn when they are asked for."""
+"""Examples that fill in a task, as a world gives them. Their pictures are drawn when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.controls import MaskedImage, NamedFile, Values
-from versatile_diffusion.worlds.postcards import Scene, render
+from versatile_diffusion.worlds.base import ExampleImage
+from versatile_diffusion.worlds.registry import find_world, get_world
 
 SIZE = 256
 _PLACES = {"left": (0, 0, 0.5, 1), "right": (0.5, 0, 1, 1), "top": (0, 0, 1, 0.5)}
-
-
-@dataclass(frozen=True)
-class Half:
-    """A scene of which one half is painted over."""
-
-    scene: Scene
-    hidden: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A file of this folder."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -39,44 +25,49 @@ class Example:
 
     Attributes:
         title: of its button.
-        drawn: by the names of controls; a `Scene` or a `Half` stands for its picture, a `Sample` for its file.
+        given: what the world says is filled in, by the names of controls.
     """
 
     title: str
-    drawn: Mapping[str, Any]
+    given: Mapping[str, str | float | bool | ExampleImage | Path]
 
     @property
     def values(self) -> Values:
-        """What to fill in, with its pictures."""
-        return {name: _picture(value) for name, value in self.drawn.items()}
+        """What to fill in, with its pictures and files."""
+        return {name: _filled(value) for name, value in self.given.items()}
 
 
-def scene(subject: str, color: str, place: str, **more: str) -> Scene:
-    """A scene; what is left out is plain."""
-    plain = {"time": "day", "weather": "clear", "position": "middle", "style": "postcard"}
-    return Scene(subject=subject, color=color, place=place, seed=3, **plain | more)
+def examples_of(task: str, models: Iterable[str] = ()) -> list[Example]:
+    """Returns the examples of a task: those of the first model that is a world, or else of the default one.
+
+    Args:
+        task: its key.
+        models: names of the models that the studio shows.
+    """
+    world = next((found for name in models if (found := find_world(name))), None) or get_world(DEFAULT_MODEL)
+    return [Example(example.title, example.values) for example in world.examples(task)]
 
 
-def _picture(value: Any) -> Any:
+def _filled(value: str | float | bool | ExampleImage | Path) -> object:
     match value:
-        case Scene():
-            return postcard(value)
-        case Half():
-            return MaskedImage(postcard(value.scene), _half(value.hidden))
-        case Sample(name):
-            return NamedFile(name, Path(__file__).with_name(name).read_bytes())
+        case ExampleImage(hidden=None):
+            return _picture(value)
+        case ExampleImage(hidden=str(hidden)):
+            return MaskedImage(_picture(value), _mask(hidden))
+        case Path():
+            return NamedFile(value.name, value.read_bytes())
         case _:
             return value
 
 
 @cache
-def postcard(drawn: Scene, size: int = SIZE) -> bytes:
-    """A scene's picture, as PNG."""
-    return png(Image.fromarray(render(drawn, size)))
+def _picture(image: ExampleImage) -> bytes:
+    """The picture as PNG."""
+    return png(Image.fromarray(image.draw(SIZE)))
 
 
 @cache
-def _half(hidden: str) -> bytes:
+def _mask(hidden: str) -> bytes:
     mask = Image.new("L", (SIZE, SIZE), 255)
     left, top, right, bottom = (round(SIZE * part) for part in _PLACES[hidden])
     mask.paste(0, (left, top, right, bottom))

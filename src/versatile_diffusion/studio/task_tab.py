@@ -27,7 +27,7 @@ from versatile_diffusion.serving.schemas import JobOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
 from versatile_diffusion.studio.controls import Values
-from versatile_diffusion.studio.examples import Example
+from versatile_diffusion.studio.examples import Example, examples_of
 from versatile_diffusion.studio.forms import Form
 from versatile_diffusion.studio.guard import visitor_of
 from versatile_diffusion.studio.options import (
@@ -76,6 +76,7 @@ class TaskTab:
         self.task = task
         self._jobs = jobs
         self._results = results
+        self._examples = examples_of(task.key, jobs.engine.models)
         with gr.Tab(task.title, id=task.key) as self.tab:
             gr.Markdown(task.hint, elem_classes="vd-hint")
             with gr.Row(elem_classes="vd-columns"):
@@ -100,11 +101,11 @@ class TaskTab:
 
     def _build_examples(self) -> None:
         self.examples: list[gr.Button] = []
-        if not self.task.examples:
+        if not self._examples:
             return
         gr.HTML('<p class="vd-label">Examples</p>', padding=False)
         with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
-            self.examples = [gr.Button(example.title, size="sm") for example in self.task.examples]
+            self.examples = [gr.Button(example.title, size="sm") for example in self._examples]
 
     def _build_options(self) -> None:
         with gr.Row():
@@ -136,7 +137,7 @@ class TaskTab:
         set_by_preset = [self.options.components[name] for name in preset_values("fast")]
         self.preset.input(_preset, self.preset, set_by_preset, show_progress="hidden", queue=False)
         targets = list(self.form.components.values())
-        for example, button in zip(self.task.examples, self.examples, strict=True):
+        for example, button in zip(self._examples, self.examples, strict=True):
             button.click(self._filler(example), None, targets, show_progress="hidden", queue=False)
         self.run_button.click(None, js=_SHOW_STATUS)
         self.cancel_button.click(self._cancel, self.job, None, show_progress="hidden", queue=False)

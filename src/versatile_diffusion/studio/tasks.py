@@ -30,7 +30,6 @@ from versatile_diffusion.studio.controls import (
     TextControl,
     Values,
 )
-from versatile_diffusion.studio.examples import Example, Half, Sample, scene
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class StudioTask:
         to: the modality that it makes.
         controls: what there is to fill in.
         ask: turns what was filled in into fields of `GenerateIn`; it raises `MissingInput`.
-        examples: what may be filled in by a click.
     """
 
     key: str
@@ -53,7 +51,6 @@ class StudioTask:
     to: str
     controls: Sequence[Control]
     ask: Callable[[Values], Mapping[str, object]]
-    examples: Sequence[Example] = ()
 
     def takes(self, modality: str) -> Control | None:
         """Returns the control where a result of that modality can be put as input; None if there is none."""
@@ -86,15 +83,6 @@ def mixed_image_controls(number: int) -> list[Control]:
     ]
 
 
-LIGHTHOUSE = scene("lighthouse", "red", "sea", time="sunset")
-WINDMILL = scene("windmill", "yellow", "desert")
-TENT = scene("tent", "blue", "mountains", time="night")
-HOUSE = scene("house", "purple", "meadow", style="watercolor")
-TREE = scene("tree", "green", "meadow", weather="snow", style="pixel art")
-
-SAMPLE = Sample("postcards.safetensors")
-"""Embeddings of `LIGHTHOUSE` and `TENT` by the bundled model, as `vd embed` writes them."""
-
 PROMPT = TextControl("prompt", "Text", placeholder="a watercolor of a red lighthouse by the sea")
 IMAGE_CONTROL = ImageControl("picture", "Picture")
 
@@ -106,14 +94,6 @@ TASKS = (
         IMAGE.name,
         [PROMPT],
         ask_of_text,
-        [
-            Example(words, {"prompt": words})
-            for words in (
-                "a watercolor of a red lighthouse by the sea",
-                "pixel art of a green tree in the snow",
-                "an oil painting of a yellow windmill in the desert at night",
-            )
-        ],
     ),
     StudioTask(
         "image-to-text",
@@ -122,7 +102,6 @@ TASKS = (
         TEXT.name,
         [IMAGE_CONTROL],
         ask_of_image,
-        [Example("Lighthouse", {"picture": LIGHTHOUSE}), Example("Windmill", {"picture": WINDMILL})],
     ),
     StudioTask(
         "image-variation",
@@ -138,10 +117,6 @@ TASKS = (
             SwitchControl("colors", "Keep the colours", "Give the results the colour statistics of the picture."),
         ],
         ask_for_variations,
-        [
-            Example("Tent, free", {"picture": TENT, "fidelity": 0, "focus": 0.5, "colors": False}),
-            Example("House, close to the layout", {"picture": HOUSE, "fidelity": 0.4, "focus": 0.5, "colors": True}),
-        ],
     ),
     StudioTask(
         "text-variation",
@@ -150,10 +125,6 @@ TASKS = (
         TEXT.name,
         [PROMPT],
         ask_of_text,
-        [
-            Example(words, {"prompt": words})
-            for words in ("a blue tent in the mountains, at night", "a white house by the sea in the rain")
-        ],
     ),
     StudioTask(
         "dual-context",
@@ -166,10 +137,6 @@ TASKS = (
             ShareControl("share", "Share of the text", "0 is the picture alone, 1 the text alone."),
         ],
         ask_of_both,
-        [
-            Example("Windmill as pixel art", {"prompt": "pixel art", "picture": WINDMILL, "share": 0.7}),
-            Example("Tent in the snow", {"prompt": "a tent in the snow", "picture": TENT, "share": 0.5}),
-        ],
     ),
     StudioTask(
         "multi-context",
@@ -182,10 +149,6 @@ TASKS = (
             *(control for number in range(1, MIXED_IMAGES + 1) for control in mixed_image_controls(number)),
         ],
         ask_of_mixture,
-        [
-            Example("Place of one, style of another", {"picture1": Half(LIGHTHOUSE, "left"), "picture2": HOUSE}),
-            Example("A picture and a text", {"picture1": TREE, "prompt": "a red tent at sunset"}),
-        ],
     ),
     StudioTask(
         "edit",
@@ -201,12 +164,6 @@ TASKS = (
             ShareControl("strength", "Strength", "Below 1 keeps some of the layout, 0 keeps all.", default=1.0),
         ],
         ask_to_edit,
-        [
-            Example("Make it an oil painting", {"picture": TENT, "prompt": "make this picture an oil painting"}),
-            Example(
-                "A windmill for the lighthouse", {"picture": LIGHTHOUSE, "remove": "lighthouse", "add": "windmill"}
-            ),
-        ],
     ),
     StudioTask(
         "reconstruct",
@@ -224,9 +181,5 @@ TASKS = (
             ShareControl("share", "Share of the image", "Where the file holds a text as well."),
         ],
         ask_of_embeddings,
-        [
-            Example("A lighthouse's", {"file": SAMPLE, "scan": 0}),
-            Example("A tent's", {"file": SAMPLE, "scan": 1}),
-        ],
     ),
 )

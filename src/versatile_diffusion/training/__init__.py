@@ -1,1 +1,4 @@
-"""Training: one loop for every stage, and the recipe that makes the bundled model."""
+"""Training: one loop for every stage, the stages of a model in the paper's order, and what a run leaves behind.
+
+Nothing here knows a world: a world brings its data, its recipe and what measures it.
+"""

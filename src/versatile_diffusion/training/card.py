@@ -1,90 +1,98 @@
-"""The model card: where the weights come from, and what they can do."""
+"""The model card: where the weights come from, and what they can do, with the metadata that the hub reads."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shlex
 import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import torch
+from huggingface_hub import ModelCard, ModelCardData
+from pydantic import TypeAdapter
 
 from versatile_diffusion.files import write_whole
-from versatile_diffusion.processes import processes
-from versatile_diffusion.training.checkpoint import checkpoints, read_state
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.worlds.postcards.measurements import read_measurements
-from versatile_diffusion.worlds.postcards.recipe import STAGES, Recipe, settings_of
+from versatile_diffusion.training.measurements import read_measurements
+from versatile_diffusion.training.metric_logger import LOG
+from versatile_diffusion.training.run import RECORD, TrainingRun
 
-RUN, EVALUATION = "run.json", "evaluation.json"
+EVALUATION = "evaluation.json"
+"""An evaluation of the model, which a card reports if it lies in the run's folder."""
 
-INTRODUCTION = """\
-# Postcards
-
-A small Versatile Diffusion model (arXiv 2211.08332): text to image, image to text, image variation and text variation.
-It was trained on rendered postcards with captions, from {start}.
-"""
-
-LIMITS = """\
-## Limits
-
-It knows nothing but postcards: five places, three times of day, four kinds of weather, six subjects in six colours,
-three positions, five styles, and the words that name them. It says so when a prompt has other words. A tenth of the
-combinations was never trained on; scores on these are reported apart. Photographs are read as if they were postcards.
-"""
+Facts = dict[str, object]
 
 
-def record_run(run: Path, recipe: Recipe, mixed_precision: str, start: str | Path | None = None) -> None:
-    """Writes down how a run is made, for `write_card`."""
-    options = [] if start is None else ["--start", str(start)]
-    options += [word for setting in settings_of(recipe) for word in ("--set", setting)]
-    facts = {
-        "command": shlex.join([*_program(processes().num_processes), "train", "postcards", *options]),
-        "start": None if start is None else str(start),
-        "commit": _commit(),
-        "hardware": _hardware(),
-        "mixed_precision": mixed_precision,
-        "recipe": asdict(recipe),
-    }
-    write_whole(run / RUN, (json.dumps(facts, indent=2) + "\n").encode())
+@dataclass(frozen=True)
+class CardTexts:
+    """What a world says of its model.
+
+    Attributes:
+        title: the heading.
+        introduction: what the model is and does.
+        data: what it learnt from, in a line.
+        measured_on: what its stages were measured on.
+        evaluation: the command that evaluates it.
+        limits: what it cannot do.
+        license: of the weights, as the hub names it.
+        tags: more words to find it by.
+    """
+
+    title: str
+    introduction: str
+    data: str
+    measured_on: str
+    evaluation: str
+    limits: str
+    license: str = "apache-2.0"
+    tags: Sequence[str] = ()
 
 
-def write_card(run: Path, model: Path) -> Path:
+def write_card(run: TrainingRun, model: Path, stages: Sequence[str], texts: CardTexts) -> Path:
     """Writes README.md beside the weights of a model, from what its run left behind.
 
     Args:
-        run: folder of the run; an evaluation of the model is reported if it lies there as evaluation.json.
+        run: how the model was made; an evaluation of it is reported if it lies there as evaluation.json.
         model: folder of the saved model.
+        stages: names of the run's stages, in order.
+        texts: what the world says of it.
 
     Raises:
-        FileNotFoundError: if `run` is not the folder of a run.
+        FileNotFoundError: if the run has trained nothing yet.
     """
-    facts = _read(run / RUN)
+    facts = _read(run.folder / RECORD)
     if not facts:
-        raise FileNotFoundError(f"{run} is not the folder of a run: it has no {RUN}.")
+        raise FileNotFoundError(f"{run.folder} is not the folder of a run: it has no {RECORD}.")
     start = f"the model {facts['start']!r}" if facts.get("start") else "random weights"
-    sections = [INTRODUCTION.format(start=start), _origin(facts), _stages(run, facts["recipe"])]
-    if find_spec("matplotlib") and any(run.glob("*/log.jsonl")):
-        shutil.copy(plot_curves(run), model / "curves.png")
+    sections = [
+        f"# {texts.title}\n\n{texts.introduction}It was trained from {start}.\n",
+        _origin(facts, texts),
+        _stages(run, stages),
+    ]
+    folders = {stage: run.stage_folder(stage) for stage in stages}
+    if find_spec("matplotlib") and any((folder / LOG).exists() for folder in folders.values()):
+        shutil.copy(plot_curves(folders, run.folder / "curves.png"), model / "curves.png")
         sections.append("![Losses of all stages](curves.png)\n")
-    sections += [_scores(run), LIMITS]
+    sections += [_scores(run.folder, texts), f"## Limits\n\n{texts.limits}"]
     card = model / "README.md"
-    write_whole(card, "\n".join(sections).encode())
+    write_whole(card, str(ModelCard(f"---\n{_metadata(texts)}\n---\n\n" + "\n".join(sections))).encode())
     return card
 
 
-def _origin(facts: Mapping[str, Any]) -> str:
-    recipe = facts["recipe"]
-    preset = recipe["preset"]
-    size = preset.get("modalities", preset)["image"]["autoencoder"]["sample_size"]  # older runs have no such level
-    precision = {"no": "float32"}.get(facts["mixed_precision"], facts["mixed_precision"])
+def _metadata(texts: CardTexts) -> str:
+    return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
+        language="en",
+        license=texts.license,
+        library_name="versatile-diffusion",
+        pipeline_tag="text-to-image",
+        tags=["image-to-text", "image-to-image", "diffusion", *texts.tags],
+        model_name=texts.title,
+    ).to_yaml()
+
+
+def _origin(facts: Facts, texts: CardTexts) -> str:
+    precision = "float32" if facts["mixed_precision"] == "no" else facts["mixed_precision"]
     return f"""\
 ## Made by
 
@@ -92,75 +100,42 @@ def _origin(facts: Mapping[str, Any]) -> str:
 
 - commit: {facts["commit"] or "unknown"}
 - hardware: {facts["hardware"]}, precision: {precision}
-- data: {recipe["pictures"]:,} postcards of {size}×{size} pixels, seed {recipe["seed"]}
+- data: {texts.data}
 """
 
 
-def _stages(run: Path, recipe: Mapping[str, Any]) -> str:
-    hours = {stage: _hours(run / stage) for stage in STAGES}
-    rows = [
-        (stage, c["steps"], c["batch_size"], f"{c['learning_rate']:g}", c["seed"], hours[stage] or "")
-        for stage in STAGES
-        if (c := recipe[stage])
-    ]
+def _stages(run: TrainingRun, stages: Sequence[str]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for stage in stages:
+        config, hours = run.config(stage), run.hours(stage)
+        how = (config.steps, config.batch_size, f"{config.learning_rate:g}", config.seed)
+        rows.append((stage, *how, "" if hours is None else f"{hours:.2f}"))
     return "## Stages\n\n" + _table(("stage", "steps", "batch", "learning rate", "seed", "hours"), rows)
 
 
-def _scores(run: Path) -> str:
-    measured = read_measurements(run)
-    rows = [(stage, f"{figures['accuracy']:.3f}") for stage, figures in measured.items()]
-    text = "## Scores\n\nOf the stages before the diffuser, on fresh postcards (see `evaluation/stages.py`):\n\n"
+def _scores(run: Path, texts: CardTexts) -> str:
+    rows = [(stage, f"{figures['accuracy']:.3f}") for stage, figures in read_measurements(run).items()]
+    text = f"## Scores\n\nOf the stages before the diffuser, on {texts.measured_on}:\n\n"
     text += _table(("stage", "accuracy"), rows)
     evaluation = [(name, f"{value:.3f}") for name, value in _figures(_read(run / EVALUATION))]
     if evaluation:
-        text += "\nOf the whole model, by `vd evaluate postcards`:\n\n" + _table(("score", "value"), evaluation)
+        text += f"\nOf the whole model, by `{texts.evaluation}`:\n\n" + _table(("score", "value"), evaluation)
     return text
 
 
-def _figures(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a nested report under dotted names, without its per-attribute tables."""
+def _figures(report: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yields the numbers of a nested report under dotted names, without its tables of single attributes."""
     for name, value in report.items():
         if isinstance(value, Mapping) and name != "per_attribute":
-            yield from _figures(value, f"{prefix}{name}.")
+            yield from _figures(TypeAdapter(Facts).validate_python(value), f"{prefix}{name}.")
         elif isinstance(value, int | float):
             yield prefix + name, float(value)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    lines: list[tuple[object, ...]] = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
-def _hours(stage: Path) -> str:
-    whole = checkpoints(stage)
-    seconds = read_state(whole[-1]).get("seconds") if whole else None
-    return "" if seconds is None else f"{seconds / 3600:.2f}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _program(count: int) -> list[str]:
-    if count == 1:
-        return ["vd"]
-    launch = f"accelerate launch --multi_gpu --num_processes {count} --num_machines 1"
-    return [*launch.split(), "-m", "versatile_diffusion.cli"]
-
-
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+def _read(path: Path) -> Facts:
+    return TypeAdapter(Facts).validate_python(json.loads(path.read_text()) if path.exists() else {})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
 from torch import Tensor, nn
 
 _PREFIX = "step-"

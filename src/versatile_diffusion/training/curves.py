@@ -1,17 +1,24 @@
-"""The curves of a run as one picture."""
+"""The curves of a run as one image."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, read_log
-from versatile_diffusion.worlds.postcards.recipe import STAGES
 
 COLUMNS = 4
 
 
-def plot_curves(run: Path) -> Path:
-    """Plots the losses of all stages, from their logs, into `run/curves.png`.
+def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
+    """Plots the losses of stages that have a log as a PNG.
+
+    Args:
+        stages: the folder of each stage by its name, in the order in which they are shown.
+        target: the file to write.
+
+    Returns:
+        The target.
 
     Raises:
         FileNotFoundError: if no stage has a log.
@@ -19,9 +26,9 @@ def plot_curves(run: Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    logs = {stage: lines for stage in STAGES if (lines := read_log(run / stage / LOG))}
+    logs = {stage: lines for stage, folder in stages.items() if (lines := read_log(folder / LOG))}
     if not logs:
-        raise FileNotFoundError(f"{run} has no log of any stage: train one first.")
+        raise FileNotFoundError(f"{target.parent} has no log of any stage: train one first.")
     rows = -(-len(logs) // COLUMNS)
     figure = Figure(figsize=(3.6 * COLUMNS, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
@@ -34,6 +41,5 @@ def plot_curves(run: Path) -> Path:
         panel.legend(fontsize="small")
     for panel in panels[len(logs) :]:
         panel.set_axis_off()
-    path = run / "curves.png"
-    figure.savefig(path, dpi=90)
-    return path
+    figure.savefig(target, dpi=90)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
+    return target

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
@@ -14,40 +15,49 @@ M = TypeVar("M", bound=nn.Module)
 Batch = Mapping[str, Tensor]
 Pass = Callable[[], Mapping[str, Tensor]]
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+"""A whole number from 0; strict, so that neither "False" nor 1.5 passes for one."""
+AtLeastOne = Annotated[int, Field(strict=True, ge=1)]
+"""A whole number from 1."""
+Amount = Annotated[float, Field(strict=True, ge=0)]
+"""A number from 0."""
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A number from 0 to 1."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class TrainingConfig:
-    """How long, how fast and how often.
+    """How long, how fast and how often a stage is trained.
 
     Attributes:
         steps: updates in all.
         batch_size: samples an update takes from each process.
-        learning_rate: at its highest.
+        learning_rate: the highest one.
         warmup_steps: updates until the learning rate is at its highest.
         final_rate: share of the learning rate that is left at the last step, after a cosine.
         weight_decay: AdamW's.
         clip_norm: longest gradient allowed.
         ema_decay: of the average of the weights that is kept and used.
         checkpoint_every: updates between checkpoints.
-        keep_checkpoints: how many are kept, at least 1.
+        keep_checkpoints: how many are kept.
         preview_every: updates between previews in the log.
         seed: of every draw.
         log_every: updates between lines of the log.
     """
 
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int = 100
-    final_rate: float = 0.05
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    checkpoint_every: int = 250
-    keep_checkpoints: int = 2
-    preview_every: int = 500
-    seed: int = 0
-    log_every: int = 25
+    steps: Count
+    batch_size: AtLeastOne
+    learning_rate: Amount
+    warmup_steps: Count = 100
+    final_rate: Share = 0.05
+    weight_decay: Amount = 0.01
+    clip_norm: Amount = 1.0
+    ema_decay: Share = 0.999
+    checkpoint_every: AtLeastOne = 250
+    keep_checkpoints: AtLeastOne = 2
+    preview_every: AtLeastOne = 500
+    seed: Count = 0
+    log_every: AtLeastOne = 25
 
 
 class Task(ABC, Generic[M]):
@@ -61,16 +71,16 @@ class Task(ABC, Generic[M]):
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
-        """Tensors of `size` samples each, or of a multiple of that, noise and all."""
+        """Returns tensors of `size` samples each, or of a multiple of that, noise and all."""
 
     @abstractmethod
     def passes(self, batch: Batch) -> Iterable[Pass]:
-        """Forward passes, each a function that returns named losses. Gradients of all passes are summed."""
+        """Returns forward passes, each a function that returns named losses. Gradients of all passes are summed."""
 
     def gradient_scale(self, name: str) -> float:
-        """Factor for the gradient of the parameter of that name (paper, section 3.4)."""
+        """Returns the factor for the gradient of the parameter of that name (paper, section 3.4)."""
         return 1.0
 
     def preview(self, model: M) -> Mapping[str, Tensor | str]:
-        """Pictures (3 h w) in [0, 1] and texts for the log, made with the averaged model, without gradients."""
+        """Returns images (3 h w) in [0, 1] and texts for the log, made with the averaged model, without gradients."""
         return {}

@@ -10,13 +10,13 @@ import math
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available
+from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.kernels import optimize
@@ -24,8 +24,8 @@ from versatile_diffusion.kernels.concurrency import at_once
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.interrupt import HeldInterrupt
-from versatile_diffusion.training.metric_logger import Journal
-from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.metric_logger import MetricLogger
+from versatile_diffusion.training.task import Batch, M, Pass, Task, TrainingConfig
 
 SMOOTHING = 50
 """Updates that a reported loss is the mean of."""
@@ -50,7 +50,7 @@ def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, proc
     return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
 
 
-class Trainer:
+class Trainer(Generic[M]):
     """Trains a task in a folder: checkpoints, log and previews go there.
 
     Several processes, started by `accelerate launch`, share the work: each takes its own part of a larger batch.
@@ -64,7 +64,7 @@ class Trainer:
     """
 
     def __init__(
-        self, task: Task[Any], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
+        self, task: Task[M], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         tracker = "tensorboard" if is_tensorboard_available() else None
@@ -72,17 +72,24 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # pyright: ignore[reportUnknownArgumentType] - torch leaves a parameter untyped
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.journal = Journal(folder, self.accelerator)
+        self.logger = MetricLogger(folder, self.accelerator)
         self.step, self.seconds = 0, 0.0
 
     @property
     def parameters(self) -> list[Tensor]:
         """What is trained."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    @property
+    def averaged(self) -> M:
+        """The model with the average of its weights."""
+        module = self.average.module
+        assert isinstance(module, type(self.task.model))
+        return module
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint, if there is one."""
@@ -92,7 +99,7 @@ class Trainer:
             self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         return bool(whole)
 
-    def run(self) -> nn.Module:
+    def run(self) -> M:
         """Trains to the last step and returns the averaged model.
 
         Raises:
@@ -102,7 +109,7 @@ class Trainer:
         if self.step < self.config.steps:
             with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
                 self._train(bar, interrupt)
-        return self.average.module
+        return self.averaged
 
     def update(self) -> dict[str, float]:
         """One step: the gradients of all passes are summed, then the weights change once."""
@@ -110,7 +117,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.optimizer.zero_grad()
         self.step += 1
         self.average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(self.config, self.step))
@@ -155,15 +162,18 @@ class Trainer:
 
     def _share(self, gradients: list[Tensor]) -> None:
         """Averages gradients over all processes, in one message."""
-        message: Any = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-        for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view(gradient.shape))
+        message = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - accelerate has no types
+        assert isinstance(message, Tensor)
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(message[start : start + gradient.numel()].view(gradient.shape))
+            start += gradient.numel()
 
     def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
         first, clock, before = self.step, time.perf_counter(), self.seconds
         bar = progress.add_task(self.title, total=self.config.steps, completed=first, report="")
         losses: dict[str, deque[float]] = {}
-        with self.journal.after(self.step):
+        with self.logger.after(self.step):
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
@@ -184,10 +194,10 @@ class Trainer:
             return
         done = self.step == self.config.steps
         if done or self.step % self.config.log_every == 0:
-            self.journal.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
-        if self.journal.shows and (done or self.step % self.config.preview_every == 0):
+            self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
+        if self.logger.shows and (done or self.step % self.config.preview_every == 0):
             with torch.no_grad():
-                self.journal.show(self.step, self.task.preview(self.average.module))
+                self.logger.show(self.step, self.task.preview(self.averaged))
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
 

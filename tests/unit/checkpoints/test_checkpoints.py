@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.unit.checkpoints import folders as made
+from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.checkpoints import (
     CheckpointError,
     Components,
@@ -15,7 +16,7 @@ from versatile_diffusion.checkpoints import (
     open_source,
     save,
 )
-from versatile_diffusion.checkpoints.sources import WORLDS, locate
+from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.checkpoints.tensors import open_tensors
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
@@ -344,7 +345,7 @@ def test_only_a_folder_that_holds_a_model_hides_a_bundled_one(
     monkeypatch.chdir(tmp_path)
     Path("postcards").mkdir()
     Path("postcards", "pictures.npy").touch()
-    assert locate("postcards") == WORLDS / "postcards" / "weights"
+    assert locate("postcards") == bundled_weights("postcards")
     with pytest.raises(CheckpointError, match="no model that is known"):
         open_source("./postcards")
     made.save_official(model, Path("postcards"))

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.unit.cli.test_cli import PROMPT, empty_folder, make, nothing_computed, pixels, vd  # noqa: F401
 from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.cli.conditions import assigned
+from versatile_diffusion.cli.contexts import assigned
 from versatile_diffusion.cli.grid import labelled_grid
 from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.sampling.schedulers import SCHEDULERS
@@ -46,28 +47,101 @@ def test_four_pictures_each_with_mask_weight_and_focus(model: Path) -> None:
     contexts = [Context("text", "a tent", weight=0.3)]
     contexts += [Context("image", f"{name}.png", **own) for name, own in zip("abcd", more, strict=True)]
     pipe = VersatileDiffusionPipeline.from_pretrained(model)
-    import torch
-
     seed = torch.Generator().manual_seed(1)
     expected = pipe.generate("image", contexts, num_inference_steps=2, generator=seed).images[0]
     assert (pixels("cli.png") == np.asarray(expected)).all()
 
 
-def test_generate_takes_embeddings_unconditionals_and_samplers(model: Path) -> None:
-    options = ["--embedding", "image=tokens.npy:0.4", "--unconditional", "image=tokens.npy", "--text", PROMPT]
-    options += ["--unconditional", "zeros", "--scheduler", "unipc", "--guidance-interval", "0.2,0.8"]
-    options += ["--negative", "a tree", "--negative-image", "a.png:0.5", "--start", "b.png", "--strength", 0.5]
-    result = make(model, "generate", "image", *options, "--colors-of", "c.png", "--json", "--seed", 1)
-    assert result.exit_code == 0, result.output
-    (made,) = json.loads(result.stdout)
-    assert made["scheduler"] == "unipc" and made["guidance_interval"] == "0.2,0.8"
-    assert made["embeddings"] == "image=tokens.npy:0.4" and made["negative_images"] == "a.png:0.5"
+UNCONDITIONALS: dict[str, list[Any]] = {
+    "unconditional of an embedding": ["--unconditional", "image=tokens.npy"],
+    "unconditional of all others": ["--unconditional", "zeros"],
+}
+"""What takes their place where there are negative contexts."""
+
+EVERY: dict[str, list[Any]] = {
+    "embedding": ["--embedding", "image=tokens.npy:0.4"],
+    "text": ["--text", PROMPT],
+    "scheduler": ["--scheduler", "unipc"],
+    "interval": ["--guidance-interval", "0.2,0.4"],
+    "negative text": ["--negative", "a tree"],
+    "negative picture": ["--negative-image", "a.png:0.5"],
+    "start": ["--start", "b.png", "--strength", 0.8],
+    "colours": ["--colors-of", "c.png"],
+}
 
 
-@pytest.mark.parametrize("command", [["text-variation", PROMPT], ["image-to-text", "a.png"]])
-def test_texts_move_away_from_pictures_as_well(model: Path, command: list[str]) -> None:
-    result = make(model, *command, "--negative-image", "b.png", "--eta", 0.5, "--scheduler", "ddim", "--seed", 1)
+def generated(model: Path, options: dict[str, list[Any]]) -> tuple[dict[str, Any], np.ndarray]:
+    """What `vd generate image` tells of a picture, and the picture."""
+    words = [word for option in options.values() for word in option]
+    how = ["--steps", 4, "--device", "cpu", "--dtype", "fp32", "--json", "--seed", 1, "--overwrite", "-o", "made.png"]
+    result = vd("generate", "image", *words, "--model", model, *how)
     assert result.exit_code == 0, result.output
+    (told,) = json.loads(result.stdout)
+    return told, pixels("made.png")
+
+
+def expected(model: Path, contexts: list[Context], **options: Any) -> np.ndarray:
+    """What the library makes of the options of `EVERY`."""
+    pipe, seed = VersatileDiffusionPipeline.from_pretrained(model), torch.Generator().manual_seed(1)
+    how: dict[str, Any] = {"scheduler": "unipc", "guidance_interval": (0.2, 0.4), "start": "b.png", "strength": 0.8}
+    return np.asarray(
+        pipe.generate(
+            "image", contexts, colors_of="c.png", num_inference_steps=4, generator=seed, **how, **options
+        ).images[0]
+    )
+
+
+def test_generate_takes_embeddings_negatives_and_samplers(model: Path) -> None:
+    told, made = generated(model, EVERY)
+    assert told["scheduler"] == "unipc" and told["guidance_interval"] == "0.2,0.4"
+    assert told["embeddings"] == "image=tokens.npy:0.4" and told["negative_images"] == "a.png:0.5"
+    contexts = [Context("text", PROMPT), Context("image", embedding=torch.ones(1, 5, 24), weight=0.4)]
+    negative = [Context("text", "a tree"), Context("image", "a.png", weight=0.5)]
+    assert (
+        np.abs(made.astype(int) - expected(model, contexts, negative=negative)).max() <= 1
+    )  # packed, it rounds otherwise
+
+
+def test_generate_takes_unconditionals(model: Path) -> None:
+    plain = {name: option for name, option in EVERY.items() if "negative" not in name}
+    tokens = torch.ones(1, 5, 24)
+    _, made = generated(model, plain | UNCONDITIONALS)
+    contexts = [
+        Context("text", PROMPT, unconditional="zeros"),
+        Context("image", embedding=tokens, weight=0.4, unconditional=tokens),
+    ]
+    assert np.abs(made.astype(int) - expected(model, contexts)).max() <= 1
+    for left_out in UNCONDITIONALS:
+        fewer = {name: option for name, option in UNCONDITIONALS.items() if name != left_out}
+        assert (generated(model, plain | fewer)[1] != made).any(), left_out
+
+
+def test_every_option_of_generate_changes_the_picture(model: Path) -> None:
+    _, made = generated(model, EVERY)
+    for left_out in EVERY:
+        fewer = {name: option for name, option in EVERY.items() if name != left_out}
+        assert (generated(model, fewer)[1] != made).any(), left_out
+
+
+@pytest.mark.parametrize(
+    ("command", "context"),
+    [(["text-variation", PROMPT], Context("text", PROMPT)), (["image-to-text", "a.png"], Context("image", "a.png"))],
+    ids=["from a text", "from a picture"],
+)
+def test_texts_move_away_from_pictures_as_well(
+    model: Path, pipe: VersatileDiffusionPipeline, command: list[str], context: Context
+) -> None:
+    options = ["--eta", 0.5, "--scheduler", "ddim", "--seed", 1, "--json"]
+    result = make(model, *command, "--negative-image", "b.png", *options)
+    assert result.exit_code == 0, result.output
+
+    def written(negative: list[Context] | None) -> str:
+        seed = torch.Generator().manual_seed(1)
+        how: dict[str, Any] = {"eta": 0.5, "scheduler": "ddim", "num_inference_steps": 2, "generator": seed}
+        return pipe.generate("text", [context], negative=negative, **how).texts[0]
+
+    assert json.loads(result.stdout)[0]["text"] == written([Context("image", "b.png")])
+    assert written([Context("image", "b.png")]) != written(None)
 
 
 def test_a_grid_is_one_picture_with_a_row_and_a_column_for_each_level(model: Path) -> None:

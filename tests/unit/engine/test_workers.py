@@ -2,8 +2,6 @@
 
 import base64
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.processes import python, start
 from tests.unit.cli.test_serve import free_port
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.serving.limits import Limits
@@ -80,18 +79,18 @@ def test_two_workers_make_what_one_makes(
 def serving(example: str, *options: str) -> Iterator[httpx.Client]:
     """A client of an example that runs, in single precision, until the end."""
     port = free_port()
-    command = [sys.executable, str(EXAMPLES / example), "--port", str(port), "--dtype", "fp32", *options]
-    process = subprocess.Popen(command, env=os.environ | SMALL)
+    command = [str(EXAMPLES / example), "--port", str(port), "--dtype", "fp32", *options]
+    running = start(python, *command, environment=SMALL)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client:
             while not is_ready(client):
-                assert process.poll() is None
+                assert running.is_running, running.stderr
                 time.sleep(0.2)
             yield client
     finally:
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait()
+        family = psutil.Process(running.process.pid).children(recursive=True)
+        running.process.terminate()
+        running.process.join()
         for member in psutil.wait_procs(family, timeout=10)[1]:
             member.kill()
 

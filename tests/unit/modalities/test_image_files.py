@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_integers_that_nobody_knows_the_white_of_are_refused() -> None:
         ("1", [0, 255, 255], [0, 1, 1]),
     ],
 )
-def test_what_is_transparent_in_a_mask_is_not_kept(mode: str, pixels: list[object], kept: list[float]) -> None:
+def test_what_is_transparent_in_a_mask_is_not_kept(mode: str, pixels: Any, kept: list[float]) -> None:
     mask = Image.new(mode, (3, 1))
     mask.putdata(pixels)
     assert read_mask(mask).flatten().tolist() == pytest.approx(kept, abs=1e-6)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from versatile_diffusion.modalities import images
 from versatile_diffusion.modalities.image_files import require_image
 from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 
@@ -140,10 +141,11 @@ def test_eight_bits_survive(height: int, width: int, random: Any) -> None:
 
 def test_presentation() -> None:
     pictures = [_EXPECTED, _EXPECTED]
-    images = present(pictures, "pil")
-    assert [np.array_equal(np.asarray(image), _LEVELS) for image in images] == [True, True]
-    assert present(pictures, "pt").shape == (2, 3, 5, 7)
-    np.testing.assert_allclose(present(pictures, "np")[1], _LEVELS / 255, rtol=1e-6)
+    shown = present(pictures, "pil")
+    assert [np.array_equal(np.asarray(image), _LEVELS) for image in shown] == [True, True]
+    stacked = present(pictures, "pt")
+    assert isinstance(stacked, torch.Tensor) and torch.equal(stacked, torch.stack(pictures))
+    np.testing.assert_allclose(np.asarray(present(pictures, "np"))[1], _LEVELS / 255, rtol=1e-6)
     with pytest.raises(ValueError, match="output_type"):
         present(pictures, "jpeg")
 
@@ -181,3 +183,12 @@ def test_masks(mask: Any) -> None:
 def test_bad_masks(mask: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_mask(mask)
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [("read_pictures", read_images), ("require_picture", require_image)],
+)
+def test_former_names_go_on_working(former: str, present: object) -> None:
+    with pytest.warns(DeprecationWarning, match=f"images.{former} is versatile_diffusion.modalities.image"):
+        assert getattr(images, former) is present

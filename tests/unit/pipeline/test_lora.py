@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 from typer.testing import CliRunner
 
-from tests.unit.worlds.postcards.training_runs import four_flow_task
+from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.cli import app

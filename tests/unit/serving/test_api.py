@@ -24,8 +24,8 @@ from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import LocalWorker, ModelInfo
-from versatile_diffusion.provenance.files import parsed
 from versatile_diffusion.provenance.replay import replayed
+from versatile_diffusion.provenance.stored_record import parse_record
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
@@ -200,7 +200,7 @@ def test_noise_to_start_from(client: httpx.Client, pipe: VersatileDiffusionPipel
     expected = pipe.text_to_image(TENT["data"], num_outputs=2, num_inference_steps=2, latents=noise).images
     assert all(same(one, other) for one, other in zip(made, expected, strict=True))
     for image in made:
-        record = parsed(image.info["request"])
+        record = parse_record(image.info["request"])
         assert np.abs(np.asarray(replayed(pipe, record), int) - np.asarray(image, int)).max() <= 1
 
 
@@ -252,7 +252,7 @@ def test_requests_are_limited(client: httpx.Client, changes: dict[str, Any], lim
 def test_a_side_that_is_left_out_is_the_models_own() -> None:
     limits, model = Limits(pixels=64 * 64), ModelInfo(("image", "text"), ("text",), {}, {"image": 64})
 
-    def asked(to: str = "image", **sides: Any) -> JobRequest:
+    def asked(to: Any = "image", **sides: Any) -> JobRequest:
         return JobRequest.of("tiny", to, [Context("text", "a tent")], [1], **sides)
 
     limits.check(asked(), model)

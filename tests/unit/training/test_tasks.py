@@ -6,25 +6,25 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from tests.unit.worlds.postcards.training_runs import four_flow_task
+from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build
+from versatile_diffusion.training.data import differing_in_one
 from versatile_diffusion.training.metric_logger import read_log
 from versatile_diffusion.training.task import Task, TrainingConfig
-from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask, nearly_equal
+from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 from versatile_diffusion.training.trainer import Trainer, draw
 from versatile_diffusion.worlds.postcards import VOCABULARY, Postcards
-from versatile_diffusion.worlds.postcards.attribute_classifier import Oracle
-from versatile_diffusion.worlds.postcards.classifier_task import OracleTask
-from versatile_diffusion.worlds.postcards.material import Material
+from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, AttributeClassifierTask
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
+from versatile_diffusion.worlds.postcards.training_data import PostcardsData
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return Material(Postcards(3, 8, size=32), tmp_path_factory.mktemp("data"))
+def data(tmp_path_factory: pytest.TempPathFactory) -> PostcardsData:
+    return PostcardsData(Postcards(3, 8, size=32), tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def modalities() -> tuple[Any, Any]:
     return image, text
 
 
-def optimus_task(text: Any, material: Material) -> OptimusTask:
-    ids = text.encoder_ids(material.texts), text.decoder_ids(material.texts)
+def optimus_task(text: Any, data: PostcardsData) -> OptimusTask:
+    ids = text.encoder_ids(data.texts), text.decoder_ids(data.texts)
     tokenizer = text.tokenizers.gpt2
     return OptimusTask(OptimusWithWords(text.autoencoder), *ids, pad=tokenizer.pad_token_id, tokenizer=tokenizer)
 
@@ -57,64 +57,80 @@ def train(task: Task, folder: Path, steps: int) -> tuple[dict[str, float], dict[
     return before, losses()
 
 
-def test_the_oracle_learns(material: Material, tmp_path: Path) -> None:
+def test_the_attribute_classifier_learns(data: PostcardsData, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    before, after = train(OracleTask(Oracle(size=32), material.images, material.labels), tmp_path, steps=12)
+    before, after = train(
+        AttributeClassifierTask(AttributeClassifier(size=32), data.images, data.labels), tmp_path, steps=12
+    )
     assert after["cross-entropy"] < 0.8 * before["cross-entropy"]
 
 
-def test_the_image_autoencoder_learns_and_leaves_the_critic_alone(
-    material: Material, modalities: tuple[Any, Any], tmp_path: Path
+def test_the_image_autoencoder_learns_and_leaves_the_perceptual_network_alone(
+    data: PostcardsData, modalities: tuple[Any, Any], tmp_path: Path
 ) -> None:
-    critic = Oracle(size=32)
-    weights = {name: tensor.clone() for name, tensor in critic.state_dict().items()}
-    task = KLAutoencoderTask(modalities[0].autoencoder, critic, material.images)
+    network = AttributeClassifier(size=32)
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    task = KLAutoencoderTask(modalities[0].autoencoder, data.images, network)
     before, after = train(task, tmp_path, steps=12)
     assert after["error"] < 0.9 * before["error"]
-    assert all(torch.equal(weights[name], tensor) for name, tensor in critic.state_dict().items())
-    assert all(parameter.grad is None for parameter in critic.parameters())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
     with torch.no_grad():
         picture = task.preview(task.model)["pictures"]
     assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 32, 8 * 32)
-    original = torch.from_numpy(np.concatenate(list(material.images), axis=1)).permute(2, 0, 1) / 255
+    original = torch.from_numpy(np.concatenate(list(data.images), axis=1)).permute(2, 0, 1) / 255
     torch.testing.assert_close(picture[:, :32], original)
 
 
-def test_the_context_encoders_learn(material: Material, modalities: tuple[Any, Any], tmp_path: Path) -> None:
+def test_the_context_encoders_learn(data: PostcardsData, modalities: tuple[Any, Any], tmp_path: Path) -> None:
     image, text = modalities
-    captions = text.context_ids(material.texts).unflatten(0, (8, -1))
-    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels)
+    captions = text.context_ids(data.texts).unflatten(0, (8, -1))
+    task = ClipTask(ClipPair(image.context_encoder, text.context_encoder), data.images, captions, data.hard_negatives)
     before, after = train(task, tmp_path, steps=20)
     assert after["contrastive"] < before["contrastive"]
 
 
 def test_every_second_picture_differs_in_one_attribute_where_there_is_one() -> None:
     labels = torch.cartesian_prod(torch.arange(3), torch.arange(2), torch.arange(4))[:-1]
-    twins = nearly_equal(labels)
+    others_of = differing_in_one(labels)
     for attribute in range(3):
-        differs = labels != labels[twins[:, attribute]]
+        differs = labels != labels[others_of[:, attribute]]
         others = [i for i in range(3) if i != attribute]
         assert not differs[:, others].any()
         assert differs[:, attribute].all() == (attribute != 1)  # the last but four lost its only partner
-    assert nearly_equal(torch.tensor([[0, 0], [1, 1]])).tolist() == [[0, 0], [1, 1]]
+    assert differing_in_one(torch.tensor([[0, 0], [1, 1]])).tolist() == [[0, 0], [1, 1]]
+
+
+def test_tasks_need_no_perceptual_network_and_no_hard_negatives(
+    data: PostcardsData, modalities: tuple[Any, Any]
+) -> None:
+    image, text = modalities
+    autoencoder = KLAutoencoderTask(image.autoencoder, data.images)
+    (compute,) = autoencoder.passes(autoencoder.draw(Generator().manual_seed(0), 2))
+    assert list(compute()) == ["error", "kl"]
+    captions = text.context_ids(list(data.texts)).unflatten(0, (8, -1))[:, :1]
+    clip = ClipTask(ClipPair(image.context_encoder, text.context_encoder), data.images, captions)
+    drawn = clip.draw(Generator().manual_seed(0), 4)
+    (compute,) = clip.passes(drawn)
+    assert compute()["contrastive"].isfinite() and len(drawn["images"]) == 4
 
 
 def test_optimus_learns_and_its_divergence_is_watched(
-    material: Material, modalities: tuple[Any, Any], tmp_path: Path
+    data: PostcardsData, modalities: tuple[Any, Any], tmp_path: Path
 ) -> None:
-    task = optimus_task(modalities[1], material)
+    task = optimus_task(modalities[1], data)
     before, after = train(task, tmp_path, steps=25)
     assert after["error"] < 0.95 * before["error"] and after["words"] < before["words"]
     assert all(line["kl"] > 0 for line in read_log(tmp_path / "log.jsonl"))  # 0 would be a collapsed posterior
     with torch.no_grad():
         text = task.preview(task.model)["sentences"]
-    assert isinstance(text, str) and text.count(" → ") == 8 and material.texts[0].lower()[:12] in text
+    assert isinstance(text, str) and text.count(" → ") == 8 and data.texts[0].lower()[:12] in text
 
 
 def test_hidden_words_are_never_the_first_and_about_as_many_as_told(
-    material: Material, modalities: tuple[Any, Any]
+    data: PostcardsData, modalities: tuple[Any, Any]
 ) -> None:
-    hidden = optimus_task(modalities[1], material).draw(Generator().manual_seed(0), 500)["hidden"]
+    hidden = optimus_task(modalities[1], data).draw(Generator().manual_seed(0), 500)["hidden"]
     assert not hidden[:, 0].any()
     assert hidden[:, 1:].float().mean().item() == pytest.approx(0.3, abs=0.03)
 
@@ -139,14 +155,14 @@ def test_the_diffuser_is_previewed_in_every_flow_with_equal_noise() -> None:
     assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 4, 8 * 4) and picture.isfinite().all()
 
 
-def test_every_draw_has_as_many_rows_as_asked_for(material: Material, modalities: tuple[Any, Any]) -> None:
+def test_every_draw_has_as_many_rows_as_asked_for(data: PostcardsData, modalities: tuple[Any, Any]) -> None:
     image, text = modalities
-    captions = text.context_ids(material.texts).unflatten(0, (8, -1))
+    captions = text.context_ids(data.texts).unflatten(0, (8, -1))
     tasks = [
-        OracleTask(Oracle(size=32), material.images, material.labels),
-        KLAutoencoderTask(image.autoencoder, Oracle(size=32), material.images),
-        ClipTask(ClipPair(image.context_encoder, text.context_encoder), material.images, captions, material.labels),
-        optimus_task(text, material),
+        AttributeClassifierTask(AttributeClassifier(size=32), data.images, data.labels),
+        KLAutoencoderTask(image.autoencoder, data.images, AttributeClassifier(size=32)),
+        ClipTask(ClipPair(image.context_encoder, text.context_encoder), data.images, captions, data.hard_negatives),
+        optimus_task(text, data),
     ]
     for task in tasks:
         config = TrainingConfig(1, 5, 1.0)

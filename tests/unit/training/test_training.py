@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
-from tests.unit.worlds.postcards.training_runs import ALL_FLOWS, four_flow_task
+from tests.unit.training.diffuser_runs import ALL_FLOWS, four_flow_task
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.metric_logger import read_log

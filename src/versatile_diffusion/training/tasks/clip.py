@@ -1,9 +1,9 @@
-"""The two context encoders learn together which caption belongs to which picture."""
+"""The two context encoders learn together which caption belongs to which image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -11,14 +11,22 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
 from versatile_diffusion.modalities.image import normalize_for_clip
+from versatile_diffusion.training.data import HardNegatives, to_floats
 from versatile_diffusion.training.task import Batch, Pass, Task
-from versatile_diffusion.worlds.postcards.classifier_task import to_pictures
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "nearly_equal": "versatile_diffusion.training.data:differing_in_one",
+    },
+)
 
 
 class ClipPair(nn.Module):
-    """Both encoders and the temperature of their comparison."""
+    """Both context encoders, and the temperature at which they are compared."""
 
     def __init__(self, image: ClipImageEncoder, text: ClipTextEncoder) -> None:
         super().__init__()
@@ -26,42 +34,24 @@ class ClipPair(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def similarities(self, images: Float[Tensor, "b 3 h w"], ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b b"]:
-        """Cosine of each picture (row) with each caption (column), scaled."""
-        picture = self.image(normalize_for_clip(images))[:, 0]
+        """Returns the scaled cosine of each image (row) with each caption (column)."""
+        image = self.image(normalize_for_clip(images))[:, 0]
         caption = self.text.model(input_ids=ids).text_embeds
         caption = caption / caption.norm(dim=-1, keepdim=True)
-        return picture @ caption.T * self.logit_scale.clamp(max=math.log(100)).exp()
-
-
-def nearly_equal(labels: Int64[Tensor, "n attributes"]) -> Int64[Tensor, "n attributes"]:
-    """For each sample and attribute, another sample that differs in that attribute alone; itself if there is none."""
-    found = torch.arange(len(labels))[:, None].repeat(1, labels.shape[1])
-    for attribute in range(labels.shape[1]):
-        groups: dict[tuple[int, ...], list[int]] = {}
-        others = torch.cat([labels[:, :attribute], labels[:, attribute + 1 :]], dim=1)
-        for index, key in enumerate(map(tuple, others.tolist())):
-            groups.setdefault(key, []).append(index)
-        for group in groups.values():
-            values = labels[group, attribute].tolist()
-            for place, index in enumerate(group):
-                turned = range(place + 1, place + len(group))
-                other = next((i % len(group) for i in turned if values[i % len(group)] != values[place]), place)
-                found[index, attribute] = group[other]
-    return found
+        return image @ caption.T * self.logit_scale.clamp(max=math.log(100)).exp()
 
 
 class ClipTask(Task[ClipPair]):
     """The symmetric contrastive loss of CLIP (arXiv 2103.00020). Each process compares within its own samples.
 
-    Where random samples can be told apart by some of their attributes, the others are never learnt. So every second
-    sample is one that differs from the sample before it in a single attribute, if there is such a one.
+    Where random samples can be told apart by some of what they show, the rest is never learnt. So where there are hard
+    negatives, every second sample is one that is nearly like the sample before it.
 
     Args:
         pair: to train.
-        images: uint8 (n h w 3).
-        captions: token ids of some captions of each picture (n views length).
-        labels: index of each attribute's value.
-        twins_in: how often the single attribute is each of the attributes, relative to the others.
+        images: all images.
+        captions: token ids of some captions of each image.
+        hard_negatives: for each image some that are nearly like it, where the data knows them.
     """
 
     def __init__(
@@ -69,26 +59,24 @@ class ClipTask(Task[ClipPair]):
         pair: ClipPair,
         images: UInt8[ndarray, "n h w 3"],
         captions: Int64[Tensor, "n views length"],
-        labels: Int64[Tensor, "n attributes"],
-        twins_in: Sequence[float] | None = None,
+        hard_negatives: HardNegatives | None = None,
     ) -> None:
-        self.model, self.images, self.captions = pair, images, captions
-        self.twins = nearly_equal(labels)
-        self.twins_in = torch.ones(labels.shape[1]) if twins_in is None else torch.tensor(twins_in)
+        self.model, self.images, self.captions, self.hard_negatives = pair, images, captions, hard_negatives
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
-        attribute = torch.multinomial(self.twins_in, size, replacement=True, generator=generator)
-        index[1::2] = self.twins[index[:-1:2], attribute[:-1:2]]
+        if self.hard_negatives is not None:
+            kind = torch.multinomial(self.hard_negatives.weights, size, replacement=True, generator=generator)
+            index[1::2] = self.hard_negatives.partners[index[:-1:2], kind[:-1:2]]
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
-        return {"images": torch.from_numpy(self.images[index.numpy()]), "captions": self.captions[index, view]}
+        return {"images": torch.as_tensor(self.images[index.numpy()]), "captions": self.captions[index, view]}
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """See `Task.passes`."""
 
         def compare() -> dict[str, Tensor]:
-            scores = self.model.similarities(to_pictures(batch["images"]), batch["captions"])
+            scores = self.model.similarities(to_floats(batch["images"]), batch["captions"])
             partner = torch.arange(len(scores), device=scores.device)
             return {"contrastive": (cross_entropy(scores, partner) + cross_entropy(scores.T, partner)) / 2}
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.training_utils import compute_snr
+from diffusers.training_utils import compute_snr  # pyright: ignore[reportUnknownVariableType] - diffusers leaves parameters untyped
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 from torch.nn.functional import mse_loss
@@ -37,17 +37,17 @@ class LatentData(Protocol):
     """Latents and context tokens, computed before training."""
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Returns how many samples there are."""
         ...
 
     def pairs(
         self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
     ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """Latents of the flow's output with tokens of the flow's context, of the same samples."""
+        """Returns latents of the flow's output with tokens of the flow's context, of the same samples."""
         ...
 
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
-        """Tokens that stand for no context."""
+        """Returns the tokens that stand for no context."""
         ...
 
 
@@ -137,5 +137,5 @@ class DiffuserTask(Task[Diffuser]):
     def _weights(self, timesteps: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
         if self.min_snr is None:
             return torch.ones(len(timesteps), device=timesteps.device)
-        snr = compute_snr(self.scheduler, timesteps)
+        snr = torch.as_tensor(compute_snr(self.scheduler, timesteps))
         return snr.clamp(max=self.min_snr) / snr

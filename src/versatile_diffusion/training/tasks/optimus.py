@@ -93,9 +93,9 @@ class OptimusTask(Task[OptimusWithWords]):
         latents, _ = model.optimus.posterior(self.encoder_ids[:PREVIEWED].to(model.words.weight.device))
         longest = self.decoder_ids.shape[1]
         ids = model.optimus.generate(latents, bos=bos, eos=eos, temperature=0, max_tokens=longest)  # pyright: ignore
-        sentences = [self._text(sentence) for sentence in self.decoder_ids[:PREVIEWED].tolist()]
+        sentences = [self._text(sentence) for sentence in self.decoder_ids[:PREVIEWED].numpy().tolist()]
         return {"sentences": side_by_side(sentences, [self._text(sentence) for sentence in ids])}
 
     def _text(self, ids: list[int]) -> str:
         assert self.tokenizer is not None
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))  # pyright: ignore[reportUnknownMemberType] - transformers leaves parameters untyped

@@ -1,13 +1,26 @@
-"""Postcards: an endless world of captioned little pictures, drawn from a seed."""
+"""Postcards: an endless world of captioned little pictures, drawn from a seed, with the model that learnt from it."""
 
-from .captions import VOCABULARY, caption, choose_mention, instruction, parse
-from .dataset import Postcard, Postcards
-from .render import render
-from .scene import ATTRIBUTES, Scene, Split, is_held_out, sample_scene
+from .data import (
+    ATTRIBUTES,
+    VOCABULARY,
+    Postcard,
+    Postcards,
+    Scene,
+    Split,
+    caption,
+    choose_mention,
+    instruction,
+    is_held_out,
+    parse,
+    render,
+    sample_scene,
+)
+from .world import WORLD
 
 __all__ = [
     "ATTRIBUTES",
     "VOCABULARY",
+    "WORLD",
     "Postcard",
     "Postcards",
     "Scene",

@@ -1,4 +1,4 @@
-"""A pool of pictures on disk, rendered once and read as an array.
+"""A pool of images on disk, rendered once and read as an array.
 
 Rendering costs as much as a training step, so training draws from a pool. The pool is written in parts, each whole or
 not at all: a run that was killed goes on with the parts that are missing.
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.progress import track
 
-from versatile_diffusion.worlds.postcards import Postcards
+from versatile_diffusion.worlds.postcards.data import Postcards
 
 PART = 1000
 

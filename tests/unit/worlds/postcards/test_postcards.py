@@ -19,7 +19,7 @@ from versatile_diffusion.worlds.postcards import (
     render,
     sample_scene,
 )
-from versatile_diffusion.worlds.postcards.captions import tokenize
+from versatile_diffusion.worlds.postcards.data.captions import tokenize
 
 SEEDS = st.integers(0, 2**31 - 1)
 SCENES = st.builds(Scene, **{name: st.sampled_from(values) for name, values in ATTRIBUTES.items()}, seed=SEEDS)

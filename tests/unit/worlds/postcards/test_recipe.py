@@ -1,50 +1,23 @@
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from versatile_diffusion.worlds.postcards.recipe import STAGES, Recipe, settings_of, tiny_recipe, with_settings
-
-
-def test_settings_reach_stages_and_sizes() -> None:
-    recipe = with_settings(Recipe(), ["pictures=50", "kl.learning_rate=1e-3", "min_snr=none", "clip.steps=7"])
-    assert (recipe.pictures, recipe.kl.learning_rate, recipe.min_snr, recipe.clip.steps) == (50, 1e-3, None, 7)
-    assert recipe.optimus == Recipe().optimus
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("pictures", "key=value"),
-        ("picture=3", "no 'picture' here, only preset"),
-        ("kl.step=3", "no 'step' here, only steps"),
-        ("pictures.steps=3", "pictures has no parts"),
-        ("pictures=many", "must be a whole number, got 'many'"),
-        ("pictures=none", "must be a whole number"),
-        ("pictures=1.5", "must be a whole number"),
-        ("kl.learning_rate=fast", "must be a number"),
-        ("preset=tiny", "write a recipe in Python"),
-        ("kl=3", "write a recipe in Python"),
-    ],
-)
-def test_wrong_settings_are_explained(setting: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        with_settings(Recipe(), [setting])
-
-
-@given(
-    st.sampled_from(STAGES),
-    st.integers(1, 10**6),
-    st.floats(1e-6, 1),
-    st.one_of(st.none(), st.floats(0.1, 10)),
-)
-@settings(deadline=None, max_examples=30)
-def test_settings_can_be_told_back(stage: str, steps: int, rate: float, min_snr: float | None) -> None:
-    told = "none" if min_snr is None else str(min_snr)
-    recipe = with_settings(Recipe(), [f"{stage}.steps={steps}", f"{stage}.learning_rate={rate}", f"min_snr={told}"])
-    assert with_settings(Recipe(), settings_of(recipe)) == recipe
-    assert settings_of(Recipe()) == []
+from versatile_diffusion.training.config import parse_settings, renamed, with_settings
+from versatile_diffusion.worlds.postcards.recipe import PostcardsRecipe, tiny_recipe
+from versatile_diffusion.worlds.postcards.world import FORMER_NAMES, POSTCARDS_STAGES
 
 
 def test_stages_draw_from_seeds_of_their_own() -> None:
-    for recipe in (Recipe(), tiny_recipe()):
-        assert len({getattr(recipe, stage).seed for stage in STAGES}) == len(STAGES)
+    for recipe in (PostcardsRecipe(), tiny_recipe()):
+        assert len({getattr(recipe, stage).seed for stage in POSTCARDS_STAGES}) == len(POSTCARDS_STAGES)
+
+
+def test_settings_of_earlier_versions_still_mean_the_same() -> None:
+    given, notes = renamed(parse_settings(["oracle.steps=7", "critic.steps=8", "pictures=9"]), FORMER_NAMES)
+    recipe = with_settings(PostcardsRecipe(), given)
+    assert (recipe.attribute_classifier.steps, recipe.perceptual_network.steps, recipe.images) == (7, 8, 9)
+    assert recipe.attribute_classifier.seed == PostcardsRecipe().attribute_classifier.seed and len(notes) == 3
+
+
+def test_sizes_can_be_set() -> None:
+    recipe = with_settings(PostcardsRecipe(), parse_settings(["preset.diffuser.num_heads=2"]))
+    assert recipe.preset.diffuser.num_heads == 2
+    wider = with_settings(PostcardsRecipe(), parse_settings(["preset.modalities.text.latent_dim=32"])).preset
+    assert wider.text.latent_dim == 32 and wider.text.autoencoder == recipe.preset.text.autoencoder
+    assert recipe.preset.diffuser.model_channels == PostcardsRecipe().preset.diffuser.model_channels

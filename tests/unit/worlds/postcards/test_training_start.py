@@ -13,14 +13,15 @@ from versatile_diffusion.checkpoints import CheckpointError, open_source, save
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.worlds.postcards import VOCABULARY
-from versatile_diffusion.worlds.postcards.evaluation import load_oracle
-from versatile_diffusion.worlds.postcards.recipe import STAGES, Recipe, tiny_recipe
+from versatile_diffusion.worlds.postcards.attribute_classifier import load_classifier
+from versatile_diffusion.worlds.postcards.recipe import PostcardsRecipe, tiny_recipe
 from versatile_diffusion.worlds.postcards.training import PostcardsTraining
+from versatile_diffusion.worlds.postcards.world import POSTCARDS_STAGES
 
 
-def untrained() -> Recipe:
+def untrained() -> PostcardsRecipe:
     recipe = tiny_recipe()
-    return replace(recipe, **{stage: replace(getattr(recipe, stage), steps=0) for stage in STAGES})
+    return replace(recipe, **{stage: replace(getattr(recipe, stage), steps=0) for stage in POSTCARDS_STAGES})
 
 
 @pytest.mark.slow
@@ -74,15 +75,16 @@ def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
 def test_only_the_main_process_writes_down_how_a_run_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
 ) -> None:
-    state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext)
-    monkeypatch.setattr("versatile_diffusion.worlds.postcards.training.processes", lambda: state)
-    _ = PostcardsTraining(untrained(), tmp_path).critic
+    state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext, num_processes=1)
+    for module in ("run", "stages"):
+        monkeypatch.setattr(f"versatile_diffusion.training.{module}.processes", lambda: state)
+    _ = PostcardsTraining(untrained(), tmp_path).perceptual_network
     assert (tmp_path / "run.json").exists() == main
 
 
-def test_the_oracle_of_the_model_to_go_on_from_is_kept(tmp_path: Path) -> None:
+def test_the_classifier_of_the_model_to_go_on_from_is_kept(tmp_path: Path) -> None:
     training = PostcardsTraining(untrained(), tmp_path, start="postcards")
-    theirs = load_oracle("postcards").state_dict()
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in training.oracle.state_dict().items())
-    training.oracle.save_pretrained(tmp_path / "oracle")
+    theirs = load_classifier("postcards").state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in training.attribute_classifier.state_dict().items())
+    training.attribute_classifier.save_pretrained(tmp_path / "oracle")
     assert str(tmp_path.anchor) not in json.loads((tmp_path / "oracle" / "config.json").read_text())["_name_or_path"]

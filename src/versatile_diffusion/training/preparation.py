@@ -1,0 +1,38 @@
+"""How modules and data are prepared for a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from versatile_diffusion.modalities import Modality
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+
+
+def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
+    """Returns the factor that gives the latents of the items, which are data of the modality, unit variance."""
+    return float(modality.config["scaling_factor"] / modality.encode(items).std())
+
+
+def seeded(seed: int, make: Callable[[], T]) -> T:
+    """Returns what `make` makes where PyTorch draws from this seed, and leaves PyTorch's own generator as it was."""
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        return make()
+
+
+def by_image(rows: Shaped[Tensor, "texts ..."], count: int) -> Shaped[Tensor, "images texts ..."]:
+    """Returns rows of texts, of which each image has so many, by image."""
+    return rows.reshape(len(rows) // count, count, *rows.shape[1:])
+
+
+def channels_last(module: M) -> M:
+    """Lays a module's convolutions out as they compute quickest, in place, and returns it."""
+    nn.Module.to(module, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch has no overload for it alone
+    return module

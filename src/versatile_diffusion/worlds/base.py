@@ -1,0 +1,175 @@
+"""What a world is: all that `vd train NAME`, `vd evaluate NAME`, `--model NAME` and the studio ask of it.
+
+Importing this, or a world's description, does not import PyTorch; what trains and measures is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+    from rich.table import Table
+
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
+    from versatile_diffusion.training.model_recipe import ModelRecipe
+
+
+@dataclass(frozen=True)
+class WorldSample:
+    """An image of a world's data set, with a text that belongs to it."""
+
+    image: UInt8[np.ndarray, "size size 3"]
+    text: str
+
+
+@dataclass(frozen=True)
+class ExampleImage:
+    """An image that fills in a form of the studio, drawn when it is first asked for.
+
+    Attributes:
+        draw: takes the height and width in pixels and returns the image.
+        hidden: the part that is painted over, "left", "right" or "top", or None.
+    """
+
+    draw: Callable[[int], UInt8[np.ndarray, "size size 3"]]
+    hidden: str | None = None
+
+
+@dataclass(frozen=True)
+class WorldExample:
+    """What fills in a form of the studio.
+
+    Attributes:
+        title: of its button.
+        values: what is filled in, by the names of the form's fields: texts, numbers, images and files.
+    """
+
+    title: str
+    values: Mapping[str, str | float | bool | ExampleImage | Path]
+
+
+class WorldReport(ABC):
+    """What an evaluation found."""
+
+    @abstractmethod
+    def tables(self) -> Sequence[Table]:
+        """Returns the main figures as tables for people."""
+
+    @abstractmethod
+    def as_dict(self) -> Mapping[str, object]:
+        """Returns all figures as JSON can hold them."""
+
+    @abstractmethod
+    def drawing(self) -> bytes:
+        """Returns what there is to see as a PNG."""
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """How a model is to be measured.
+
+    Attributes:
+        model: what the user calls it; what measures it may lie beside its weights.
+        num: how many samples of each kind are measured.
+        seed: of the samples and of the noise; equal seeds give equal figures.
+        steps: of the sampler.
+        guidance_scale: of all flows; the model's own if None.
+    """
+
+    model: str
+    num: int
+    seed: int
+    steps: int
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One way to measure a model of a world.
+
+    Attributes:
+        name: the flag that asks for it; the first evaluation of a world is the one without a flag.
+        help: what it measures, for `--help`.
+        drawing: the option that takes a file for what there is to see, such as "sheet".
+        drawing_help: what is to be seen there.
+        measure: does it.
+        needs: a library that it needs, if it is not one that is always there.
+        drawing_needs: a library that only the drawing needs.
+    """
+
+    name: str
+    help: str
+    drawing: str
+    drawing_help: str
+    measure: Callable[[VersatileDiffusionPipeline, EvaluationRequest], WorldReport]
+    needs: str | None = None
+    drawing_needs: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What is to be trained, and where.
+
+    Attributes:
+        recipe: sizes, data and how each stage is trained.
+        folder: of the run, which goes on where an earlier one stopped.
+        stage: the last one to train; those that it needs come first.
+        mixed_precision: "bf16" or "no".
+        start: a model to go on from, or None for random weights.
+    """
+
+    recipe: ModelRecipe
+    folder: Path
+    stage: str
+    mixed_precision: str = "no"
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class World(ABC):
+    """A data set with its model.
+
+    A world is a subclass that says how it is trained and measured, and one object of it, which is called `WORLD` in the
+    package of its folder.
+
+    Attributes:
+        name: what users call it.
+        about: what it is, in a line.
+        weights: the folder of its model, if one comes with it.
+        stages: what is trained, in order; the last is the whole model.
+        former_names: today's names of stages and settings by those of earlier versions, which are still taken.
+        evaluations: how its models are measured, the usual way first.
+    """
+
+    name: str
+    about: str
+    stages: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    weights: Path | None = None
+    former_names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @abstractmethod
+    def recipe(self) -> ModelRecipe:
+        """Returns how its model is trained where the user changes nothing."""
+
+    @abstractmethod
+    def train(self, request: TrainingRequest) -> None:
+        """Trains its model up to a stage.
+
+        Raises:
+            ValueError: if the run cannot go on with this recipe.
+        """
+
+    @abstractmethod
+    def samples(self, seed: int, count: int) -> Sequence[WorldSample]:
+        """Returns the first samples of the data set that this seed gives."""
+
+    def examples(self, task: str) -> Sequence[WorldExample]:
+        """Returns what fills in the form of a task of the studio, such as "text-to-image"; none by default."""
+        return ()

@@ -1,0 +1,87 @@
+"""A tiny diffuser with latents of all flows, and its gradients, for tests in one process or several."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors.torch import save_file
+
+from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import ImageModality, TextModality
+from versatile_diffusion.processes import processes
+from versatile_diffusion.training.data import CaptionRoles
+from versatile_diffusion.training.latent_cache import LatentCache
+from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
+from versatile_diffusion.training.trainer import Trainer
+
+ALL_FLOWS = [Flow(context, output) for context in ("image", "text") for output in ("image", "text")]
+
+
+ROLES = CaptionRoles(complete=(2, 2, 3, 3), paraphrase=(1, 0, 3, 2))
+"""Four texts of each image: two that leave out the same things, then two that leave out nothing."""
+
+
+def rows_of(rows: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    return rows[start:stop]
+
+
+def nothing(flow: Flow) -> torch.Tensor:
+    return torch.full((1, 5 if flow.context == "image" else 7, 8), 9.0)
+
+
+def four_flow_task(flows: list[Flow] = ALL_FLOWS, **options: object) -> DiffuserTask:
+    """A tiny diffuser and random latents, the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    tensors = {
+        "image/latents": random(24, 4, 4, 4),
+        "image/tokens": random(24, 5, 8),
+        "text/latents": random(24, 4, 6),
+        "text/tokens": random(24, 4, 7, 8),
+    }
+    encoders = {name: partial(rows_of, rows) for name, rows in tensors.items()}
+    with TemporaryDirectory() as folder:
+        data = LatentCache(24, encoders, "{} of this test".format, nothing, Path(folder), {"text": ROLES})
+        for name in tensors:
+            data.part(name)
+    image = ImageModality({"latent_channels": 4, "block_out_channels": [4], "norm_num_groups": 2}, None)
+    text = TextModality(None, None, positions=4, latent_dim=6)
+    layers = {"image": image.data_layers, "text": text.data_layers}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        diffuser = Diffuser(
+            DiffuserConfig(32, (1, 2), (1, 1), (True, False), num_heads=4), layers, {"image": 8, "text": 8}
+        )
+        for parameter in diffuser.parameters():  # no layer starts at zero, so that gradients reach all
+            torch.nn.init.normal_(parameter, std=0.05)
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    return DiffuserTask(diffuser, flows, data, scheduler, **options)  # pyright: ignore
+
+
+def gradients(batch_size: int) -> dict[str, torch.Tensor]:
+    """What one step of four flows leaves on the parameters, over all processes that run this."""
+    task = four_flow_task(min_snr=5.0, gradient_scales=GRADIENT_SCALES)
+    trainer = Trainer(task, TrainingConfig(steps=1, batch_size=batch_size, learning_rate=1e-3), Path("unused"))
+    trainer.backward()
+    return {name: p.grad.contiguous() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def save_gradients(path: str, batch_size: str) -> None:
+    """Leaves the gradients in a file."""
+    assert processes().num_processes == 2
+    found = gradients(int(batch_size))
+    if processes().is_main_process:
+        save_file(found, path)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    globals()[sys.argv[1]](*sys.argv[2:])
