@@ -20,7 +20,7 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.provenance.output_files import read_outputs
 from versatile_diffusion.provenance.replay import replayed
 from versatile_diffusion.studio.examples import examples_of
-from versatile_diffusion.studio.tasks import TASKS, Task
+from versatile_diffusion.studio.tasks import TASKS, StudioTask
 
 PHONE = {"viewport": {"width": 390, "height": 844}}
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def pixels(file: str) -> np.ndarray:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
 def test_an_example_of_each_task_gives_a_result_that_can_be_replayed(
-    visit: Visit, painter: VersatileDiffusionPipeline, task: Task
+    visit: Visit, painter: VersatileDiffusionPipeline, task: StudioTask
 ) -> None:
     visit.choose(task.title)
     example = examples_of(task.key)[-1]

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
-from versatile_diffusion.studio.controls import Control, Embeddings, Painted, Picture, Words
+from versatile_diffusion.studio.controls import Control, FileControl, ImageControl, MaskedImageControl, TextControl
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 PATIENCE = 120_000  # milliseconds; a busy machine is slow, and nothing here is a measurement
@@ -123,13 +123,13 @@ class Visit:
     def wait_for_value(self, control: Control, value: Any) -> None:
         """Waits until a control shows what was filled in."""
         match control:
-            case Words() if value:
+            case TextControl() if value:
                 self.wait_for_words(value)
-            case Picture():
+            case ImageControl():
                 self.panel.get_by_test_id("image").locator("img").first.wait_for()
-            case Embeddings() if value:
+            case FileControl() if value:
                 self.panel.get_by_text(Path(value.name).stem).first.wait_for()
-            case Painted() if value:
+            case MaskedImageControl() if value:
                 self.panel.locator("canvas").first.wait_for()
                 self.page.wait_for_timeout(1000)  # what a canvas shows cannot be asked for
 

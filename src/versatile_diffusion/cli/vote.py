@@ -22,9 +22,9 @@ from versatile_diffusion.modalities.image_spec import IMAGE
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
-    from versatile_diffusion.voting.report import Report
-    from versatile_diffusion.voting.settings import Side
-    from versatile_diffusion.voting.study import Pair
+    from versatile_diffusion.voting.report import VoteReport
+    from versatile_diffusion.voting.settings import StudySide
+    from versatile_diffusion.voting.study import ImagePair
 
 SETTINGS = "settings.json"
 Sides = Annotated[str, typer.Argument(metavar="[NAME=]MODEL[:KEY=VALUE,…]", show_default=False)]
@@ -60,12 +60,12 @@ def make(
     vd vote make old=postcards "new=my-folder:steps=25,guidance=5" --prompts prompts.txt -n 2 -o study
     """
     from versatile_diffusion.applications.prompt_lists import batches, read_prompts
-    from versatile_diffusion.voting.settings import Side, require_unlike
+    from versatile_diffusion.voting.settings import StudySide, require_unlike
 
     with extra("app", "voting"):
         from versatile_diffusion.voting.study import Study
 
-    sides = Side.parse(a), Side.parse(b)
+    sides = StudySide.parse(a), StudySide.parse(b)
     require_unlike(*sides)
     listed = read_prompts(prompts)
     require_writable_folder(output)
@@ -125,10 +125,10 @@ def report(
         from versatile_diffusion.voting.study import Study
 
     require_writable([plot] if plot else [], overwrite)
-    found: list[Report] = []
+    found: list[VoteReport] = []
     for folder in studies:
         study = Study(folder)
-        found.append(reports.Report.of(study))
+        found.append(reports.VoteReport.of(study))
         study.close()
     if plot is not None:
         write_whole(plot, reports.plot(found))
@@ -154,11 +154,11 @@ def _given(prompt: Prompt) -> str | None:
     return None if prompt.image is None else f"given/line-{prompt.line:04}.png"
 
 
-def _pair(wanted: Wanted) -> Pair:
-    from versatile_diffusion.voting.study import Pair
+def _pair(wanted: Wanted) -> ImagePair:
+    from versatile_diffusion.voting.study import ImagePair
 
     prompt = wanted.prompt
-    return Pair(prompt.line, wanted.seed, prompt.text, _given(prompt), _file("a", wanted), _file("b", wanted))
+    return ImagePair(prompt.line, wanted.seed, prompt.text, _given(prompt), _file("a", wanted), _file("b", wanted))
 
 
 def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
@@ -171,7 +171,7 @@ def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
             write_whole(output / name, IMAGE.codec.encode(to_pil(read_images(prompt.image)[0])))
 
 
-def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
+def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
     from versatile_diffusion.applications.prompt_lists import make
     from versatile_diffusion.provenance.output_files import write_output
@@ -200,7 +200,7 @@ def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Se
     return made
 
 
-def _table(report: Report) -> Table:
+def _table(report: VoteReport) -> Table:
     voters = f"{report.votes} votes of {report.voters} voters on {report.pairs} pairs"
     agreement = f", who agree on {report.agreement:.0%}" if report.agreement is not None else ""
     table = Table("better", "votes", "share", "95 % interval", caption=f"{voters}{agreement}.", caption_justify="left")

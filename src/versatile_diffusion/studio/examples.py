@@ -11,7 +11,7 @@ from PIL import Image
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.provenance import png
-from versatile_diffusion.studio.controls import NamedFile, Painting, Values
+from versatile_diffusion.studio.controls import MaskedImage, NamedFile, Values
 from versatile_diffusion.worlds.base import ExampleImage
 from versatile_diffusion.worlds.registry import find_world, get_world
 
@@ -53,7 +53,7 @@ def _filled(value: str | float | bool | ExampleImage | Path) -> object:
         case ExampleImage(hidden=None):
             return _picture(value)
         case ExampleImage(hidden=str(hidden)):
-            return Painting(_picture(value), _mask(hidden))
+            return MaskedImage(_picture(value), _mask(hidden))
         case Path():
             return NamedFile(value.name, value.read_bytes())
         case _:

@@ -7,44 +7,47 @@ from contextlib import nullcontext
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import gradio as gr
 from gradio.components import Component
 from gradio.data_classes import FileData, ImageData
 from PIL import Image, ImageChops
 
-from versatile_diffusion.modalities.image_files import open_upload
+from versatile_diffusion.modalities.image_files import exceeds_eight_bits, open_upload
 from versatile_diffusion.modalities.image_spec import UPLOADED
 from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.controls import (
+    ChoiceControl,
     Control,
-    Count,
-    Embeddings,
+    FileControl,
+    ImageControl,
+    MaskedImage,
+    MaskedImageControl,
     NamedFile,
-    Painted,
-    Painting,
-    Picture,
-    Share,
-    Switch,
+    NumberControl,
+    SwitchControl,
+    TextControl,
     Values,
-    Words,
 )
 from versatile_diffusion.studio.visitors import Visitor
 
 MOST_PIXELS = 16_000_000
 BRUSH = "#e11d48"
 _HEIGHT = 280
+_SOURCES = ("upload", "clipboard")
+_MOST_STEPS = 1000  # of a slider; beyond it nobody finds a value
 
 
 class Form:
-    """Components of controls, made where they are to stand.
+    """The components of some controls, made where they are to stand.
 
     Args:
         controls: in their order.
 
     Attributes:
-        components: by the names of controls.
+        controls: by their names.
+        components: by the names of their controls.
     """
 
     def __init__(self, controls: Sequence[Control]) -> None:
@@ -55,62 +58,83 @@ class Form:
         for group, members in groups:
             with gr.Accordion(group, open=group == first) if group else nullcontext():
                 for control in members:
-                    self.components[control.name] = component(control)
+                    self.components[control.name] = component_of(control)
 
-    def read(self, given: Mapping[str, Any], visitor: Visitor) -> dict[str, Any]:
-        """What a visitor filled in, from values of the components. Raises ValueError if a file cannot be used."""
+    def read(self, given: Mapping[str, object], visitor: Visitor) -> dict[str, object]:
+        """Returns what a visitor filled in, from values of the components.
+
+        Raises:
+            ValueError: if a file cannot be used, or the visitor may not read it.
+        """
         return {name: value_of(control, given[name], visitor) for name, control in self.controls.items()}
 
-    def fill(self, values: Values, visitor: Visitor) -> Iterator[tuple[Component, Any]]:
-        """Components with what they are to show; those without a value become as they were at first."""
+    def fill(self, values: Values, visitor: Visitor) -> Iterator[tuple[Component, object]]:
+        """Yields components with what they are to show; those without a value become as they were at first."""
         for name, control in self.controls.items():
-            value = values[name] if name in values else getattr(control, "default", None)
-            yield self.components[name], shown(control, value, visitor)
+            yield self.fill_one(control, values.get(name, control.initial), visitor)
 
-    def fill_one(self, control: Control, value: Any, visitor: Visitor) -> Iterator[tuple[Component, Any]]:
-        """The component of one control with what it is to show."""
-        yield self.components[control.name], shown(control, value, visitor)
+    def fill_one(self, control: Control, value: object, visitor: Visitor) -> tuple[Component, object]:
+        """Returns the component of one control with what it is to show."""
+        return self.components[control.name], shown_value(control, value, visitor)
 
 
-def component(control: Control) -> Component:
-    """How a control looks."""
-    named: dict[str, Any] = {"label": control.label, "elem_id": None}
-    info: dict[str, Any] = {"info": control.info or None}
+def component_of(control: Control) -> Component:
+    """Returns a component that looks as its control should."""
+    label, info = control.label, control.info or None
     match control:
-        case Words():
-            return gr.Textbox(**named, **info, placeholder=control.placeholder, lines=1, max_lines=6)
-        case Share():
-            return gr.Slider(0, 1, control.default, step=0.01, **named, **info)
-        case Count():
-            return gr.Number(control.default, precision=0, minimum=0, **named, **info)
-        case Switch():
-            return gr.Checkbox(control.default, **named, **info)
-        case Picture():
-            image = gr.Image(**named, type="filepath", format="png", height=_HEIGHT, sources=["upload", "clipboard"])
-            image.preprocess = _path
-            return image
-        case Painted():
-            editor = gr.ImageEditor(
-                **named,
-                format="png",
-                height=_HEIGHT + 120,
-                canvas_size=(256, 256),
-                sources=["upload", "clipboard"],
-                transforms=(),
-                layers=False,
-                brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
-            )
-            editor.convert_and_format_image = _layer_path
-            return editor
-        case Embeddings():
-            return gr.File(**named, type="filepath", file_types=[".safetensors", ".npz", ".npy"])
+        case TextControl():
+            return gr.Textbox(label=label, info=info, placeholder=control.placeholder, lines=1, max_lines=6)
+        case NumberControl():
+            return _number(control)
+        case ChoiceControl():
+            return gr.Dropdown(list(control.choices), value=control.default, label=label, info=info)
+        case SwitchControl():
+            return gr.Checkbox(control.default, label=label, info=info)
+        case ImageControl():
+            return _image(label)
+        case MaskedImageControl():
+            return _image_editor(label)
+        case FileControl():
+            return gr.File(label=label, type="filepath", file_types=list(control.suffixes))
         case _:
             raise AssertionError(control)
 
 
-# Pictures are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong with it for
+def _number(control: NumberControl) -> Component:
+    """A slider where its ends are known and it need not be empty, else a field."""
+    low, high, step = control.minimum, control.maximum, 1 if control.whole else control.step
+    label, info = control.label, control.info or None
+    if control.default is not None and low is not None and high is not None and (high - low) / step <= _MOST_STEPS:
+        return gr.Slider(low, high, control.default, step=step, label=label, info=info)
+    return gr.Number(
+        control.default, precision=0 if control.whole else None, minimum=low, maximum=high, label=label, info=info
+    )
+
+
+# Images are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong with it for
 # `open_upload`. These stand in for methods of components, not in subclasses, because gradio writes a file beside the
 # source of every subclass.
+
+
+def _image(label: str) -> Component:
+    image = gr.Image(label=label, type="filepath", format="png", height=_HEIGHT, sources=[*_SOURCES])
+    image.preprocess = _path
+    return image
+
+
+def _image_editor(label: str) -> Component:
+    editor = gr.ImageEditor(
+        label=label,
+        format="png",
+        height=_HEIGHT + 120,
+        canvas_size=(256, 256),
+        sources=_SOURCES,
+        transforms=(),
+        layers=False,
+        brush=gr.Brush(default_size=24, colors=[BRUSH], color_mode="fixed"),
+    )
+    editor.convert_and_format_image = _layer_path
+    return editor
 
 
 def _path(payload: ImageData | None) -> str | None:
@@ -121,70 +145,103 @@ def _layer_path(file: FileData | bytes | None, flatten_on_white: bool = False) -
     return file.path if isinstance(file, FileData) else None
 
 
-def value_of(control: Control, given: Any, visitor: Visitor) -> Any:
-    """The value of a control, from that of its component. Raises ValueError if the visitor may not read a file."""
-    if given is None:
-        return None
-    match control:
-        case Picture():
-            return canonical(visitor.read(given))
-        case Painted():
-            return _painting(given, visitor)
-        case Embeddings():
-            return NamedFile(Path(given).name, visitor.read(given))
+# ---- values ----
+
+
+def value_of(control: Control, given: object, visitor: Visitor) -> object:
+    """Returns the value of a control, from that of its component.
+
+    Raises:
+        ValueError: if a file cannot be used, or the visitor may not read it.
+    """
+    match control, given:
+        case ImageControl(), str(path):
+            return canonical_png(visitor.read(path))
+        case FileControl(), str(path):
+            return NamedFile(Path(path).name, visitor.read(path))
+        case MaskedImageControl(), dict():
+            return _masked_image(cast("Mapping[str, object]", given), visitor)  # as gradio makes it
         case _:
             return given
 
 
-def shown(control: Control, value: Any, visitor: Visitor) -> Any:
-    """The value of a component, from that of its control; its files are made for the visitor."""
+def shown_value(control: Control, value: object, visitor: Visitor) -> object:
+    """Returns the value of a component, from that of its control; its files are made for the visitor."""
     match value:
-        case bytes() if isinstance(control, Picture):
+        case bytes() if isinstance(control, ImageControl):
             return visitor.write("image.png", value)
         case bytes():
-            return _editor(Painting(value), visitor)
-        case Painting():
-            return _editor(value, visitor)
+            return _editor_value(MaskedImage(value), visitor)
+        case MaskedImage():
+            return _editor_value(value, visitor)
         case NamedFile():
             return visitor.write(value.name, value.content)
         case _:
             return value
 
 
-def canonical(content: bytes) -> bytes:
-    """A picture as a PNG that depends on nothing but its pixels. Raises ValueError if it is none."""
-    picture = open_upload(content, UPLOADED, MOST_PIXELS)
-    return png(picture if picture.mode in ("L", "RGB", "RGBA") else picture.convert("RGB"))
+def canonical_png(content: bytes) -> bytes:
+    """Returns an image as a PNG that depends on nothing but its pixels; 16 bits stay 16 bits.
+
+    Raises:
+        ValueError: if it is no image.
+    """
+    image = open_upload(content, UPLOADED, MOST_PIXELS)
+    return png(image if image.mode in ("L", "RGB", "RGBA") or exceeds_eight_bits(image) else image.convert("RGB"))
 
 
-def _painting(given: Mapping[str, Any], visitor: Visitor) -> Painting | None:
-    """A picture and its mask: what is painted in any layer is hidden. Raises ValueError if it is no picture."""
+def _masked_image(given: Mapping[str, object], visitor: Visitor) -> MaskedImage | None:
+    """An image and its mask: what is painted in any layer is hidden. Raises ValueError if it is no image."""
     background = given["background"]
-    if background is None:
+    if not isinstance(background, str):
         return None
-    picture = open_upload(visitor.read(background), UPLOADED, MOST_PIXELS)
-    hidden = Image.new("L", picture.size)
-    for layer in given["layers"] or ():
-        painted = open_upload(visitor.read(layer), UPLOADED, MOST_PIXELS).convert("RGBA").getchannel("A")
-        hidden = ImageChops.lighter(hidden, painted.resize(picture.size))
+    image = open_upload(visitor.read(background), UPLOADED, MOST_PIXELS)
+    hidden = Image.new("L", image.size)
+    for path in cast("Sequence[str]", given["layers"] or ()):  # as `_layer_path` has them
+        painted = _opacity(open_upload(visitor.read(path), UPLOADED, MOST_PIXELS))
+        hidden = ImageChops.lighter(hidden, painted.resize(image.size))
     mask = None if hidden.getbbox() is None else png(hidden.point([255] * 128 + [0] * 128))
-    is_opaque = picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)
-    return Painting(png(picture.convert("RGB") if is_opaque else picture), mask)
+    return MaskedImage(png(_without_needless_opacity(image)), mask)
 
 
-def _editor(value: Painting, visitor: Visitor) -> dict[str, Any]:
-    picture = Image.open(BytesIO(value.picture)).convert("RGBA")
-    layers = []
+def _opacity(layer: Image.Image) -> Image.Image:
+    """How much is painted at each pixel of a layer: its opacity, or how bright it is if it is grey without opacity."""
+    if layer.mode in ("1", "L") or exceeds_eight_bits(layer):
+        return _in_eight_bits(layer).convert("L")
+    return layer.convert("RGBA").getchannel("A")
+
+
+def _without_needless_opacity(image: Image.Image) -> Image.Image:
+    """The image without an opacity that is full everywhere, as editors add it."""
+    if exceeds_eight_bits(image):
+        return image
+    is_opaque = image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+    return image.convert("RGB") if is_opaque else image
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """The image with levels that PIL can convert, since it cuts off those of more than 8 bits."""
+    if not exceeds_eight_bits(image):
+        return image
+    from versatile_diffusion.modalities.images import read_images, to_pil  # PyTorch, which most need not wait for
+
+    return to_pil(read_images(image)[0])
+
+
+def _editor_value(value: MaskedImage, visitor: Visitor) -> dict[str, object]:
+    """An image with its mask, as the editor takes it: what is hidden is painted over in a layer."""
+    image = _in_eight_bits(Image.open(BytesIO(value.image))).convert("RGBA")
+    layers: list[Image.Image] = []
     if value.mask is not None:
-        seen = Image.open(BytesIO(value.mask)).convert("L").resize(picture.size)
-        layer = Image.new("RGBA", picture.size, BRUSH)
+        seen = _in_eight_bits(Image.open(BytesIO(value.mask))).convert("L").resize(image.size)
+        layer = Image.new("RGBA", image.size, BRUSH)
         layer.putalpha(ImageChops.invert(seen))
         layers = [layer]
-    composite = picture.copy()
+    composite = image.copy()
     for layer in layers:
         composite.alpha_composite(layer)
     return {
-        "background": visitor.write("background.png", png(picture)),
+        "background": visitor.write("background.png", png(image)),
         "layers": [visitor.write("layer.png", png(layer)) for layer in layers],
         "composite": visitor.write("composite.png", png(composite)),
     }

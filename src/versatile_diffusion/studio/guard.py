@@ -23,7 +23,7 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from versatile_diffusion.studio.visitors import NotYours, Visitor, Visitors
+from versatile_diffusion.studio.visitors import UnreadableFile, Visitor, VisitorCookies
 
 _API = "/gradio_api"
 _OPEN = re.compile(
@@ -37,7 +37,7 @@ _LARGEST = 2**20
 """Bytes of JSON; files are uploaded, not sent in it."""
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     """A request that goes no further.
 
     Args:
@@ -50,24 +50,24 @@ class Refused(Exception):
         self.status = status
 
 
-class Choice(BaseModel):
+class SelectedItem(BaseModel):
     """Which of several things was chosen, as the page tells functions that ask for it."""
 
     index: object = None
     value: object = None
 
 
-class Event(BaseModel):
+class PageEvent(BaseModel):
     """What the page sends when something is clicked or changed; whatever else is in a request is left out."""
 
     fn_index: int
     data: list[object]
     session_hash: str
     trigger_id: int | None = None
-    event_data: Choice | None = None
+    event_data: SelectedItem | None = None
 
 
-class Cancelling(BaseModel):
+class EventCancellation(BaseModel):
     """What the page sends to stop an event."""
 
     session_hash: str
@@ -75,11 +75,11 @@ class Cancelling(BaseModel):
     event_id: str
 
 
-_Body = TypeVar("_Body", Event, Cancelling)
+_Body = TypeVar("_Body", PageEvent, EventCancellation)
 
 
 @dataclass
-class Asked:
+class PageRequest:
     """A request on its way to gradio.
 
     Attributes:
@@ -103,7 +103,7 @@ class Guard:
         visitors: knows who asks.
     """
 
-    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+    def __init__(self, app: ASGIApp, visitors: VisitorCookies) -> None:
         self._app = app
         self._visitors = visitors
 
@@ -118,15 +118,15 @@ class Guard:
             visitor = self._visitors.new()
             send = _with_cookie(send, self._visitors.cookie(visitor, host))
         state = {**scope.get("state", {}), "visitor": visitor}
-        asked = Asked({**scope, "state": state}, receive, send, visitor)
+        asked = PageRequest({**scope, "state": state}, receive, send, visitor)
         try:
             await self._way(asked)(asked)
             await self._app(asked.scope, asked.receive, asked.send)
-        except Refused as refusal:
+        except RefusedRequest as refusal:
             words = str(refusal)  # gradio's page shows one or the other
             await JSONResponse({"detail": words, "error": words}, refusal.status)(scope, receive, send)
 
-    def _way(self, asked: Asked) -> Callable[[Asked], Awaitable[None]]:
+    def _way(self, asked: PageRequest) -> Callable[[PageRequest], Awaitable[None]]:
         """What to check and to change, by what is asked for."""
         path: str = asked.scope["path"]
         if asked.scope["method"] in ("GET", "HEAD"):
@@ -145,55 +145,55 @@ class Guard:
 
     # ---- what may pass ----
 
-    async def _open(self, asked: Asked) -> None:
+    async def _open(self, asked: PageRequest) -> None:
         asked.scope["query_string"] = b""  # which could name a deep link: the state of a session
 
-    async def _file(self, asked: Asked) -> None:
+    async def _file(self, asked: PageRequest) -> None:
         if not asked.visitor.may_read(asked.scope["path"].removeprefix(_FILE)):
             await _nothing(asked)
 
-    async def _heartbeat(self, asked: Asked) -> None:
+    async def _heartbeat(self, asked: PageRequest) -> None:
         session = asked.scope["path"].removeprefix(_HEARTBEAT)
         self._go_to(asked, _HEARTBEAT + self._visitors.private(asked.visitor, session))
 
-    async def _results(self, asked: Asked) -> None:
+    async def _results(self, asked: PageRequest) -> None:
         self._rename(asked, "session_hash")
 
-    async def _progress(self, asked: Asked) -> None:
+    async def _progress(self, asked: PageRequest) -> None:
         self._rename(asked, "upload_id")
 
-    async def _event(self, asked: Asked) -> None:
-        event = await _read(asked, Event)
+    async def _event(self, asked: PageRequest) -> None:
+        event = await _read(asked, PageEvent)
         event.session_hash = self._visitors.private(asked.visitor, event.session_hash)
         try:
             event.data = [_cleaned(value, asked.visitor) for value in event.data]
-        except NotYours as error:
-            raise Refused(404, str(error)) from error
+        except UnreadableFile as error:
+            raise RefusedRequest(404, str(error)) from error
         if event.event_data is not None:
             event.event_data.value = None  # which could name a file, and no function looks at it
         _send_on(asked, event)
 
-    async def _cancel(self, asked: Asked) -> None:
-        body = await _read(asked, Cancelling)
+    async def _cancel(self, asked: PageRequest) -> None:
+        body = await _read(asked, EventCancellation)
         body.session_hash = self._visitors.private(asked.visitor, body.session_hash)
         _send_on(asked, body)
 
-    async def _upload(self, asked: Asked) -> None:
+    async def _upload(self, asked: PageRequest) -> None:
         self._rename(asked, "upload_id")
         asked.send = _noting_uploads(asked)
 
-    async def _reset(self, asked: Asked) -> None:
+    async def _reset(self, asked: PageRequest) -> None:
         """It does nothing in gradio, either."""
 
     # ---- names ----
 
-    def _rename(self, asked: Asked, key: str) -> None:
+    def _rename(self, asked: PageRequest, key: str) -> None:
         """Keeps that one parameter of the query, made private."""
         given = QueryParams(asked.scope["query_string"]).get(key)
         query = {} if given is None else {key: self._visitors.private(asked.visitor, given)}
         asked.scope["query_string"] = urlencode(query).encode()
 
-    def _go_to(self, asked: Asked, path: str) -> None:
+    def _go_to(self, asked: PageRequest, path: str) -> None:
         asked.scope.update({"path": path, "raw_path": path.encode()})
 
 
@@ -202,16 +202,16 @@ def visitor_of(request: gr.Request) -> Visitor:
     return request.state.visitor
 
 
-async def _nothing(asked: Asked) -> NoReturn:
+async def _nothing(asked: PageRequest) -> NoReturn:
     """The answer to everything else, and to every path that a visitor may not read."""
-    raise Refused(404, "There is nothing here.")
+    raise RefusedRequest(404, "There is nothing here.")
 
 
 def _cleaned(value: object, visitor: Visitor) -> object:
     """A value of an event with files that are the visitor's, of which only path and title are left.
 
     Raises:
-        NotYours: if another file is named.
+        UnreadableFile: if another file is named.
     """
     if isinstance(value, list):
         return [_cleaned(each, visitor) for each in cast("list[object]", value)]  # as JSON has it
@@ -222,30 +222,30 @@ def _cleaned(value: object, visitor: Visitor) -> object:
         return {name: _cleaned(each, visitor) for name, each in fields.items()}
     path, title = fields.get("path"), fields.get("orig_name")
     if not isinstance(path, str) or not visitor.may_read(path):
-        raise NotYours
+        raise UnreadableFile
     shown = PurePath(title).name[:200] if isinstance(title, str) else None
     return {"path": path, "orig_name": shown, "meta": {"_type": "gradio.FileData"}}
 
 
-async def _read(asked: Asked, form: type[_Body]) -> _Body:
+async def _read(asked: PageRequest, form: type[_Body]) -> _Body:
     """The body."""
     content = bytearray()
     while True:
         message = await asked.receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, "The request is not whole.")
+            raise RefusedRequest(400, "The request is not whole.")
         content += message.get("body", b"")
         if len(content) > _LARGEST:
-            raise Refused(413, f"An event may have {_LARGEST} bytes at most.")
+            raise RefusedRequest(413, f"An event may have {_LARGEST} bytes at most.")
         if not message.get("more_body", False):
             break
     try:
         return form.model_validate_json(bytes(content))
     except ValidationError as error:
-        raise Refused(400, "This is not what the page sends.") from error
+        raise RefusedRequest(400, "This is not what the page sends.") from error
 
 
-def _send_on(asked: Asked, body: BaseModel) -> None:
+def _send_on(asked: PageRequest, body: BaseModel) -> None:
     """Replaces the body."""
     content, receive = body.model_dump_json().encode(), asked.receive
     headers = MutableHeaders(raw=list(asked.scope["headers"]))
@@ -268,7 +268,7 @@ def _with_cookie(send: Send, cookie: str) -> Send:
     return sent
 
 
-def _noting_uploads(asked: Asked) -> Send:
+def _noting_uploads(asked: PageRequest) -> Send:
     """Writes down whose files gradio has taken, before the visitor hears of it."""
     send, start, content = asked.send, list[Message](), bytearray()
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.blocks import Block, BlockContext
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.studio.compare_tab import CompareTab
-from versatile_diffusion.studio.controls import Control
 from versatile_diffusion.studio.guard import Guard, visitor_of
-from versatile_diffusion.studio.history import RESULTS, Entry
+from versatile_diffusion.studio.history import RESULTS, HistoryEntry
 from versatile_diffusion.studio.history_tab import HistoryTab
-from versatile_diffusion.studio.results_panel import Shelf, find
-from versatile_diffusion.studio.results_store import Keeper
+from versatile_diffusion.studio.other_tasks import tasks_for
+from versatile_diffusion.studio.results_panel import ResultsPanel, find
+from versatile_diffusion.studio.results_store import ResultsStore
 from versatile_diffusion.studio.task_tab import TaskTab
-from versatile_diffusion.studio.tasks import TASKS
 from versatile_diffusion.studio.theme import CSS, KEYS, theme
-from versatile_diffusion.studio.visitors import VisitorFiles, Visitors
+from versatile_diffusion.studio.visitors import VisitorCookies, VisitorFiles
 
 HEADER = """
 <header class="vd-header">
@@ -40,21 +39,26 @@ _SHOW_TAB = """() => setTimeout(() => {
 """Where the tabs are wider than the screen."""
 
 
-def build(jobs: JobService, keeper: Keeper) -> gr.Blocks:
-    """The page."""
-    names = list(jobs.engine.models)
+def build(jobs: JobService, results: ResultsStore) -> gr.Blocks:
+    """Builds the page.
+
+    Args:
+        jobs: takes what is asked for.
+        results: keeps what comes of it.
+    """
+    names, tasks = list(jobs.engine.models), tasks_for(jobs.engine.models.values())
     with gr.Blocks(title="Versatile Diffusion", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(HEADER, padding=False)
         model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1)
-        with gr.Tabs(elem_classes="vd-tabs", overflow_behavior="wrap") as tabs:
-            shown = [TaskTab(task, jobs, keeper, model) for task in TASKS]
+        with gr.Tabs(elem_classes="vd-tabs", overflow_behavior="wrap") as frame:
+            tabs = [TaskTab(task, tasks, jobs, results, model) for task in tasks]
             compare = CompareTab()
-            history = HistoryTab(keeper.history)
-        for shelf in [*(tab.shelf for tab in shown), history.shelf]:
-            _use_as_input(shelf, shown, tabs)
-            compare.collect(shelf)
-        _replay(history, shown, tabs, keeper, model)
-        tabs.change(None, js=_SHOW_TAB)
+            history = HistoryTab(results.history, tasks)
+        for panel in [*(tab.panel for tab in tabs), history.panel]:
+            _use_as_input(panel, tabs, frame)
+            compare.collect(panel)
+        _replay(history, tabs, frame, results, model)
+        frame.change(None, js=_SHOW_TAB)
         page.load(_prepare, show_progress="hidden", queue=False)
     for function in page.fns.values():
         function.api_visibility = "private"  # programs ask the server's API, not the page's functions
@@ -66,65 +70,70 @@ def _prepare() -> None:
     import_module("versatile_diffusion.provenance.recording")
 
 
-def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper: Keeper, model: Component) -> None:
+def _replay(
+    history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, results: ResultsStore, model: Component
+) -> None:
     """Wires the button that makes a result again."""
     by_key = {tab.task.key: tab for tab in tabs}
 
-    def fill(request: gr.Request, entries: list[Entry], chosen: str | None) -> dict[Component | gr.Tabs, Any]:
+    def fill(request: gr.Request, entries: list[HistoryEntry], chosen: str | None) -> dict[Block, object]:
         entry = find(entries, chosen)
         if entry is None:
             raise gr.Error("Choose a result first.", print_exception=False)
+        tab = by_key.get(entry.task)
+        if tab is None:
+            raise gr.Error("No model that is open makes this: start the studio with the one that did.")
         try:
-            values = keeper.values(entry)
+            values = results.values_of(entry)
         except OSError as error:
             raise gr.Error(f"Its inputs are gone: {error}", print_exception=False) from error
-        tab = by_key[entry.task]
         again = {tab.again: uuid4().hex, model: values["model"]}
         return {frame: gr.Tabs(selected=tab.task.key), **tab.fill(values, visitor_of(request)), **again}
 
-    outputs = [frame, model, *(each for tab in tabs for each in (tab.again, *tab.inputs.values()))]
-    shelf = history.shelf
-    shelf.more["Replay"].click(fill, [shelf.entries, shelf.chosen], outputs, show_progress="hidden")
+    outputs: list[Component | BlockContext] = [frame, model]
+    outputs += [each for tab in tabs for each in (tab.again, *tab.inputs.values())]
+    panel = history.panel
+    panel.more["Replay"].click(fill, [panel.entries, panel.chosen], outputs, show_progress="hidden")
 
 
-def _use_as_input(shelf: Shelf, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None:
+def _use_as_input(panel: ResultsPanel, tabs: Sequence[TaskTab], frame: gr.Tabs) -> None:
     """Wires the buttons that put a result into another tab."""
     for tab in tabs:
-        if tab.task.key not in shelf.use:
-            continue
-        controls = {modality: control for modality in shelf.modalities if (control := tab.task.takes(modality))}
-
-        targets = [tab.form.components[control.name] for control in controls.values()]
-
-        def put(
-            request: gr.Request,
-            entries: list[Entry],
-            chosen: str,
-            tab: TaskTab = tab,
-            controls: Mapping[str, Control] = controls,
-        ) -> Any:
-            entry = find(entries, chosen)
-            if entry is None:
-                raise gr.Error("This result is gone: choose another.", print_exception=False)
-            control = controls["image" if entry.text is None else "text"]
-            content = entry.file.read_bytes() if entry.text is None else entry.text
-            shown = dict(tab.form.fill_one(control, content, visitor_of(request)))
-            return {**shown, frame: gr.Tabs(selected=tab.task.key)}
-
-        shelf.use[tab.task.key].click(
-            put, [shelf.entries, shelf.chosen], [*targets, frame], show_progress="hidden", queue=False
-        )
+        if tab.task.key in panel.use:
+            taken = [control for kind in panel.kinds if (control := tab.task.takes_shown(kind)) is not None]
+            targets = [tab.form.components[control.name] for control in taken]
+            inputs = [panel.entries, panel.chosen]
+            panel.use[tab.task.key].click(
+                _putter(tab, frame), inputs, [*targets, frame], show_progress="hidden", queue=False
+            )
 
 
-def mount(app: FastAPI, page: gr.Blocks, keeper: Keeper) -> FastAPI:
+def _putter(
+    tab: TaskTab, frame: gr.Tabs
+) -> Callable[[gr.Request, list[HistoryEntry], str | None], dict[Block, object]]:
+    """A function that puts the chosen result into a tab."""
+
+    def put(request: gr.Request, entries: list[HistoryEntry], chosen: str | None) -> dict[Block, object]:
+        entry = find(entries, chosen)
+        control = None if entry is None else tab.task.takes(entry.modality)
+        if entry is None or control is None:
+            raise gr.Error("This result is gone: choose another.", print_exception=False)
+        content = entry.file.read_bytes() if entry.text is None else entry.text
+        component, value = tab.form.fill_one(control, content, visitor_of(request))
+        return {component: value, frame: gr.Tabs(selected=tab.task.key)}
+
+    return put
+
+
+def mount(app: FastAPI, page: gr.Blocks, results: ResultsStore) -> FastAPI:
     """Puts the page at the root of an app, behind its guard."""
-    histories = (keeper.history, keeper.spare)
-    visitors = Visitors(VisitorFiles(Path(get_upload_folder()), histories))
+    histories = (results.history, results.spare)
+    visitors = VisitorCookies(VisitorFiles(Path(get_upload_folder()), histories))
     # gradio shows results from where they are, and makes no copies that would outlive them.
     gr.set_static_paths([history.folder / RESULTS for history in histories])
     page.queue(default_concurrency_limit=16, api_open=False)
     page.has_launched = True  # or gradio would not check files itself
-    return gr.mount_gradio_app(
+    return gr.mount_gradio_app(  # pyright: ignore[reportUnknownMemberType] - gradio types it in part
         app,
         page,
         path="/",

@@ -1,29 +1,30 @@
-"""What a job gave, as entries of the history."""
+"""What jobs gave, kept as entries of the history."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from PIL import Image
-
+from versatile_diffusion._moved import former_names
+from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.provenance.record import CHUNK
 from versatile_diffusion.serving.schemas import OutputOut
-from versatile_diffusion.studio.controls import NamedFile, Painting, Values
-from versatile_diffusion.studio.history import Entry, History, New
+from versatile_diffusion.studio.controls import MaskedImage, NamedFile, Values
+from versatile_diffusion.studio.history import History, HistoryEntry, NewResult
 from versatile_diffusion.studio.options import title
-from versatile_diffusion.studio.tasks import Task
+from versatile_diffusion.studio.tasks import StudioTask
 
 log = logging.getLogger(__name__)
 
+__getattr__ = former_names(__name__, {"Keeper": f"{__name__}:ResultsStore"})
 
-class Keeper:
+
+class ResultsStore:
     """Keeps results, if need be only as long as the studio runs.
 
     Args:
@@ -36,15 +37,15 @@ class Keeper:
         self.spare = spare
 
     def keep(
-        self, task: Task, values: Values, output: OutputOut, inputs: Mapping[str, bytes]
-    ) -> tuple[Entry, OSError | None]:
+        self, task: StudioTask, values: Values, output: OutputOut, inputs: Mapping[str, bytes]
+    ) -> tuple[HistoryEntry, OSError | None]:
         """Keeps an output.
 
         Args:
-            task: that it was made by.
-            values: that were filled in, the seed among them.
-            output: that was made.
-            inputs: that its recipe refers to, by the names of their files.
+            task: the task that it was made by.
+            values: what was filled in, with the seed that was used.
+            output: what was made.
+            inputs: what its record refers to, by the names of their files.
 
         Returns:
             Its entry, and why it could not be written into the history, if it could not.
@@ -52,10 +53,18 @@ class Keeper:
         Raises:
             OSError: if it could be written nowhere.
         """
-        form, more = referred(values)
-        content = output.text or "" if output.image is None else base64.b64decode(output.image)
-        new = New(
-            task.key, title(task, values), output.seed, content, _recipe(output, content), form, {**inputs, **more}
+        form, more = stored_form(values)
+        content, codec = _content(output), modality_spec(task.to).codec
+        new = NewResult(
+            task=task.key,
+            title=title(task, values),
+            seed=output.seed,
+            modality=task.to,
+            suffix=codec.suffix,
+            content=content,
+            record=_record(output, content, codec.read_record),
+            form=form,
+            inputs={**inputs, **more},
         )
         try:
             return self.history.add(new), None
@@ -63,50 +72,59 @@ class Keeper:
             log.warning("A result could not be written into the history", exc_info=error)
             return self.spare.add(new), error
 
-    def values(self, entry: Entry) -> Values:
-        """What was filled in for a result. Raises OSError if a file is gone."""
+    def values_of(self, entry: HistoryEntry) -> dict[str, object]:
+        """Returns what was filled in for a result. Raises OSError if a file is gone."""
         home = self.spare if self.spare.folder in entry.file.parents else self.history
-        return {name: _value(value, home) for name, value in entry.form.items()}
+        return {name: _restored(value, home) for name, value in entry.form.items()}
 
 
-def referred(values: Values) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Values as JSON, with references to inputs, and these by the names of their files."""
+def stored_form(values: Values) -> tuple[dict[str, object], dict[str, bytes]]:
+    """Returns values as JSON with references to inputs, and these inputs by the names of their files."""
     inputs: dict[str, bytes] = {}
 
-    def name(content: bytes, suffix: str = ".png") -> str:
-        found = f"{sha256(content).hexdigest()}{suffix}"
-        inputs[found] = content
-        return found
+    def named(content: bytes, suffix: str = ".png") -> str:
+        name = f"{sha256(content).hexdigest()}{suffix}"
+        inputs[name] = content
+        return name
 
-    def one(value: Any) -> Any:
+    def stored(value: object) -> object:
         match value:
             case bytes():
-                return {"input": name(value)}
-            case Painting(picture, mask):
-                return {"input": name(picture), "mask": None if mask is None else name(mask)}
-            case NamedFile(called, content):
-                return {"input": name(content, Path(called).suffix.lower()), "name": called}
+                return {"input": named(value)}
+            case MaskedImage(image, mask):
+                return {"input": named(image), "mask": None if mask is None else named(mask)}
+            case NamedFile(name, content):
+                return {"input": named(content, Path(name).suffix.lower()), "name": name}
             case _:
                 return value
 
-    return {key: one(value) for key, value in values.items()}, inputs
+    return {key: stored(value) for key, value in values.items()}, inputs
 
 
-def _recipe(output: OutputOut, content: bytes | str) -> dict[str, Any]:
-    """What `vd replay` reads."""
+def _content(output: OutputOut) -> bytes | str:
+    """A text, or the content of a file."""
+    encoded = output.image or output.data
+    return (output.text or "") if encoded is None else base64.b64decode(encoded)
+
+
+def _record(
+    output: OutputOut, content: bytes | str, read_record: Callable[[bytes], dict[str, str]]
+) -> dict[str, object]:
+    """How an output was made, as `vd replay` reads it from a file of its own."""
     if isinstance(content, str):
         return {"text": content, CHUNK: output.request}
-    with Image.open(BytesIO(content)) as picture:
-        return {CHUNK: json.loads(picture.info[CHUNK])}
+    return {CHUNK: output.request if output.request is not None else json.loads(read_record(content)[CHUNK])}
 
 
-def _value(value: Any, home: History) -> Any:
+def _restored(value: object, home: History) -> object:
     """The value that a reference stands for."""
     if not isinstance(value, dict):
         return value
-    content = home.input(value["input"]).read_bytes()
-    if "name" in value:
-        return NamedFile(value["name"], content)
-    if "mask" in value:
-        return Painting(content, None if value["mask"] is None else home.input(value["mask"]).read_bytes())
+    reference = cast("Mapping[str, str | None]", value)  # as `stored_form` wrote it
+    content = home.input(str(reference["input"])).read_bytes()
+    if "name" in reference:
+        return NamedFile(str(reference["name"]), content)
+    if "mask" in reference:
+        mask = reference["mask"]
+        return MaskedImage(content, None if mask is None else home.input(mask).read_bytes())
     return content

@@ -53,11 +53,11 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="versatile-diffusion-") as scratch:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch}
         from versatile_diffusion.studio.page import build, mount  # gradio, which reads the environment
-        from versatile_diffusion.studio.results_store import Keeper
+        from versatile_diffusion.studio.results_store import ResultsStore
 
         metrics = Metrics()
         engine = Engine(worker, engine_limits, metrics)
         app = build_app(engine, metrics=metrics, limits=Limits())
-        keeper = Keeper(history, History(Path(scratch, "unkept")))
-        mount(app, build(app.state.jobs, keeper), keeper)
+        results = ResultsStore(history, History(Path(scratch, "unkept")))
+        mount(app, build(app.state.jobs, results), results)
         listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)

@@ -6,26 +6,26 @@ import time
 from html import escape
 
 from versatile_diffusion.serving.schemas import JobOut
-from versatile_diffusion.studio.history import Entry
+from versatile_diffusion.studio.history import HistoryEntry
 
 
 def idle(hint: str) -> str:
-    """Nothing was made yet."""
+    """Says that nothing was made yet, and what to do."""
     return f'<p class="vd-empty">{escape(hint)}</p>'
 
 
 def said(message: str) -> str:
-    """How it ended."""
+    """Says how something ended."""
     return f'<p class="vd-said" role="status">{escape(message)}</p>'
 
 
 def failed(message: str) -> str:
-    """Why it did not work, and what to do."""
+    """Says why something did not work, and what to do."""
     return f'<p class="vd-failed" role="alert">{escape(message)}</p>'
 
 
 def going_on(job: JobOut) -> str:
-    """Where a job is, with a picture of how far it got."""
+    """Says where a job is, with an image of how far it got."""
     if job.queue_position:
         before = job.queue_position - 1
         words = "Waiting: it is next." if not before else f"Waiting: {before} before it."
@@ -41,8 +41,8 @@ def going_on(job: JobOut) -> str:
     return f'<div class="vd-going-on">{shown}<p role="status">{words}</p>{bar}</div>'
 
 
-def about(entry: Entry) -> str:
-    """How a result was made."""
+def details(entry: HistoryEntry) -> str:
+    """Says how a result was made."""
     form = entry.form
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
     facts = [f"seed {entry.seed}", f"{form['steps']:g} steps", f"scheduler: {form['scheduler']}"]

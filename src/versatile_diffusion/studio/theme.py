@@ -20,7 +20,7 @@ _STONE = themes.Color(
 
 def theme() -> themes.Base:
     """The theme."""
-    return themes.Base(
+    return themes.Base(  # pyright: ignore[reportUnknownMemberType] - gradio types it in part
         primary_hue=_INK,
         secondary_hue=_INK,
         neutral_hue=_STONE,

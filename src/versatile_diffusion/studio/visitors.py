@@ -22,7 +22,7 @@ from versatile_diffusion.studio.history import History
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows has neither
 
 
-class NotYours(ValueError):
+class UnreadableFile(ValueError):
     """A file that the visitor may not read, or that is not there; the message does not tell which."""
 
     def __init__(self) -> None:
@@ -61,17 +61,17 @@ class VisitorFiles:
         """The content of a file.
 
         Raises:
-            NotYours: if the visitor may not read it, or it is not there.
+            UnreadableFile: if the visitor may not read it, or it is not there.
         """
         if not self.may_read(visitor, path):
-            raise NotYours
+            raise UnreadableFile
         try:
             with open(os.open(path, _READ), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise NotYours
+                    raise UnreadableFile
                 return file.read()
         except OSError as error:
-            raise NotYours from error
+            raise UnreadableFile from error
 
     def write(self, visitor: str, name: str, content: bytes) -> str:
         """Makes a file that a visitor may read, and returns its path."""
@@ -103,7 +103,7 @@ class Visitor:
         return self.files.may_read(self.name, path)
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises `NotYours` if this visitor may not read it, or it is not there."""
+        """The content of a file. Raises `UnreadableFile` if this visitor may not read it, or it is not there."""
         return self.files.read(self.name, path)
 
     def write(self, name: str, content: bytes) -> str:
@@ -115,7 +115,7 @@ class Visitor:
         self.files.own(self.name, path)
 
 
-class Visitors:
+class VisitorCookies:
     """Knows visitors by their cookies.
 
     Args:

@@ -1,1 +1,1 @@
-"""The comparison of the paper's user study: pairs of pictures, blind votes, and their shares."""
+"""The comparison of the paper's user study: pairs of images, blind votes on them, and the shares of the votes."""

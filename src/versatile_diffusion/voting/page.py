@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from versatile_diffusion.provenance import png
-from versatile_diffusion.voting.study import Shown, Study
+from versatile_diffusion.voting.study import ShownPair, Study
 
 HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 _COOKIE = "voter"
@@ -33,7 +33,7 @@ _HEADERS = {
 
 
 class VoteIn(BaseModel):
-    """A vote, on the pair of that ticket."""
+    """A vote on the pair that has this ticket."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class VoteIn(BaseModel):
 
 
 class PairOut(BaseModel):
-    """A pair to vote on; pictures by their tickets."""
+    """A pair to vote on; its images are named by their tickets."""
 
     ticket: str
     prompt: str | None
@@ -51,8 +51,8 @@ class PairOut(BaseModel):
     right: str
 
 
-class State(BaseModel):
-    """Where a voter stands; without a pair all is done."""
+class VoterState(BaseModel):
+    """How far a voter is; without a pair all is done."""
 
     done: int
     total: int
@@ -60,7 +60,7 @@ class State(BaseModel):
 
 
 def voter_of(voter: Annotated[str | None, Cookie()] = None) -> str:
-    """Who asks. Raises HTTPException if that is not known."""
+    """Returns who asks. Raises HTTPException if that is not known."""
     if voter is None or not _VOTER.fullmatch(voter):
         raise HTTPException(401, "Open the page first: it says who you are.")
     return voter
@@ -70,20 +70,20 @@ Voter = Annotated[str, Depends(voter_of)]
 
 
 def build(study: Study) -> FastAPI:
-    """The page, and what it asks for."""
+    """Returns the app of the page, and of what the page asks for."""
     app = FastAPI(title="Which picture is better?", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     app.get("/", response_class=HTMLResponse)(_page)
     app.get("/page.{kind}")(_asset)
 
     @app.get("/state")
-    def state(voter: Voter, response: Response) -> State:
+    def state(voter: Voter, response: Response) -> VoterState:
         response.headers.update(_HEADERS)
         return _state(study, voter)
 
     @app.post("/vote")
-    def vote(voter: Voter, cast: VoteIn) -> State:
-        either = (Shown(pair, a_left) for pair in study.pairs for a_left in (True, False))
+    def vote(voter: Voter, cast: VoteIn) -> VoterState:
+        either = (ShownPair(pair, a_left) for pair in study.pairs for a_left in (True, False))
         shown = next((shown for shown in either if _ticket(study, voter, shown) == cast.pair), None)
         if shown is None:
             raise HTTPException(404, "There is no such pair.")
@@ -91,12 +91,12 @@ def build(study: Study) -> FastAPI:
         return _state(study, voter)
 
     @app.post("/undo")
-    def undo(voter: Voter) -> State:
+    def undo(voter: Voter) -> VoterState:
         study.undo(voter)
         return _state(study, voter)
 
     @app.get("/pictures/{ticket}")
-    def picture(voter: Voter, ticket: str) -> Response:
+    def image(voter: Voter, ticket: str) -> Response:
         for pair in study.pairs:
             for what in ("a", "b", "given"):
                 if study.ticket(voter, pair, what) == ticket and (name := getattr(pair, what)) is not None:
@@ -124,7 +124,7 @@ def serve(study: Study, port: int, on_ready: Callable[[int], None]) -> None:
 
 
 def _page(voter: str | None = None, known: Annotated[str | None, Cookie(alias=_COOKIE)] = None) -> Response:
-    """The page. `/?voter=NAME` says who votes; without it a browser is one voter."""
+    """The page itself. `/?voter=NAME` says who votes; without it a browser is one voter."""
     if voter is not None and not _VOTER.fullmatch(voter):
         raise HTTPException(422, "A voter's name has up to 64 letters, digits, dots, hyphens and underscores.")
     if voter is not None:
@@ -145,19 +145,19 @@ def _text(name: str) -> str:
     return files("versatile_diffusion.voting").joinpath(name).read_text("utf-8")
 
 
-def _state(study: Study, voter: str) -> State:
+def _state(study: Study, voter: str) -> VoterState:
     order, voted = study.order(voter), {vote["pair"] for vote in study.votes(voter)}
     left_over = [shown for shown in order if shown.pair.key not in voted]
     pair = _out(study, voter, left_over[0]) if left_over else None
-    return State(done=len(order) - len(left_over), total=len(order), pair=pair)
+    return VoterState(done=len(order) - len(left_over), total=len(order), pair=pair)
 
 
-def _ticket(study: Study, voter: str, shown: Shown) -> str:
-    """Of a pair and its sides, which are others as soon as further pairs are ready."""
+def _ticket(study: Study, voter: str, shown: ShownPair) -> str:
+    """The ticket of a pair and its sides, which change as soon as further pairs are ready."""
     return study.ticket(voter, shown.pair, f"pair, {'a' if shown.a_left else 'b'} on the left")
 
 
-def _out(study: Study, voter: str, shown: Shown) -> PairOut:
+def _out(study: Study, voter: str, shown: ShownPair) -> PairOut:
     pair, sides = shown.pair, ("a", "b") if shown.a_left else ("b", "a")
     left, right = (study.ticket(voter, pair, side) for side in sides)
     given = None if pair.given is None else study.ticket(voter, pair, "given")
@@ -165,6 +165,6 @@ def _out(study: Study, voter: str, shown: Shown) -> PairOut:
 
 
 def _pixels(file: Path) -> bytes:
-    """The picture without its recipe."""
-    with Image.open(file) as picture:
-        return png(picture.convert("RGB"))
+    """The image without the record of how it was made."""
+    with Image.open(file) as image:
+        return png(image.convert("RGB"))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
+
+Numeric = TypeVar("Numeric", int, float)
+
+__getattr__ = former_names(__name__, {"Side": f"{__name__}:StudySide"})
 
 KEYS = ("preset", "steps", "guidance", "interval", "scheduler")
 GRAMMAR = "[NAME=]MODEL[:KEY=VALUE,…]"
@@ -15,13 +21,13 @@ _SPELLING = re.compile(r"(?:(?P<name>[^=:/]+)=)?(?P<model>.+?)(?::(?P<options>\w
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of two sides: a model and how it samples.
+class StudySide:
+    """One of the two sides of a study: a model, and how it samples.
 
     Attributes:
-        name: in reports.
-        model: see `VersatileDiffusionPipeline.from_pretrained`.
-        options: of `generate`.
+        name: what it is called in reports.
+        model: what `VersatileDiffusionPipeline.from_pretrained` opens.
+        options: options of `generate`.
     """
 
     name: str
@@ -29,7 +35,7 @@ class Side:
     options: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: str) -> Side:
+    def parse(cls, text: str) -> StudySide:
         """Reads `postcards`, `postcards:preset=fast`, `mine=folder:steps=10,guidance=5`.
 
         The keys are preset (quality, fast), steps, guidance, interval (LOW-HIGH) and scheduler.
@@ -49,8 +55,8 @@ class Side:
             raise ValueError(f"{text!r}: {error}") from error
 
 
-def require_unlike(a: Side, b: Side) -> None:
-    """Raises ValueError if two sides have the same name, or make the same pictures."""
+def require_unlike(a: StudySide, b: StudySide) -> None:
+    """Raises ValueError if two sides have the same name, or make the same images."""
     if a.name == b.name or (a.model, a.options) == (b.model, b.options):
         raise ValueError(f"{a.name} and {b.name} are compared: name two sides that differ.")
 
@@ -72,7 +78,7 @@ def _options(given: dict[str, str]) -> dict[str, Any]:
     return options
 
 
-def _number(kind: Any, text: str, name: str, low: float, high: float) -> Any:
+def _number(kind: Callable[[str], Numeric], text: str, name: str, low: float, high: float) -> Numeric:
     try:
         value = kind(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A study: pairs of pictures in a folder, and votes in SQLite."""
+"""A study: pairs of images in a folder, and votes on them in a table of SQLite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,6 +16,10 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from versatile_diffusion._moved import former_names
+
+__getattr__ = former_names(__name__, {"Pair": f"{__name__}:ImagePair", "Shown": f"{__name__}:ShownPair"})
+
 Choice = Literal["a", "same", "b"]
 CHOICES: tuple[Choice, ...] = ("a", "same", "b")
 DATABASE = "study.db"
@@ -23,15 +27,16 @@ _PATIENCE = 30  # seconds for another process's change
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two pictures of one prompt and one seed.
+class ImagePair:
+    """Two images of one prompt and one seed, made by the two sides of a study.
 
     Attributes:
-        line: of the prompt in its list.
-        seed: of both.
-        prompt: in words; None if it is a picture alone.
-        given: a file, if the prompt is a picture or has one.
-        a, b: files.
+        line: the line of the prompt in its list.
+        seed: the seed that both were made from.
+        prompt: the words of the prompt; None if it is an image alone.
+        given: the file of the prompt's image, relative to the study's folder; None if it has none.
+        a: the file of side A's image.
+        b: the file of side B's image.
     """
 
     line: int
@@ -43,28 +48,28 @@ class Pair:
 
     @property
     def key(self) -> str:
-        """What tells it from others."""
+        """The pair's name in the table, which no other pair of the study has."""
         return f"{self.line}-{self.seed}"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A pair as a voter sees it: `a_left` says what is on which side."""
+class ShownPair:
+    """A pair as a voter sees it: `a_left` says whether side A's image is on the left."""
 
-    pair: Pair
+    pair: ImagePair
     a_left: bool
 
     def choice(self, side: str) -> Choice:
-        """What "left", "same" or "right" stands for."""
+        """Returns which side was chosen by "left", "same" or "right"."""
         return "same" if side == "same" else "a" if (side == "left") == self.a_left else "b"
 
 
 class Study:
-    """Pairs and votes. Threads and processes may share it; a vote is on disk when it is cast.
+    """Pairs of images, and what people voted. Threads and processes may share it; a vote is on disk when it is cast.
 
     Args:
-        folder: made if it is not there, unless it must exist.
-        must_exist: whether to open only what is there.
+        folder: where the study lies; it is made if it is not there, unless it must exist.
+        must_exist: whether to open only a study that is there.
 
     Raises:
         ValueError: if there is no study where one must exist.
@@ -84,7 +89,7 @@ class Study:
             self._create()
 
     def _create(self) -> None:
-        """The tables, as far as they are not there."""
+        """Makes the tables that are not there yet."""
         sides: dict[str, Any] = {"id": str, "name": str}
         pairs: dict[str, Any] = {"key": str, "line": int, "seed": int, "prompt": str, "given": str, "a": str, "b": str}
         votes: dict[str, Any] = {"voter": str, "pair": str, "choice": str, "a_left": int, "at": float}
@@ -96,8 +101,8 @@ class Study:
         self._table("secrets").insert({"id": "key", "value": secrets.token_hex(32)}, ignore=True)
         self._secret = bytes.fromhex(self._table("secrets").get("key")["value"])
 
-    def plan(self, names: tuple[str, str], pairs: Sequence[Pair]) -> None:
-        """Adds what is to be voted on. What is planned already stays as it is."""
+    def plan(self, names: tuple[str, str], pairs: Sequence[ImagePair]) -> None:
+        """Adds pairs to vote on. What is planned already stays as it is."""
         with self._using():
             self._table("sides").insert_all(
                 [{"id": side, "name": name} for side, name in zip("ab", names, strict=True)], replace=True
@@ -106,54 +111,54 @@ class Study:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Of the sides."""
+        """The names of sides A and B."""
         with self._using():
             found = {row["id"]: row["name"] for row in self._table("sides").rows}
         return found["a"], found["b"]
 
     @property
-    def pairs(self) -> list[Pair]:
-        """Those of which both pictures are there."""
+    def pairs(self) -> list[ImagePair]:
+        """The pairs of which both images are there."""
         with self._using():
             rows = list(self._table("pairs").rows_where(order_by="line, seed"))
-        pairs = [Pair(**{name: value for name, value in row.items() if name != "key"}) for row in rows]
+        pairs = [ImagePair(**{name: value for name, value in row.items() if name != "key"}) for row in rows]
         return [pair for pair in pairs if (self.folder / pair.a).exists() and (self.folder / pair.b).exists()]
 
     def votes(self, voter: str | None = None) -> list[dict[str, Any]]:
-        """Votes of one or all, the oldest first."""
+        """Returns the votes of one voter, or of all, the oldest first."""
         where, values = ("voter = ?", [voter]) if voter is not None else (None, None)
         with self._using():
             return list(self._table("votes").rows_where(where, values, order_by="at, rowid"))
 
-    def order(self, voter: str) -> list[Shown]:
-        """The pairs as they are shown to a voter: in an order and on sides of their own, A on the left in half."""
+    def order(self, voter: str) -> list[ShownPair]:
+        """Returns the pairs as a voter sees them: in an order and on sides of their own, A on the left in half."""
         return arranged(self.pairs, f"{voter} {self._secret.hex()}")
 
-    def vote(self, voter: str, shown: Shown, choice: Choice) -> bool:
-        """Stores a vote. False, and nothing changed, if there was one of that voter on that pair."""
+    def vote(self, voter: str, shown: ShownPair, choice: Choice) -> bool:
+        """Stores a vote. Returns False, and changes nothing, if that voter has voted on that pair."""
         row = (voter, shown.pair.key, choice, int(shown.a_left), time.time())
         with self._using():
-            return self._db.execute("insert or ignore into votes values (?, ?, ?, ?, ?)", row).rowcount == 1
+            return self._db.conn.execute("insert or ignore into votes values (?, ?, ?, ?, ?)", row).rowcount == 1
 
     def undo(self, voter: str) -> bool:
-        """Takes the last vote back. False if there was none."""
+        """Takes the last vote of a voter back. Returns False if there was none."""
         with self._using():
             cast = self.votes(voter)
             if cast:
                 self._table("votes").delete((voter, cast[-1]["pair"]))
         return bool(cast)
 
-    def ticket(self, voter: str, pair: Pair, what: str) -> str:
-        """A name of a picture or pair that tells nothing about it, the same whenever that voter is asked."""
+    def ticket(self, voter: str, pair: ImagePair, what: str) -> str:
+        """Returns a name of an image or a pair that tells nothing about it, the same whenever that voter is asked."""
         return blake2b(f"{voter}\0{pair.key}\0{what}".encode(), key=self._secret, digest_size=16).hexdigest()
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file of votes."""
         self._db.close()
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
-        """One thread at a time. What goes wrong with the tables goes wrong with their file."""
+    def _using(self) -> Generator[None]:
+        """Lets one thread at a time in, and raises what SQLite says as an OSError of its file."""
         with self._lock:
             try:
                 yield
@@ -167,11 +172,11 @@ class Study:
         return self._db[name]
 
 
-def arranged(pairs: Sequence[Pair], key: str) -> list[Shown]:
-    """Pairs in a random order that depends on the key, A on the left in half of them, give or take one."""
+def arranged(pairs: Sequence[ImagePair], key: str) -> list[ShownPair]:
+    """Returns pairs in a random order that depends on the key, A on the left in half of them, give or take one."""
     draw = random.Random(key)
     order = draw.sample(list(pairs), len(pairs))
     spare = draw.random() < 0.5
     left = [i % 2 == spare for i in range(len(order))]
     draw.shuffle(left)
-    return [Shown(pair, a_left) for pair, a_left in zip(order, left, strict=True)]
+    return [ShownPair(pair, a_left) for pair, a_left in zip(order, left, strict=True)]

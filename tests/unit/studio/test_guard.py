@@ -277,7 +277,8 @@ def test_only_this_process_makes_visitors(studio: Studio, guest: Guest) -> None:
 def test_sessions_are_not_shared(studio: Studio, guest: Guest) -> None:
     other = Guest(studio, session=guest.session)
     studio.worker.go.clear()
-    guest.join(studio.function("_run", "text-to-image"), ["tiny", "a tent", 1, "fast", 3, 2, 3.0, "dpm", 0, ""])
+    filled = ["tiny", "a tent", 1, "fast", 3, *studio.options("text-to-image")]
+    guest.join(studio.function("_run", "text-to-image"), filled).raise_for_status()
     assert other.results()[-1]["msg"] == "unexpected_error"
     studio.worker.go.set()
     assert any(message["msg"] == "process_completed" for message in guest.results())

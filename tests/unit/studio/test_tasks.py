@@ -18,31 +18,39 @@ from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance import png
 from versatile_diffusion.serving.schemas import OutputOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
-from versatile_diffusion.studio.controls import NamedFile, Painting
+from versatile_diffusion.studio.controls import MaskedImage, MissingInput, NamedFile
 from versatile_diffusion.studio.examples import examples_of
 from versatile_diffusion.studio.history import History
-from versatile_diffusion.studio.options import OWN, RANDOM, asked, defaults, own_guidance_scale, title
-from versatile_diffusion.studio.results_store import Keeper, referred
-from versatile_diffusion.studio.tasks import TASKS, Missing, Task
+from versatile_diffusion.studio.options import (
+    OWN,
+    RANDOM,
+    advanced_controls,
+    fields_asked,
+    initial_values,
+    own_guidance_scale,
+    title,
+)
+from versatile_diffusion.studio.results_store import ResultsStore, stored_form
+from versatile_diffusion.studio.tasks import TASKS, StudioTask
 from versatile_diffusion.worlds.postcards import Scene, render
 
 LIGHTHOUSE = png(Image.fromarray(render(Scene("sea", "sunset", "clear", "lighthouse", "red", "middle", "postcard", 3))))
 BY_KEY = {task.key: task for task in TASKS}
 
 
-def filled(task: Task, **values: Any) -> dict[str, Any]:
-    """What a tab holds where only this was filled in."""
-    own = {control.name: getattr(control, "default", None) for control in task.controls}
-    return {"model": "postcards", **own, **defaults(3.0), **values}
-
-
 BOTH = ("image", "text")
-MODELS = {"postcards": ModelInfo(BOTH, BOTH, {}, {})}
+MODELS = {"postcards": ModelInfo(BOTH, BOTH, {"image": 3.0}, {"image": 64})}
+
+
+def filled(task: StudioTask, **values: Any) -> dict[str, Any]:
+    """What a tab holds where only this was filled in."""
+    controls = [*task.controls, *advanced_controls(task.to, MODELS["postcards"])]
+    return {"model": "postcards", **initial_values(controls), **values}
 
 
 def job(key: str, **values: Any) -> JobRequest:
     task = BY_KEY[key]
-    read = generate_model().model_validate(asked(task, filled(task, **values)))
+    read = generate_model().model_validate(fields_asked(task, filled(task, **values)))
     return read.read(Uploads({}, 10**7), MODELS)
 
 
@@ -51,14 +59,14 @@ def request(key: str, **values: Any) -> Request:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
-def test_examples_can_be_asked_for_and_empty_tabs_say_what_to_do(task: Task) -> None:
+def test_examples_can_be_asked_for_and_empty_tabs_say_what_to_do(task: StudioTask) -> None:
     examples = examples_of(task.key)
     assert len(examples) >= 2
     for example in examples:
         made = request(task.key, **example.values)
         assert made.to == task.to and made.num_inference_steps == 8 and made.scheduler == "dpm"
-    with pytest.raises(Missing, match=r"[a-z]+: .+\.$"):
-        asked(task, filled(task))
+    with pytest.raises(MissingInput, match=r"[a-z]+: .+\.$"):
+        fields_asked(task, filled(task))
 
 
 def test_options_become_those_of_the_pipeline() -> None:
@@ -92,12 +100,12 @@ def test_variations_keep_what_was_asked_for() -> None:
 def test_mixtures_take_masks_and_weights() -> None:
     picture, mask = LIGHTHOUSE, png(Image.new("L", (256, 256), 255))
     shares = {"weight2": 0.3, "focus2": 0.9, "weight": 0.6}
-    made = request("multi-context", picture2=Painting(picture, mask), picture4=picture, prompt="a tent", **shares)
+    made = request("multi-context", picture2=MaskedImage(picture, mask), picture4=picture, prompt="a tent", **shares)
     assert [context.modality for context in made.contexts] == ["image", "image", "text"]
     assert [context.weight for context in made.contexts] == [0.3, 1.0, 0.6]
     seen = made.contexts[0].mask
     assert isinstance(seen, Image.Image) and seen.getextrema() == (255, 255) and made.contexts[1].mask is None
-    with pytest.raises(Missing, match="weights are 0"):
+    with pytest.raises(MissingInput, match="weights are 0"):
         request("multi-context", picture1=picture, weight1=0.0)
     dual = request("dual-context", prompt="a tent", picture=picture, share=0.7)
     assert [round(context.weight, 6) for context in dual.contexts] == [0.7, 0.3]
@@ -130,9 +138,9 @@ def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
         request("reconstruct", file=both, scan=2)
     with pytest.raises(ValueError, match=r"Cannot read embeddings from a\.npz"):
         request("reconstruct", file=NamedFile("a.npz", b"none"))
-    [field] = asked(
-        BY_KEY["reconstruct"], filled(BY_KEY["reconstruct"], file=embeddings("b.npy", tmp_path, image=image))
-    )["contexts"]
+    file = embeddings("b.npy", tmp_path, image=image)
+    asked: dict[str, Any] = fields_asked(BY_KEY["reconstruct"], filled(BY_KEY["reconstruct"], file=file))
+    [field] = asked["contexts"]
     assert list(load(base64.b64decode(field["embedding"]))) == ["embedding"]
 
 
@@ -140,34 +148,36 @@ def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(History(tmp_path / "history"), History(tmp_path / "spare"))
-    yield keeper
-    for history in (keeper.history, keeper.spare):
+def store(tmp_path: Path) -> Iterator[ResultsStore]:
+    store = ResultsStore(History(tmp_path / "history"), History(tmp_path / "spare"))
+    yield store
+    for history in (store.history, store.spare):
         history.close()
 
 
-def test_what_was_filled_in_comes_back_from_the_history(keeper: Keeper) -> None:
+def test_what_was_filled_in_comes_back_from_the_history(store: ResultsStore) -> None:
     picture, mask = LIGHTHOUSE, png(Image.new("L", (256, 256), 9))
-    values = {"model": "m", "picture": picture, "painted": Painting(picture, mask), "plain": Painting(mask)}
+    values = {"model": "m", "picture": picture, "painted": MaskedImage(picture, mask), "plain": MaskedImage(mask)}
     values |= {"file": NamedFile("a.npy", b"array"), "nothing": None, "share": 0.5, "steps": 8}
     output = OutputOut(seed=9, text="a tent", request={"to": "text"})
-    entry, problem = keeper.keep(BY_KEY["image-to-text"], values, output, {"b" * 64 + ".png": b"given"})
+    entry, problem = store.keep(BY_KEY["image-to-text"], values, output, {"b" * 64 + ".png": b"given"})
     assert problem is None and (entry.seed, entry.text) == (9, "a tent")
-    assert keeper.values(entry) == values
-    form, inputs = referred(values)
+    assert store.values_of(entry) == values
+    form, inputs = stored_form(values)
     assert len(inputs) == 3 and form["picture"] == {"input": next(iter(inputs))}
-    assert keeper.history.input("b" * 64 + ".png").read_bytes() == b"given"
+    assert store.history.input("b" * 64 + ".png").read_bytes() == b"given"
 
 
-def test_results_that_cannot_be_kept_are_shown_all_the_same(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_cannot_be_kept_are_shown_all_the_same(
+    store: ResultsStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(new: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keeper.history, "add", full)
+    monkeypatch.setattr(store.history, "add", full)
     values = {"model": "m", "picture": LIGHTHOUSE}
     content = png(Image.new("RGB", (8, 8)), {"request": "{}"})
     output = OutputOut(seed=9, image=base64.b64encode(content).decode())
-    entry, problem = keeper.keep(BY_KEY["image-variation"], values, output, {})
+    entry, problem = store.keep(BY_KEY["image-variation"], values, output, {})
     assert isinstance(problem, OSError) and entry.file.read_bytes() == content
-    assert keeper.values(entry) == values and keeper.history.entries() == []
+    assert store.values_of(entry) == values and store.history.entries() == []

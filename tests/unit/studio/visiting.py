@@ -22,8 +22,10 @@ from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import Watch
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.studio.history import History
+from versatile_diffusion.studio.options import advanced_controls
+from versatile_diffusion.studio.other_tasks import tasks_for
 from versatile_diffusion.studio.page import build, mount
-from versatile_diffusion.studio.results_store import Keeper
+from versatile_diffusion.studio.results_store import ResultsStore
 
 
 class Noting(Gate):
@@ -58,21 +60,28 @@ class Studio:
                 return number
         raise AssertionError(name)
 
+    def options(self, task: str) -> list[object]:
+        """What the advanced options of a tab are at first, but for fewer steps."""
+        model = self.worker.models["tiny"]
+        to = next(each.to for each in tasks_for([model]) if each.key == task)
+        controls = advanced_controls(to, model)
+        return [2 if control.name == "steps" else control.initial for control in controls]
+
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Studio]:
+def opened(folder: Path, worker: Noting | None = None) -> Iterator[Studio]:
     """A studio with a history and uploads in a folder."""
     uploads = folder / "uploads"
     uploads.mkdir()
-    worker = Noting()
+    worker = worker or Noting()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         app = build_app(engine := Engine(worker, EngineLimits()))
-        keeper = Keeper(History(folder / "history"), History(folder / "unkept"))
-        page = build(app.state.jobs, keeper)
-        mount(app, page, keeper)
+        results = ResultsStore(History(folder / "history"), History(folder / "unkept"))
+        page = build(app.state.jobs, results)
+        mount(app, page, results)
         with listening(app) as address:
-            yield Studio(address, app, page, worker, keeper.history, uploads)
+            yield Studio(address, app, page, worker, results.history, uploads)
         worker.close()
         engine.close()
 
@@ -122,8 +131,7 @@ class Guest:
 
     def run(self, task: str, *filled: Any) -> dict[str, Any]:
         """Clicks Generate in a tab: what was said at the end."""
-        how = [1, "fast", 3, 2, 3.0, "dpm", 0, ""]
-        how += [None] if task in ("image-to-text", "text-variation") else []
+        how = [1, "fast", 3, *self.studio.options(task)]
         self.join(self.studio.function("_run", task), ["tiny", *filled, *how]).raise_for_status()
         [end] = [message for message in self.results() if message["msg"] == "process_completed"]
         return end

@@ -21,17 +21,17 @@ from tests.unit.cli.test_cli import empty_folder, vd  # noqa: F401
 from tests.unit.serving.running import listening
 from versatile_diffusion.provenance import png
 from versatile_diffusion.voting.page import build, serve
-from versatile_diffusion.voting.report import Report, Share, agreement
-from versatile_diffusion.voting.settings import Side, require_unlike
-from versatile_diffusion.voting.study import CHOICES, Pair, Study, arranged
+from versatile_diffusion.voting.report import VoteReport, VoteShare, agreement
+from versatile_diffusion.voting.settings import StudySide, require_unlike
+from versatile_diffusion.voting.study import CHOICES, ImagePair, Study, arranged
 
 PLAIN = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
 FAST = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
 
 
-def pairs_of(count: int) -> list[Pair]:
+def pairs_of(count: int) -> list[ImagePair]:
     return [
-        Pair(line, 0, f"prompt {line}", None, f"pictures/{line}-a.png", f"pictures/{line}-b.png")
+        ImagePair(line, 0, f"prompt {line}", None, f"pictures/{line}-a.png", f"pictures/{line}-b.png")
         for line in range(1, count + 1)
     ]
 
@@ -69,7 +69,7 @@ def study(tmp_path: Path) -> Iterator[Study]:
     ],
 )
 def test_sides_are_spelt_in_one_line(text: str, name: str, model: str, options: dict[str, object]) -> None:
-    assert Side.parse(text) == Side(name, model, options)
+    assert StudySide.parse(text) == StudySide(name, model, options)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_sides_are_spelt_in_one_line(text: str, name: str, model: str, options: 
 )
 def test_what_is_no_side_is_explained(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Side.parse(text)
+        StudySide.parse(text)
 
 
 def test_two_sides_that_are_the_same_are_not_compared() -> None:
     with pytest.raises(ValueError, match="differ"):
-        require_unlike(Side.parse("a=postcards"), Side.parse("b=postcards:steps=50"))
+        require_unlike(StudySide.parse("a=postcards"), StudySide.parse("b=postcards:steps=50"))
 
 
 # ---- order, votes ----
@@ -220,14 +220,14 @@ def test_the_port_that_was_found_is_told(study: Study, monkeypatch: pytest.Monke
 @given(total=st.integers(1, 200), data=st.data())
 def test_wilson_intervals_hold_the_share_and_narrow_with_votes(total: int, data: st.DataObject) -> None:
     votes = data.draw(st.integers(0, total))
-    share, wider = Share.of(votes, total), Share.of(4 * votes, 4 * total)
+    share, wider = VoteShare.of(votes, total), VoteShare.of(4 * votes, 4 * total)
     assert 0 <= share.low <= share.share + 1e-9 and share.share - 1e-9 <= share.high <= 1
     assert wider.high - wider.low < share.high - share.low
     z = 1.959963984540054
     middle = (share.share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * (share.share * (1 - share.share) / total + z * z / (4 * total**2)) ** 0.5
     assert (share.low, share.high) == pytest.approx((max(middle - half, 0), min(middle + half, 1)), abs=1e-9)
-    mirrored = Share.of(total - votes, total)
+    mirrored = VoteShare.of(total - votes, total)
     assert (mirrored.low, mirrored.high) == pytest.approx((1 - share.high, 1 - share.low))
 
 
@@ -243,7 +243,7 @@ def test_the_report_counts_sides_not_places(study: Study, tmp_path: Path) -> Non
     for voter in ("anna", "ben"):
         for shown in study.order(voter):
             study.vote(voter, shown, CHOICES[min(shown.pair.line // 3, 2)])
-    report = Report.of(study)
+    report = VoteReport.of(study)
     assert {choice: share.votes for choice, share in report.shares.items()} == {"a": 4, "same": 6, "b": 2}
     assert (report.voters, report.pairs, report.agreement, report.kappa) == (2, 6, 1, 1)
 

@@ -1,22 +1,29 @@
-"""Files of embeddings as contexts."""
+"""A file of embeddings, read into contexts."""
 
 from __future__ import annotations
 
 import base64
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.studio.controls import NamedFile
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def contexts_of(file: NamedFile, scan: int, image_share: float) -> list[dict[str, Any]]:
-    """Contexts, as fields of `ContextIn`, of one row of a file.
+
+def embedding_contexts(file: NamedFile, scan: int, image_share: float) -> list[dict[str, object]]:
+    """Returns the embeddings in one row of a file as contexts, in the fields of `ContextIn`.
 
     Args:
-        file: .safetensors or .npz of arrays named image and text, or one of them; or .npy of one array of image tokens.
-        scan: the row.
-        image_share: weight of the image, where there is a text as well.
+        file: a .safetensors or .npz file of arrays named image and text, or one of them; or a .npy file of one array of
+            image tokens.
+        scan: the row, counted from 0.
+        image_share: the weight of the image, where there is a text as well.
 
     Raises:
         ValueError: if the file cannot be read, or has no such row.
@@ -27,18 +34,19 @@ def contexts_of(file: NamedFile, scan: int, image_share: float) -> list[dict[str
     rows = len(next(iter(arrays.values())))
     if scan >= rows:
         raise ValueError(f"{file.name} holds {rows} scans: choose one from 0 to {rows - 1}.")
-    weights = {"image": image_share, "text": 1 - image_share} if len(arrays) > 1 else dict.fromkeys(arrays, 1.0)
+    both = {IMAGE.name: image_share, TEXT.name: 1 - image_share}
     return [
         {
             "modality": name,
             "embedding": base64.b64encode(save({"embedding": array[scan].float().contiguous()})).decode(),
-            "weight": weights[name],
+            "weight": both[name] if len(arrays) > 1 else 1.0,
         }
         for name, array in arrays.items()
     ]
 
 
-def _arrays(file: NamedFile) -> dict[str, Any]:
+def _arrays(file: NamedFile) -> Mapping[str, Tensor]:
+    """The arrays of embeddings by their modalities, each with a row for each scan."""
     import numpy as np
 
     from versatile_diffusion.applications.embeddings import read_embeddings
@@ -50,8 +58,8 @@ def _arrays(file: NamedFile) -> dict[str, Any]:
             if path.suffix == ".npy":
                 array = np.load(path, allow_pickle=False)
                 path = path.with_suffix(".npz")
-                np.savez(path, image=array[None] if array.ndim == 2 else array)
+                np.savez(path, **{IMAGE.name: array[None] if array.ndim == 2 else array})
             arrays = read_embeddings(path)
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), file.name)) from error
-    return {name: array for name, array in arrays.items() if name != "start"}
+    return {name: array for name, array in arrays.items() if name in (IMAGE.name, TEXT.name)}
