@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.conftest import studio_in, visited
 from tests.browser.visiting import Studio, Visit
-from versatile_diffusion.provenance.files import read
+from versatile_diffusion.provenance.output_files import read_outputs
 from versatile_diffusion.studio.history import RESULTS
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def check_whole(studio: Studio, count: int) -> None:
     assert len(recipes) == count
     for recipe in recipes:
         file = Path(recipe["file"])
-        assert read(file)[0][0].missing == []
+        assert read_outputs(file)[0][0].missing == []
         Image.open(file.with_suffix(".png")).load()
     assert len([path for path in (studio.history / RESULTS).iterdir() if path.is_file()]) == 2 * count
 

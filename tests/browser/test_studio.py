@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tests.browser.conftest import visited
 from tests.browser.visiting import Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.provenance.files import read
+from versatile_diffusion.provenance.output_files import read_outputs
 from versatile_diffusion.provenance.replay import replayed
 from versatile_diffusion.studio.examples import examples_of
 from versatile_diffusion.studio.tasks import TASKS, Task
@@ -62,7 +62,7 @@ def test_an_example_of_each_task_gives_a_result_that_can_be_replayed(
 
 def check_replay(painter: VersatileDiffusionPipeline, file: Path) -> None:
     """Checks that a recipe makes exactly what stands beside it."""
-    [(kept, text)] = read(file)
+    [(kept, text)] = read_outputs(file)
     again = replayed(painter, kept)
     assert again == text if isinstance(again, str) else np.array_equal(np.array(again), pixels(str(file)))
 
@@ -125,7 +125,7 @@ def test_the_dice_write_down_a_seed_that_is_kept_and_downloads_are_replayed(visi
         visit.click("Download")
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
-    assert file.suffix == ".png" and read(file)[0][0].recipe.seed == int(seed.input_value())
+    assert file.suffix == ".png" and read_outputs(file)[0][0].record.seed == int(seed.input_value())
     command = [sys.executable, "-m", "versatile_diffusion.cli", "replay", str(file), "--json"]
     [found] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     assert found["same"]
@@ -164,8 +164,8 @@ def test_a_mask_drawn_over_a_picture_reaches_the_model(visit: Visit, painter: Ve
     visit.shoot("mask")
     visit.generate()
     file = Path(visit.studio.recipes()[-1]["file"])
-    [(kept, _)] = read(file)
-    painted = next(context for context in kept.recipe.contexts if context.modality == "image")
+    [(kept, _)] = read_outputs(file)
+    painted = next(context for context in kept.record.contexts if context.modality == "image")
     assert painted.mask is not None
     mask = kept.inputs[painted.mask.sha256].float()
     assert 0.6 < mask.mean() / 255 < 0.999

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from versatile_diffusion.cli import app
-from versatile_diffusion.provenance.files import MOST_EMBEDDED
 from versatile_diffusion.provenance.record import CHUNK
+from versatile_diffusion.provenance.stored_record import MOST_EMBEDDED
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

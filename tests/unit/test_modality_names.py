@@ -29,9 +29,6 @@ ABOUT_THESE_TWO = {
 """Where the names may stand, and why."""
 
 STILL = {
-    "applications/": 10,
-    "cli/": 54,
-    "provenance/": 8,
     "studio/": 29,
 }
 """How often they still stand elsewhere. This list may only shrink."""

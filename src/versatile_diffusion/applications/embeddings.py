@@ -1,3 +1,4 @@
+# pyright: strict
 """Files of embeddings: read by name, and written row by row."""
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor
 
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
+
 AXES = {
-    "image": "(scans, tokens, width)",
-    "text": "(scans, tokens, width)",
+    IMAGE.name: "(scans, tokens, width)",
+    TEXT.name: "(scans, tokens, width)",
     "start": "(scans, channels, height, width)",
 }
 UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError)
@@ -45,7 +50,7 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     expected = ", ".join(f"{name} {axes}" for name, axes in AXES.items())
     if unknown := sorted(set(arrays) - set(AXES)):
         raise ValueError(f"{file} holds {', '.join(unknown)}; expected are {expected}: rename or remove the others.")
-    if not arrays.keys() & {"image", "text"}:
+    if not arrays.keys() & {IMAGE.name, TEXT.name}:
         raise ValueError(f"{file} holds no embeddings; expected are {expected}, image or text at least.")
     for name, array in arrays.items():
         if array.ndim != AXES[name].count(",") + 1 or 0 in array.shape:
@@ -58,18 +63,35 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     return arrays
 
 
+def read_arrays(file: Path) -> dict[str, Tensor]:
+    """The arrays in a .safetensors, .npz or .npy file by their names, of which the last kind has none.
+
+    Raises:
+        OSError, ValueError and what else is in `UNREADABLE`: if it is none of these, or damaged. Pickles are refused.
+    """
+    if file.suffix.lower() == ".safetensors":
+        return load_file(file)  # pyright: ignore[reportUnknownVariableType] - typed in part in safetensors
+    loaded = np.load(file, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"": torch.as_tensor(_native(loaded))}  # pyright: ignore[reportUnknownArgumentType] - of any type
+    with loaded as arrays:
+        return {name: torch.as_tensor(_native(arrays[name])) for name in arrays.files}
+
+
 def _arrays(file: Path) -> dict[str, Tensor]:
+    if file.suffix.lower() not in (".npz", ".safetensors"):
+        raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        return read_arrays(file)
     except UNREADABLE as error:
         raise ValueError(
             f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
         ) from error
-    raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
+
+
+def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The same numbers in the byte order of this machine, which PyTorch needs."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ class RowFile:
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def unfinished(self) -> Path:

@@ -1,3 +1,4 @@
+# pyright: strict
 """The commands, and what happens when one fails."""
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from versatile_diffusion.cli import (
     edit,
     embed,
     evaluate,
-    make,
-    mix,
+    flows,
+    generate,
     reconstruct,
     replay,
     serve,
@@ -39,7 +40,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
-        except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
+        except (ValueError, TypeError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
             if ctx.params.get("traceback"):
                 raise
             error(str(problem) or type(problem).__name__)
@@ -59,12 +60,12 @@ def _group(**options: Any) -> typer.Typer:
 app = _group(cls=Commands)
 for command in (
     demo.demo,
-    make.text_to_image,
-    make.image_to_text,
-    make.image_variation,
-    make.text_variation,
-    mix.generate,
-    mix.blend,
+    flows.text_to_image,
+    flows.image_to_text,
+    flows.image_variation,
+    flows.text_variation,
+    generate.generate,
+    generate.blend,
     edit.edit,
     batch.batch,
     replay.replay,

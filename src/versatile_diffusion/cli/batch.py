@@ -1,4 +1,5 @@
 """`vd batch`: everything on a list, on as many processes as there are."""
+# pyright: strict
 
 from __future__ import annotations
 
@@ -6,42 +7,43 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
+from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
-from versatile_diffusion.cli.making import open_pipeline, recipes_of, scale_of
-from versatile_diffusion.cli.mix import To
-from versatile_diffusion.cli.options import GuidanceScale, Loras, ModelOptions, Scheduler, Steps
-from versatile_diffusion.files import write_whole
+from versatile_diffusion.cli.flags import OfEveryModality, Taken
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.options import Loras, ModelOptions, set_options
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.modalities.spec import DecodingOptions
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
-    from accelerate import PartialState
+    from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - it has none
 
-    from versatile_diffusion.applications.prompt_lists import Wanted
+    from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.provenance.files import Kept
 
 SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
-class Recipe(ModelOptions):
-    """How outputs are made. All outputs of a folder are made alike."""
+class BatchOptions(ModelOptions):
+    """What is made of each line."""
 
-    to: Annotated[To, typer.Option("--to", help="What to make.")] = To.IMAGE
-    steps: Steps = 50
-    guidance_scale: GuidanceScale = None
+    to: Annotated[
+        str, typer.Option("--to", metavar="NAME", help="What to make: image, text or what else the model makes.")
+    ] = IMAGE.name
     image_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the image, where a line has a text as well.")
     ] = 0.5
-    scheduler: Scheduler = None
-    height: Annotated[int | None, typer.Option(min=1, help="Of pictures; the model's own if left out.")] = None
-    width: Annotated[int | None, typer.Option(min=1, help="Of pictures; the model's own if left out.")] = None
     lora: Loras = None
 
 
@@ -49,7 +51,9 @@ def batch(
     prompts: Annotated[
         Path, typer.Argument(help="A .txt or .jsonl file.", exists=True, dir_okay=False, show_default=False)
     ],
-    recipe: Recipe,
+    options: BatchOptions,
+    sampling: Annotated[Sampling, Taken(without=("strength",))],
+    decoding: Annotated[DecodingOptions, OfEveryModality()],
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="A folder for the outputs.", show_default=False)
     ],
@@ -62,7 +66,8 @@ def batch(
     """Make an output of every line of a list.
 
     A .txt file has a text a line; a .jsonl file an object a line, {"text": …, "image": …, "seed": …}, with a text, an
-    image or both. A rerun makes only what is missing. Several processes share the work.
+    image, data of another modality by its name, or several of these. A rerun makes only what is missing. Several
+    processes share the work.
 
     \b
     vd batch prompts.txt --output pictures --seed 7
@@ -74,115 +79,148 @@ def batch(
 
     state = processes()
     with state.main_process_first():  # what is wrong is said once
+        read = read_decoding(options.to, decoding)
         require_writable_folder(output)
         listed = read_prompts(prompts)
+        _require_seeds(listed, seed, num)
+        how = _How(options, sampling, decoding, read)
         begun = any(output.glob("line-*"))
-        require_same_settings(output / SETTINGS, _settings(prompts, recipe), begun)
-    job = _Job(output, recipe, digits=max(4, len(str(listed[-1].line))))
+        require_same_settings(output / SETTINGS, how.settings(prompts), begun)
+    job = _ListJob(output, how, digits=max(4, len(str(listed[-1].line))))
     planned = batches(listed, num, seed, batch_size)
     missing = [each for each in planned if job.missing(each)]
     state.wait_for_everyone()  # nobody writes before all have seen what is missing
-    own = missing[state.process_index :: state.num_processes]
-    made = job.run(own, _opened(recipe, own, state), state) if own else 0
-    if state.num_processes == 1:
+    share = _Share.of(state)
+    own = missing[share.process :: share.processes]
+    made = job.run(own, _opened(options, own, share), shown=share.process == 0) if own else 0
+    if share.processes == 1:
         say(f"{made} of {num * len(listed)} outputs made, the others were there: {output}.")
     else:
-        say(f"{made} outputs made by process {state.process_index + 1} of {state.num_processes}: {output}.")
-    state.destroy_process_group()
+        say(f"{made} outputs made by process {share.process + 1} of {share.processes}: {output}.")
+    state.destroy_process_group()  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Share:
+    """Which of several processes this one is, and where it computes."""
+
+    process: int
+    processes: int
+    device: str
+
+    @classmethod
+    def of(cls, state: PartialState) -> _Share:
+        untyped = cast(Any, state)  # accelerate says no types of these
+        return cls(untyped.process_index, untyped.num_processes, str(untyped.device))
+
+
+@dataclass(frozen=True)
+class _How:
+    """How outputs are made. All outputs of a folder are made alike.
+
+    Attributes:
+        options: what of, and with which model.
+        sampling: what the user asked for.
+        decoding: as it was written.
+        read: options of decoding, with their data.
+    """
+
+    options: BatchOptions
+    sampling: Sampling
+    decoding: DecodingOptions
+    read: Mapping[str, object]
+
+    def settings(self, prompts: Path) -> dict[str, object]:
+        """What must not change in a folder. Where it computes may: one machine helps out another."""
+        from versatile_diffusion.provenance.words import sampling_words
+
+        digest = hashlib.sha256(prompts.read_bytes()).hexdigest()
+        own = {key: value for key, value in asdict(self.options).items() if key not in ("device", "dtype")}
+        return {"prompts": digest, **own, **sampling_words(self.sampling), **decoding_words(self.decoding)}
+
+
+@dataclass(frozen=True)
+class _ListJob:
     """A folder of outputs.
 
     Attributes:
         output: the folder.
-        recipe: how outputs are made.
+        how: outputs are made.
         digits: of line numbers in file names.
     """
 
     output: Path
-    recipe: Recipe
+    how: _How
     digits: int
 
     def file(self, wanted: Wanted) -> Path:
         """Where an output goes."""
         line = f"{wanted.prompt.line:0{self.digits}}"
-        return self.output / f"line-{line}-seed-{wanted.seed}{_suffix(self.recipe)}"
+        return self.output / f"line-{line}-seed-{wanted.seed}{modality_spec(self.how.options.to).codec.suffix}"
 
     def missing(self, batch: Sequence[Wanted]) -> list[Wanted]:
         """Outputs that are not there yet."""
         return [wanted for wanted in batch if not self.file(wanted).exists()]
 
-    def run(self, batches: Sequence[Sequence[Wanted]], pipe: VersatileDiffusionPipeline, state: PartialState) -> int:
+    def run(self, batches: Sequence[Sequence[Wanted]], pipe: VersatileDiffusionPipeline, shown: bool) -> int:
         """Makes what is missing of some batches, and returns how many outputs that were.
 
         A batch is made whole even if some of it is there, since a smaller one would round otherwise.
         """
         from versatile_diffusion.applications.prompt_lists import make
+        from versatile_diffusion.provenance.output_files import write_output
 
-        recipe, total, made = self.recipe, sum(map(len, batches)), 0
-        options = {
-            "num_inference_steps": recipe.steps,
-            "guidance_scale": scale_of(pipe, recipe.to, recipe.guidance_scale),
-            "image_weight": recipe.image_weight,
-            "scheduler": recipe.scheduler,
-            **{side: size for side in ("height", "width") if (size := getattr(recipe, side)) is not None},
-        }
-        shown = messages.is_terminal and state.is_main_process
+        options, total, made = self.how.options, sum(map(len, batches)), 0
+        scale = scale_of(pipe, options.to, self.how.sampling.guidance_scale)
+        sampling = self.how.sampling.replaced(guidance_scale=scale)
+        given = {**set_options(sampling), **self.how.read}
+        shown = shown and messages.is_terminal
         with warnings_as_notes(), Progress(console=messages, transient=True, disable=not shown) as progress:
-            task = progress.add_task(f"Making {total} × {recipe.to}", total=total)
+            task = progress.add_task(f"Making {total} × {options.to}", total=total)
             for batch in batches:
                 missing = self.missing(batch)
-                outputs = make(pipe, recipe.to, batch, **options)
-                kept = recipes_of(pipe, outputs.origins, recipe, recipe.lora)
-                for wanted, item, one in zip(batch, outputs.items, kept, strict=True):
+                outputs = make(pipe, options.to, batch, options.image_weight, **given)
+                records = records_of(pipe, outputs.origins, options, options.lora)
+                for wanted, item, record in zip(batch, outputs.items, records, strict=True):
                     if wanted in missing:
-                        self._write(wanted, item, options, one)
+                        write_output(self.file(wanted), options.to, item, self._words(wanted, sampling), record)
                 made += len(missing)
                 progress.advance(task, len(batch))
         return made
 
-    def _write(self, wanted: Wanted, item: Any, options: Mapping[str, Any], kept: Kept) -> None:
-        from versatile_diffusion.provenance.files import write_picture
+    def _words(self, wanted: Wanted, sampling: Sampling) -> dict[str, object]:
+        from versatile_diffusion.provenance.words import sampling_words
 
-        if self.recipe.to == To.TEXT:
-            write_whole(self.file(wanted), f"{item}\n".encode())
-            return
-        prompt, recipe = wanted.prompt, self.recipe
+        prompt, options = wanted.prompt, self.how.options
+        files = {name: data.name for name, data in prompt.data.items() if isinstance(data, Path)}
         told = {
             "command": "batch",
             "line": prompt.line,
             "prompt": prompt.text,
-            "image": None if prompt.image is None else prompt.image.name,
-            "image_weight": recipe.image_weight if len(prompt.contexts) > 1 else None,
+            **files,
+            "image_weight": options.image_weight if {TEXT.name, IMAGE.name} == prompt.data.keys() else None,
             "seed": wanted.seed,
-            "steps": recipe.steps,
-            "guidance_scale": options["guidance_scale"],
-            "scheduler": recipe.scheduler,
-            "lora": " | ".join(recipe.lora or []) or None,
-            "model": recipe.model,
+            **sampling_words(sampling),
+            **decoding_words(self.how.decoding),
+            "lora": " | ".join(options.lora or []) or None,
+            "model": options.model,
             "version": __version__,
         }
-        words = {key: value for key, value in told.items() if value is not None}
-        write_picture(self.file(wanted), item, words, kept)
+        return {key: value for key, value in told.items() if value is not None}
 
 
-def _suffix(recipe: Recipe) -> str:
-    return ".png" if recipe.to == To.IMAGE else ".txt"
+def _require_seeds(prompts: Sequence[Prompt], seed: int, num: int) -> None:
+    """Raises ValueError if a seed would be larger than generators take."""
+    first = max(seed if prompt.seed is None else prompt.seed for prompt in prompts)
+    if first + num > 2**64:
+        raise ValueError(f"The seed {first} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
 
 
-def _settings(prompts: Path, recipe: Recipe) -> dict[str, Any]:
-    """What must not change in a folder. Where it computes may: one machine helps out another."""
-    digest = hashlib.sha256(prompts.read_bytes()).hexdigest()
-    return {"prompts": digest} | {k: v for k, v in asdict(recipe).items() if k not in ("device", "dtype")}
-
-
-def _opened(recipe: Recipe, batches: Sequence[Sequence[Wanted]], state: PartialState) -> VersatileDiffusionPipeline:
+def _opened(options: BatchOptions, batches: Sequence[Sequence[Wanted]], share: _Share) -> VersatileDiffusionPipeline:
     """The model with what the batches need; each process on a device of its own."""
-    if state.num_processes > 1 and recipe.device in ("auto", "cuda"):
-        recipe = replace(recipe, device=str(state.device))
+    if share.processes > 1 and options.device in ("auto", "cuda"):
+        options = replace(options, device=share.device)
     contexts = sorted({context for batch in batches for context in batch[0].prompt.contexts})
-    pipe = open_pipeline(recipe, [f"{context}-to-{recipe.to}" for context in contexts], loras=recipe.lora)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = open_pipeline(options, [f"{context}-to-{options.to}" for context in contexts], loras=options.lora)
+    show_progress(pipe, None)
     return pipe

@@ -1,4 +1,5 @@
 """`vd demo`: the four flows of a model, on a page."""
+# pyright: strict
 
 from __future__ import annotations
 
@@ -6,17 +7,21 @@ import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
-from versatile_diffusion.cli.making import generators, open_pipeline, read_picture, recipes_of, scale_of
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Steps
+from versatile_diffusion.cli.flags import Taken
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.options import ModelOptions, Overwrite, set_options
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -30,14 +35,13 @@ COUNT = 4
 
 def demo(
     options: ModelOptions,
+    sampling: Annotated[Sampling, Taken(without=("strength", "height", "width"), instead={"num_inference_steps": 25})],
     prompt: Annotated[str, typer.Option(help="A text to start from.")] = PROMPT,
     image: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to start from; a postcard if left out.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for page and pictures.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the first output of each flow; the next has the next.")] = 1,
-    steps: Steps = 25,
-    guidance_scale: GuidanceScale = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Run all four flows, and write a page that shows them.
@@ -47,47 +51,64 @@ def demo(
     vd demo --prompt "pixel art of a green tent in the desert" --image photo.jpg --overwrite
     """
     from versatile_diffusion.cli.page import FlowResult, page
-    from versatile_diffusion.modalities.images import to_pil
-    from versatile_diffusion.provenance.files import write_picture
+    from versatile_diffusion.modalities.images import read_images, to_pil
 
     seeds = range(seed, seed + COUNT)
-    files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == "image"}
+    files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == IMAGE.name}
     index = output / "index.html"
     require_writable([index, *chain.from_iterable(files.values())], overwrite)
-    contexts = {"text": prompt, "image": to_pil(read_picture(image or PICTURE))}
+    contexts = {TEXT.name: prompt, IMAGE.name: to_pil(read_images(image or PICTURE)[0])}
 
     pipe = open_pipeline(options, [str(flow) for flow in FLOWS])
-    scales = {to: scale_of(pipe, to, guidance_scale) for to in ("image", "text")}
-    started, made = time.perf_counter(), []
+    scales = {to: scale_of(pipe, to, sampling.guidance_scale) for to in (IMAGE.name, TEXT.name)}
+    started, made = time.perf_counter(), list[FlowResult]()
     for flow in FLOWS:
-        outputs = _run(pipe, flow, contexts[flow.context], seeds, steps, scales[flow.output])
+        outputs = _run(pipe, flow, contexts[flow.context], seeds, sampling)
         made.append(FlowResult(str(flow), contexts[flow.context], outputs.items))
         results.print(Text(str(flow), "bold"))
-        recipe = {"steps": steps, "guidance_scale": scales[flow.output], "model": options.model}
-        kept = recipes_of(pipe, outputs.origins, options)
-        for item, seed_of, one, file in zip(outputs.items, seeds, kept, files.get(flow, []), strict=False):
-            write_picture(file, item, {"command": f"demo, {flow}", "seed": seed_of, **recipe}, one)
+        how = sampling.replaced(guidance_scale=scales[flow.output])
+        _write(pipe, flow, outputs, files.get(flow, []), seeds, options, how)
         for shown in files.get(flow) or outputs.items:
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
-    how = f"Model {options.model}, {steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
-    how += f"guidance scale {scales['image']} for pictures and {scales['text']} for texts."
-    write_whole(index, page(made, how).encode())
+    told = f"Model {options.model}, {sampling.num_inference_steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
+    told += f"guidance scale {scales[IMAGE.name]} for pictures and {scales[TEXT.name]} for texts."
+    write_whole(index, page(made, told).encode())
     results.print(Text(f"Open {index} in a browser.", "bold"))
 
 
 def _run(
-    pipe: VersatileDiffusionPipeline, flow: Flow, data: Any, seeds: Sequence[int], steps: int, guidance_scale: float
+    pipe: VersatileDiffusionPipeline, flow: Flow, data: object, seeds: Sequence[int], sampling: Sampling
 ) -> Outputs:
     from versatile_diffusion.context import Context
 
-    pipe.set_progress_bar_config(desc=f"{flow!s:15}", leave=False, disable=None)
+    show_progress(pipe, f"{flow!s:15}")
     with warnings_as_notes():
         return pipe.generate(
             flow.output,
             Context(flow.context, data),
             num_outputs=len(seeds),
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            generator=generators(seeds),
+            seeds=tuple(seeds),
+            **set_options(sampling),
         )
+
+
+def _write(
+    pipe: VersatileDiffusionPipeline,
+    flow: Flow,
+    outputs: Outputs,
+    files: Sequence[Path],
+    seeds: Sequence[int],
+    options: ModelOptions,
+    sampling: Sampling,
+) -> None:
+    """Writes what a flow made, if it is shown by files."""
+    from versatile_diffusion.provenance.output_files import write_output
+    from versatile_diffusion.provenance.words import sampling_words
+
+    if not files:
+        return
+    words = {"command": f"demo, {flow}", **sampling_words(sampling), "model": options.model}
+    records = records_of(pipe, outputs.origins, options)
+    for item, seed, record, file in zip(outputs.items, seeds, records, files, strict=True):
+        write_output(file, flow.output, item, {**words, "seed": seed}, record)

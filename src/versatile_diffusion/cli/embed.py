@@ -1,4 +1,5 @@
 """`vd embed`: context embeddings of a folder of pictures, or of the lines of a file."""
+# pyright: strict
 
 from __future__ import annotations
 
@@ -13,24 +14,20 @@ from rich.progress import Progress
 from rich.text import Text
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.console import messages, say, warnings_as_notes
+from versatile_diffusion.cli.console import messages, note, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.options import Dtype, Model, Overwrite
 from versatile_diffusion.files import read_lines
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.modalities.spec import Codec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.modalities import Modality
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
-class Of(StrEnum):
-    """Modalities with embeddings."""
-
-    IMAGE = "image"
-    TEXT = "text"
+_SHOWN = 5  # files that a note names
 
 
 class Stored(StrEnum):
@@ -57,15 +54,18 @@ def embed(
     output: Annotated[
         Path, typer.Option("--output", "-o", dir_okay=False, help="The .safetensors file to write.", show_default=False)
     ],
-    modality: Annotated[Of, typer.Option(help="Of the embeddings.")] = Of.IMAGE,
+    modality: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the embeddings: image, text or what else the model takes.")
+    ] = IMAGE.name,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures or lines in memory at once.")] = 16,
     store: Annotated[Stored, typer.Option(help="fp16 halves the file.")] = Stored.FP32,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the context embeddings of all pictures in a folder, or of the lines of a file.
 
-    The file holds one tensor, image or text, of shape (items, tokens, width), and the items' names as a JSON list under
-    "names" in its metadata. A run that was killed goes on where it was.
+    The file holds one tensor, called image or text, of shape (items, tokens, width), and the items' names as a JSON
+    list under "names" in its metadata. A run that was killed goes on where it was. Hidden files and folders are left
+    out.
 
     \b
     vd embed pictures --modality image --output targets.safetensors
@@ -73,7 +73,8 @@ def embed(
     """
     if output.suffix != ".safetensors":
         raise ValueError(f"Embeddings are written as safetensors: let --output {output} end in .safetensors.")
-    items = _pictures(source) if modality == Of.IMAGE else _lines(source)
+    codec = modality_spec(modality).codec
+    items = _lines(source) if codec.inline else _files(source, codec)
     require_writable([output], overwrite)
     bound = _open(encoder, modality)
     from versatile_diffusion.applications.embeddings import RowFile
@@ -81,12 +82,12 @@ def embed(
 
     def rows(first: int, end: int) -> Tensor:
         chosen = items[first:end]
-        return bound.embed(bound.read([source / item for item in chosen] if modality == Of.IMAGE else chosen))
+        return bound.embed(bound.read(chosen if codec.inline else [codec.read(source / item) for item in chosen]))
 
     with warnings_as_notes():
         shape = rows(0, 1).shape[1:]
         metadata = {"names": json.dumps(items), "model": encoder.model, "dtype": str(bound.dtype)}
-        file = RowFile(output, modality.value, (len(items), *shape), DTYPES[store.value], metadata)
+        file = RowFile(output, modality, (len(items), *shape), DTYPES[store.value], metadata)
         with Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
             task = progress.add_task(f"Embedding {len(items)} × {modality}", total=len(items))
             for done in file.write(rows, batch_size):
@@ -94,13 +95,28 @@ def embed(
     say(f"{len(items)} × {modality} in {output}.")
 
 
-def _pictures(folder: Path) -> list[str]:
+def _files(folder: Path, codec: Codec) -> list[str]:
+    """Names of the files in a folder that hold items; a note says which others there are."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: pictures are read from a folder, and those below it.")
-    found = [file for file in folder.rglob("*") if file.suffix.lower() in PICTURES and file.is_file()]
-    if not found:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(PICTURES)}).")
-    return sorted(file.relative_to(folder).as_posix() for file in found)
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    taken = [name for name in seen if name.suffix.lower() in codec.suffixes or _holds_item(folder / name, codec)]
+    if not taken:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(codec.suffixes)}).")
+    if left := [name.as_posix() for name in seen if name not in set(taken)]:
+        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        note(f"Left out, since they cannot be read: {', '.join(left[:_SHOWN])}{more}.")
+    return [name.as_posix() for name in taken]
+
+
+def _holds_item(file: Path, codec: Codec) -> bool:
+    """Whether a file of another suffix can be read all the same."""
+    try:
+        codec.require(file)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(file: Path) -> list[str]:
@@ -120,4 +136,4 @@ def _open(encoder: Encoder, modality: str) -> Modality:
 
         device = choose_device(encoder.device)
         bound = open_modality(encoder.model, modality, choose_dtype(encoder.dtype, device))
-        return bound.to(device)  # pyright: ignore[reportArgumentType]
+        return bound.to(device)  # pyright: ignore[reportArgumentType, reportUnknownMemberType] - untyped in diffusers

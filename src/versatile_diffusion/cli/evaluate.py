@@ -1,3 +1,4 @@
+# pyright: strict
 """Measure a model."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import typer
 
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
-from versatile_diffusion.cli.making import open_pipeline
+from versatile_diffusion.cli.opening import open_pipeline
 from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole

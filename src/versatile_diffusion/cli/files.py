@@ -1,3 +1,4 @@
+# pyright: strict
 """Files that commands write: names, checks before any work is done, and writing whole or not at all."""
 
 from __future__ import annotations
@@ -5,11 +6,12 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.modalities.spec import Codec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,22 +20,24 @@ OUTPUTS = Path("outputs")
 _LONGEST_NAME = 48
 
 
-def plan_pictures(output: Path | None, subjects: Sequence[str], seeds: Sequence[int]) -> list[Path]:
+def plan_files(output: Path | None, subjects: Sequence[str], seeds: Sequence[int], codec: Codec) -> list[Path]:
     """A file for each subject and seed, those of the first subject first.
 
     Args:
-        output: a folder, or the name of a .png file, to which the seeds are added if there are several pictures.
-        subjects: what the pictures are made from; they name the files in a folder.
-        seeds: of the pictures of each subject.
+        output: a folder, or the name of a file, to which the seeds are added if there are several outputs.
+        subjects: what the outputs are made from; they name the files in a folder.
+        seeds: of the outputs of each subject.
+        codec: of the outputs.
 
     Raises:
-        ValueError: if the output names a file that is not a .png.
+        ValueError: if the output names a file of another kind than is written.
     """
     output = output or OUTPUTS
-    if output.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
-        raise ValueError(f"Pictures are written as PNG: change {output.suffix} of --output {output} to .png.")
-    if output.suffix.lower() != ".png" or output.is_dir():
-        return [output / f"{name}-{seed}.png" for name in _unlike(map(slug, subjects)) for seed in seeds]
+    suffix, kind = codec.suffix, codec.suffix.removeprefix(".").upper()
+    if output.suffix.lower() in codec.suffixes and output.suffix.lower() != suffix:
+        raise ValueError(f"Outputs are written as {kind}: change {output.suffix} of --output {output} to {suffix}.")
+    if output.suffix.lower() != suffix or output.is_dir():
+        return [output / f"{name}-{seed}{suffix}" for name in _unlike(map(slug, subjects)) for seed in seeds]
     if len(subjects) * len(seeds) == 1:
         return [output]
     names = [output.stem] if len(subjects) == 1 else [f"{output.stem}-{i + 1}" for i in range(len(subjects))]
@@ -64,7 +68,7 @@ def require_writable_folder(folder: Path) -> None:
         raise OSError(f"Cannot write in {folder}: {error.strerror or error}. Choose another place.") from error
 
 
-def require_same_settings(file: Path, settings: Mapping[str, Any], begun: bool) -> None:
+def require_same_settings(file: Path, settings: Mapping[str, object], begun: bool) -> None:
     """Keeps what the files of a folder are made with.
 
     Args:
@@ -76,11 +80,13 @@ def require_same_settings(file: Path, settings: Mapping[str, Any], begun: bool) 
         ValueError: if these were made with other settings.
     """
     before = json.loads(file.read_text()) if file.exists() else None
+    settings = json.loads(json.dumps(settings))  # as they are read back
     if before is None or not begun:
         if before != settings:
             write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
         return
-    changed = [f"{key} was {before.get(key)}" for key, value in settings.items() if before.get(key) != value]
+    keys = dict.fromkeys((*settings, *before))  # what is left out is None
+    changed = [f"{key} was {before.get(key)}" for key in keys if before.get(key) != settings.get(key)]
     if changed:
         raise ValueError(
             f"The files in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
@@ -93,20 +99,10 @@ def read_tensor(file: Path | str) -> Tensor:
     Raises:
         ValueError: if it cannot be read, or holds several.
     """
-    import numpy as np
-    import torch
-    from safetensors.torch import load_file
+    from versatile_diffusion.applications.embeddings import UNREADABLE, read_arrays
 
-    from versatile_diffusion.applications.embeddings import UNREADABLE
-
-    path = Path(file)
     try:
-        if path.suffix == ".safetensors":
-            arrays = load_file(path)
-        else:
-            loaded = np.load(path, allow_pickle=False)
-            arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        tensors = read_arrays(Path(file))
     except UNREADABLE as error:
         raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
     if len(tensors) != 1:
@@ -122,7 +118,7 @@ def slug(text: str) -> str:
     return name or "untitled"
 
 
-def _unlike(names: Any) -> list[str]:
+def _unlike(names: Iterable[str]) -> list[str]:
     """The names, with a number where one occurred before."""
     unlike: list[str] = []
     for name in names:

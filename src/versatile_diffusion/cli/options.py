@@ -1,23 +1,27 @@
-"""Options that commands share, as dataclasses: a command takes one, and the user sees its fields."""
+"""Options that commands share: a command takes a group of them as one argument, and the user sees its fields."""
+# pyright: strict
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeGuard, get_type_hints
 
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.sampling.options import SchedulerName
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
+from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
+from versatile_diffusion.sampling.options import Sampling, SchedulerName
+from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
+MOST_OUTPUTS = 65536
+"""Outputs that a command makes at once, which are as many as a batch may have."""
 
 
 class Dtype(StrEnum):
@@ -36,32 +40,27 @@ class Weights(StrEnum):
 
 
 class PresetName(StrEnum):
-    """Ways to sample, as in `sampling_presets.SAMPLING_PRESETS`."""
+    """Ways to sample, as in `sampling.presets.SAMPLING_PRESETS`."""
 
     QUALITY = "quality"
     FAST = "fast"
 
 
-Steps = Annotated[int, typer.Option("--steps", min=1, help="Steps of the sampler.")]
-GuidanceScale = Annotated[
-    float | None,
-    typer.Option("--guidance-scale", help="How closely to follow; 1 is no guidance. The model's own if left out."),
-]
-Scheduler = Annotated[
-    SchedulerName | None, typer.Option("--scheduler", help="The sampler; the model's own if left out.")
-]
+Steps = Annotated[int, option_info(Sampling, "num_inference_steps")]
+GuidanceScale = Annotated[float | None, option_info(Sampling, "guidance_scale")]
+Scheduler = Annotated[SchedulerName | None, option_info(Sampling, "scheduler")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Model = Annotated[
     str,
     typer.Option("--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id.', rich_help_panel="Model"),
 ]
-
 Loras = Annotated[
     list[str] | None,
     typer.Option(
         "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")]
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,12 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class Making(ModelOptions):
-    """How many outputs, how they are made, and where they go."""
+class JobOptions(ModelOptions):
+    """How many outputs, and where they go."""
 
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Outputs of each prompt or picture.")] = 1
+    num: Annotated[
+        int, typer.Option("--num", "-n", min=1, max=MOST_OUTPUTS, help="Outputs of each prompt or picture.")
+    ] = 1
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, help="Of the first output; the next has the next. Random if left out."),
@@ -92,86 +93,37 @@ class Making(ModelOptions):
         PresetName,
         typer.Option(help="fast takes 8 steps of a better solver instead of 50."),
     ] = PresetName.QUALITY
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Of the sampler; 50, or 8 with --preset fast.")
-    ] = None
-    guidance_scale: GuidanceScale = None
-    guidance_interval: Annotated[
-        str | None,
-        typer.Option(
-            "--guidance-interval",
-            metavar="LOW,HIGH",
-            help="Guide only where the noise level, 0 to 1, lies between these, such as 0.2,0.8.",
-        ),
-    ] = None
-    scheduler: Scheduler = None
-    eta: Annotated[float, typer.Option(min=0, max=1, help="How much noise DDIM draws anew in each step.")] = 0.0
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="A folder or .png file for pictures (by default, outputs), a file for texts."
+            "--output",
+            "-o",
+            help="A folder or a file for pictures and the like (by default, outputs), a file for texts.",
         ),
     ] = None
     overwrite: Overwrite = False
     lora: Loras = None
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False
+    as_json: AsJson = False
 
-    @property
-    def sampling(self) -> SamplingPreset:
-        """What the preset says, as far as nothing else was asked for.
+    def with_preset(self, sampling: Sampling) -> Sampling:
+        """What the preset says, as far as nothing else was asked for."""
+        return sampling.replaced(**{**SAMPLING_PRESETS[self.preset], **given(sampling)})
+
+    def seeds(self, first: int) -> range:
+        """The seeds of the outputs of a prompt.
 
         Raises:
-            ValueError: if the guidance interval is none.
+            ValueError: if they are larger than generators take.
         """
-        sampling = SAMPLING_PRESETS[self.preset].copy()
-        if self.steps is not None:
-            sampling["num_inference_steps"] = self.steps
-        if self.guidance_interval is not None:
-            sampling["guidance_interval"] = interval(self.guidance_interval)
-        if self.scheduler is not None:
-            sampling["scheduler"] = self.scheduler.value
-        return sampling
+        seeds = range(first, first + self.num)
+        if seeds[-1] >= 2**64:
+            raise ValueError(f"--seed {first} leaves no room for {self.num} seeds, which go up to {2**64 - 1}.")
+        return seeds
 
 
-@dataclass(frozen=True)
-class Size:
-    """Height and width of pictures; by default those that the model was trained on."""
-
-    height: Annotated[int | None, typer.Option(min=1, help="In pixels; the model's own if left out.")] = None
-    width: Annotated[int | None, typer.Option(min=1, help="In pixels; the model's own if left out.")] = None
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How texts are written; by default as the model says."""
-
-    temperature: Annotated[float | None, typer.Option(min=0, help="Of the words; 0 takes the likeliest.")] = None
-
-
-def numbers(text: str, option: str) -> tuple[float, ...]:
-    """Numbers with commas between them.
-
-    Raises:
-        ValueError: if they are something else.
-    """
-    try:
-        return tuple(float(number) for number in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"{option} takes numbers with commas between them, such as 0.2,0.8, got {text!r}.") from error
-
-
-def interval(text: str) -> tuple[float, float]:
-    """A guidance interval, checked before a model is opened.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    given = numbers(text, "--guidance-interval")
-    if len(given) != 2 or not 0 <= given[0] < given[1] <= 1:
-        raise ValueError(
-            f"--guidance-interval takes two numbers from 0 to 1, the smaller first: 0.2,0.8, got {text!r}."
-        )
-    return given[0], given[1]
+def set_options(sampling: Sampling) -> dict[str, Any]:
+    """Options of sampling that are not as by default, as arguments of `generate`."""
+    return {name: value for name, value in dict(sampling).items() if value != Sampling.model_fields[name].default}
 
 
 def weighted(item: str) -> tuple[str, float]:
@@ -181,28 +133,50 @@ def weighted(item: str) -> tuple[str, float]:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose dataclass parameters are replaced by their fields."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    grouped: dict[str, Any] = {
-        parameter.name: parameter.annotation for parameter in own if is_dataclass(parameter.annotation)
-    }
-    parameters = [parameter for parameter in own if parameter.name not in grouped]
-    for cls in grouped.values():
-        hints = get_type_hints(cls, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
-            )
-            for field in fields(cls)
-        ]
+    """A command whose parameters that are groups of options are replaced by these options."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    found = {parameter.name: _group(parameter.annotation) for parameter in own}
+    groups = {name: group for name, group in found.items() if group is not None}
+    parameters = [parameter for parameter in own if parameter.name not in groups]
+    for group in groups.values():
+        parameters += group.parameters
 
     @wraps(command)
-    def run(**values: Any) -> None:
-        groups = {
-            name: cls(**{field.name: values.pop(field.name) for field in fields(cls)}) for name, cls in grouped.items()
-        }
-        command(**values, **groups)
+    def run(**values: object) -> None:
+        made = {name: group.made({each: values.pop(each) for each in group.names}) for name, group in groups.items()}
+        command(**values, **made)
 
-    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue] - typer reads it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+@dataclass(frozen=True)
+class _DataclassGroup(OptionGroup):
+    """The fields of a dataclass, each of which says with typer what it is."""
+
+    cls: type
+
+    @property
+    def names(self) -> list[str]:
+        return [field.name for field in fields(self.cls)]
+
+    @property
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        hints = get_type_hints(self.cls, include_extras=True)
+        for field in fields(self.cls):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+            )
+
+    def made(self, values: Mapping[str, object]) -> object:
+        return self.cls(**values)
+
+
+def _group(annotation: object) -> OptionGroup | None:
+    return _DataclassGroup(annotation) if _is_dataclass(annotation) else group_of(annotation)
+
+
+def _is_dataclass(annotation: object) -> TypeGuard[type]:
+    return isinstance(annotation, type) and is_dataclass(annotation)

@@ -1,4 +1,5 @@
 """`vd reconstruct`: pictures of CLIP embeddings that were predicted from scans."""
+# pyright: strict
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -16,17 +17,22 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
-from versatile_diffusion.cli.making import generators, open_pipeline, recipes_of, scale_of
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Scheduler, Steps
+from versatile_diffusion.cli.flags import given
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.options import ModelOptions, set_options
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.modalities import Modality
+    from versatile_diffusion.pipeline.outputs import Origin
 
 SETTINGS, RANKING = "settings.json", "ranking.json"
+_START = "start"
 
 
 class Unconditional(StrEnum):
@@ -39,23 +45,17 @@ class Unconditional(StrEnum):
 class RankBy(StrEnum):
     """What pictures are ranked by."""
 
-    IMAGE = "image"
+    IMAGE = IMAGE.name
     TOKENS = "tokens"
 
 
 @dataclass(frozen=True)
-class Recipe(ModelOptions):
-    """How pictures are made. All pictures of a folder are made alike."""
+class ScanOptions(ModelOptions):
+    """What is made of each scan. All pictures of a folder are made alike."""
 
-    steps: Steps = 50
-    guidance_scale: GuidanceScale = None
     image_weight: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the image, where there is a text as well.")
     ] = 0.5
-    strength: Annotated[
-        float | None, typer.Option(min=0, max=1, help="How much of the start is changed; 1 forgets it.")
-    ] = None
-    scheduler: Scheduler = None
     unconditional: Annotated[
         Unconditional, typer.Option(help="Of both contexts; by default zeros for the image, the empty text.")
     ] = Unconditional.DEFAULT
@@ -77,7 +77,8 @@ def reconstruct(
     embeddings: Annotated[
         Path, typer.Argument(help="A .npz or .safetensors file.", exists=True, dir_okay=False, show_default=False)
     ],
-    recipe: Recipe,
+    options: ScanOptions,
+    sampling: Sampling,
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="A folder for the pictures.", show_default=False)
     ],
@@ -95,18 +96,22 @@ def reconstruct(
     vd reconstruct embeddings.npz -o pictures --scheduler unipc --steps 20 --guidance-scale 3.5 --strength 0.85
     """
     require_writable_folder(output)
+    if seed + num > 2**64:
+        raise ValueError(f"--seed {seed} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
     from versatile_diffusion.applications.embeddings import read_embeddings
 
     arrays = read_embeddings(embeddings)
-    options = _options(recipe, arrays)
-    require_same_settings(output / SETTINGS, _settings(embeddings, recipe), any(output.glob("scan-*.png")))
+    _require_fitting(options, sampling, arrays)
+    settings = _settings(embeddings, options, sampling)
+    require_same_settings(output / SETTINGS, settings, any(output.glob("scan-*.png")))
     places = _places(output, len(next(iter(arrays.values()))), range(seed, seed + num))
     missing = [place for place in places if not place.file.exists()]
     if missing:
-        contexts = sorted({"image", "text"} & (arrays.keys() | ({"image"} if recipe.rank_by else set())))
-        pipe = open_pipeline(recipe, [f"{context}-to-image" for context in contexts])
-        _make(pipe, recipe, arrays, missing, batch_size, options, _told(recipe, embeddings, pipe))
-    if recipe.rank_by:
+        used = {*arrays, IMAGE.name} if options.rank_by else {*arrays}
+        contexts = [name for name in (IMAGE.name, TEXT.name) if name in used]
+        pipe = open_pipeline(options, [f"{context}-to-{IMAGE.name}" for context in contexts])
+        _Reconstruction(pipe, options, sampling, arrays, embeddings.name).make(missing, batch_size)
+    if options.rank_by:
         write_whole(output / RANKING, (json.dumps(_ranking(places), indent=2) + "\n").encode())
     say(f"{len(missing)} of {len(places)} pictures made, the others were there: {output}.")
 
@@ -114,31 +119,102 @@ def reconstruct(
 # ---- details ----
 
 
-def _options(recipe: Recipe, arrays: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Options of `reconstruct`."""
-    if "start" in arrays and recipe.strength is None:
+@dataclass(frozen=True)
+class _Reconstruction:
+    """Pictures of the scans in a file.
+
+    Attributes:
+        pipe: makes them.
+        options, sampling: how.
+        arrays: what is known of the scans.
+        source: name of the file.
+    """
+
+    pipe: VersatileDiffusionPipeline
+    options: ScanOptions
+    sampling: Sampling
+    arrays: Mapping[str, Tensor]
+    source: str
+
+    def make(self, places: Sequence[Place], batch_size: int) -> None:
+        """Makes and writes pictures, so many at once."""
+        from versatile_diffusion.provenance.output_files import write_output
+
+        if _START in self.arrays:
+            _check_start(self.pipe, self.arrays[_START])
+        show_progress(self.pipe, None)
+        told = self._words()
+        with (
+            warnings_as_notes(),
+            Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress,
+        ):
+            task = progress.add_task(f"Reconstructing {len(places)} pictures", total=len(places))
+            for batch in _batches(places, batch_size):
+                origins: list[Origin] = []
+                made = self.pipe.reconstruct(**self._arguments(batch), on_batch=origins.extend)
+                records = records_of(self.pipe, origins, self.options)
+                for i, place in enumerate(batch):
+                    score = {} if made.scores is None else {"score": made.scores[i][0]}
+                    words = {"scan": place.scan, "seed": place.seed, **told, **score}
+                    write_output(place.file, IMAGE.name, made.images[i][0], words, records[i])
+                progress.advance(task, len(batch))
+
+    def _arguments(self, batch: Sequence[Place]) -> dict[str, Any]:
+        from torch import Generator
+
+        rows, options = [place.scan for place in batch], self.options
+        names = {name: name if name == _START else f"{name}_embedding" for name in self.arrays}
+        return {
+            **{names[name]: array[rows] for name, array in self.arrays.items()},
+            **set_options(self.sampling),
+            "num_outputs": 1,
+            "batch_size": len(batch),
+            "generator": [Generator().manual_seed(place.seed) for place in batch],
+            "image_weight": options.image_weight,
+            "image_unconditional": options.unconditional.value,
+            "text_unconditional": options.unconditional.value,
+            "rank_by": None if options.rank_by is None else options.rank_by.value,
+        }
+
+    def _words(self) -> dict[str, object]:
+        """What pictures tell of how they were made."""
+        from versatile_diffusion.provenance.words import sampling_words
+
+        options = self.options
+        scale = scale_of(self.pipe, IMAGE.name, self.sampling.guidance_scale)
+        entries = {
+            "command": "reconstruct",
+            "embeddings": self.source,
+            **sampling_words(self.sampling.replaced(guidance_scale=scale)),
+            "image_weight": options.image_weight,
+            "strength": given(self.sampling).get("strength"),
+            "unconditional": options.unconditional.value,
+            "rank_by": None if options.rank_by is None else options.rank_by.value,
+            "model": options.model,
+            "version": __version__,
+        }
+        return {key: value for key, value in entries.items() if value is not None}
+
+
+def _require_fitting(options: ScanOptions, sampling: Sampling, arrays: Mapping[str, Tensor]) -> None:
+    """Raises ValueError if the arrays are not what the options need."""
+    strength = given(sampling).get("strength")
+    if _START in arrays and strength is None:
         raise ValueError("The file holds a start: say with --strength how much of it is changed, such as 0.85.")
-    if "start" not in arrays and recipe.strength not in (None, 1):
+    if _START not in arrays and strength not in (None, 1):
         raise ValueError("--strength needs latents to start from: add an array named start to the file.")
-    if recipe.rank_by and "image" not in arrays:
+    if options.rank_by and IMAGE.name not in arrays:
         raise ValueError("--rank-by compares with the predicted image: add an array named image to the file.")
-    return {
-        "num_inference_steps": recipe.steps,
-        "guidance_scale": recipe.guidance_scale,
-        "image_weight": recipe.image_weight,
-        "strength": 1.0 if recipe.strength is None else recipe.strength,
-        "scheduler": recipe.scheduler,
-        "image_unconditional": recipe.unconditional.value,
-        "text_unconditional": recipe.unconditional.value,
-        "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
-    }
 
 
-def _settings(embeddings: Path, recipe: Recipe) -> dict[str, Any]:
+def _settings(embeddings: Path, options: ScanOptions, sampling: Sampling) -> dict[str, object]:
     """What must not change in a folder. Where it computes may: one machine helps out another."""
+    from versatile_diffusion.provenance.words import sampling_words
+
     with embeddings.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return {"embeddings": digest} | {k: v for k, v in asdict(recipe).items() if k not in ("device", "dtype")}
+    own = {key: value for key, value in asdict(options).items() if key not in ("device", "dtype")}
+    return {"embeddings": digest, **own, **sampling_words(sampling), "strength": given(sampling).get("strength")}
 
 
 def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:
@@ -148,45 +224,8 @@ def _places(output: Path, scans: int, seeds: Sequence[int]) -> list[Place]:
     ]
 
 
-def _make(
-    pipe: VersatileDiffusionPipeline,
-    recipe: Recipe,
-    arrays: Mapping[str, Tensor],
-    places: Sequence[Place],
-    batch_size: int,
-    options: Mapping[str, Any],
-    told: Mapping[str, Any],
-) -> None:
-    from versatile_diffusion.provenance.files import write_picture
-
-    if "start" in arrays:
-        _check_start(pipe, arrays["start"])
-    pipe.set_progress_bar_config(disable=True)
-    names = {"image": "image_embedding", "text": "text_embedding", "start": "start"}
-    with (
-        warnings_as_notes(),
-        Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress,
-    ):
-        task = progress.add_task(f"Reconstructing {len(places)} pictures", total=len(places))
-        for batch in _batches(places, batch_size):
-            rows = [place.scan for place in batch]
-            made = pipe.reconstruct(
-                **{names[name]: array[rows] for name, array in arrays.items()},
-                num_outputs=1,
-                batch_size=batch_size,
-                generator=generators([place.seed for place in batch]),
-                **options,
-            )
-            kept = recipes_of(pipe, [origin for of_scan in made.origins for origin in of_scan], recipe)
-            for i, place in enumerate(batch):
-                score = {} if made.scores is None else {"score": made.scores[i][0]}
-                words = {"scan": place.scan, "seed": place.seed, **told, **score}
-                write_picture(place.file, made.images[i][0], words, kept[i])
-            progress.advance(task, len(batch))
-
-
 def _check_start(pipe: VersatileDiffusionPipeline, start: Tensor) -> None:
-    shape = cast("Modality", pipe.modalities["image"]).latent_shape()
+    shape = pipe.modalities.named(IMAGE.name).latent_shape()
     if start.shape[1] != shape[0]:
         raise ValueError(
             f"start must hold latents of {shape[0]} channels, for pictures of the usual size "
@@ -194,34 +233,19 @@ def _check_start(pipe: VersatileDiffusionPipeline, start: Tensor) -> None:
         )
 
 
-def _told(recipe: Recipe, embeddings: Path, pipe: VersatileDiffusionPipeline) -> dict[str, Any]:
-    """What pictures tell of how they were made."""
-    entries = {
-        "command": "reconstruct",
-        "embeddings": embeddings.name,
-        "steps": recipe.steps,
-        "guidance_scale": scale_of(pipe, "image", recipe.guidance_scale),
-        "image_weight": recipe.image_weight,
-        "strength": recipe.strength,
-        "scheduler": recipe.scheduler,
-        "unconditional": recipe.unconditional.value,
-        "rank_by": None if recipe.rank_by is None else recipe.rank_by.value,
-        "model": recipe.model,
-        "version": __version__,
-    }
-    return {key: value for key, value in entries.items() if value is not None}
-
-
-def _ranking(places: Sequence[Place]) -> dict[str, list[dict[str, Any]]]:
+def _ranking(places: Sequence[Place]) -> dict[str, list[dict[str, object]]]:
     """For each scan its pictures, the most similar first, as their files tell."""
-    from PIL import Image
-
-    ranking: dict[str, list[dict[str, Any]]] = {}
+    ranking: dict[int, list[tuple[float, Place]]] = {}
     for place in places:
-        with Image.open(place.file) as picture:
-            score = float(picture.info["score"])
-        ranking.setdefault(str(place.scan), []).append({"file": place.file.name, "seed": place.seed, "score": score})
-    return {scan: sorted(found, key=lambda one: -one["score"]) for scan, found in ranking.items()}
+        score = float(IMAGE.codec.read_record(place.file.read_bytes())["score"])
+        ranking.setdefault(place.scan, []).append((score, place))
+    return {
+        str(scan): [
+            {"file": place.file.name, "seed": place.seed, "score": score}
+            for score, place in sorted(found, key=lambda one: -one[0])
+        ]
+        for scan, found in ranking.items()
+    }
 
 
 def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:

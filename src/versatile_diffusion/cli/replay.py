@@ -1,4 +1,5 @@
-"""`vd replay`: an output made again from its recipe."""
+"""`vd replay`: an output made again from its record."""
+# pyright: strict
 
 from __future__ import annotations
 
@@ -14,14 +15,22 @@ from rich.text import Text
 from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import read_tensor, require_writable
-from versatile_diffusion.cli.making import open_pipeline
+from versatile_diffusion.cli.opening import open_pipeline
 from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrite, Weights
+from versatile_diffusion.modalities.registry import modality_names, modality_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
+
+Finding = dict[str, Any]
+"""How an output compares with the one before, as JSON tells it; see `comparison.compared`."""
+
+
+Opened = tuple[ModelOptions, tuple[str, ...]]
+"""A model as it was opened, and its LoRAs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def replay(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A .png file for the picture made again.")
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="A file for the picture made again.")
     ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -77,13 +86,13 @@ def replay(
     vd replay captions.json
     vd replay picture.png --model my-folder
     """
-    from versatile_diffusion.provenance.files import read
+    from versatile_diffusion.provenance.output_files import read_outputs
 
     require_writable([output] if output else [], overwrite)
-    kept = [(one.with_inputs(_values(given or [])), before) for one, before in read(file)]
-    if output and (len(kept) != 1 or kept[0][0].recipe.to != "image"):
+    kept = [(one.with_inputs(_values(given or [])), before) for one, before in read_outputs(file)]
+    if output and (len(kept) != 1 or modality_spec(kept[0][0].record.to).codec.inline):
         raise ValueError("--output is for one picture: leave it out.")
-    opened: dict[Any, VersatileDiffusionPipeline] = {}
+    opened: dict[Opened, VersatileDiffusionPipeline] = {}
     findings = [_replayed(one, before, opening, opened, output) for one, before in kept]
     if as_json:
         print(json.dumps(findings, indent=2, ensure_ascii=False))
@@ -96,35 +105,52 @@ def replay(
 
 
 def _values(files: Sequence[Path]) -> list[Tensor]:
-    """What the user's files may stand for in a recipe."""
-    from versatile_diffusion.modalities.images import read_images, read_mask
-    from versatile_diffusion.provenance.inputs import mask_value, picture_value
+    """What the user's files may stand for in a record."""
+    from versatile_diffusion.provenance.inputs import mask_value
 
     values: list[Tensor] = []
     for file in files:
-        if file.suffix in (".safetensors", ".npz", ".npy"):
+        if file.suffix.lower() in (".safetensors", ".npz", ".npy"):
             array = read_tensor(file)
             values += [array, array[None]]
             continue
-        values.append(picture_value(read_images(file)[0]))
+        items, failures = _items(file)
         try:
-            values.append(mask_value(read_mask(file)))
-        except ValueError:  # black, and so no mask
-            continue
+            values += [*items, mask_value(file)]
+        except ValueError:  # black, or no image at all, and so no mask
+            values += items
+        if not items:
+            raise ValueError(failures)
     return values
 
 
+def _items(file: Path) -> tuple[list[Tensor], str]:
+    """The values of a file as data of each modality that can read it, and why another could not."""
+    items: list[Tensor] = []
+    failure = f"Cannot read {file}."
+    for codec in (modality_spec(name).codec for name in modality_names()):
+        if codec.inline:
+            continue
+        try:
+            items += [value for value in codec.values(codec.read(file)) if not isinstance(value, str)]
+        except ValueError as error:
+            failure = str(error) if file.suffix.lower() in codec.suffixes else failure
+    return items, failure
+
+
 def _replayed(
-    kept: Kept,
-    before: Any,
+    kept: StoredRecord,
+    before: object,
     opening: Opening,
-    opened: dict[Any, VersatileDiffusionPipeline],
+    opened: dict[Opened, VersatileDiffusionPipeline],
     output: Path | None,
-) -> dict[str, Any]:
+) -> Finding:
     """Makes an output again, and says how it compares with the one before."""
     from versatile_diffusion.provenance.comparison import compared, differences
-    from versatile_diffusion.provenance.files import Kept, write_picture
-    from versatile_diffusion.provenance.replay import computed_by, replayed
+    from versatile_diffusion.provenance.output_files import write_output
+    from versatile_diffusion.provenance.recording import computed_by
+    from versatile_diffusion.provenance.replay import replayed
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
     kept.require_inputs()
     options, loras = _opening(kept, opening)
@@ -133,21 +159,21 @@ def _replayed(
     pipe = opened[key]
     with warnings_as_notes():
         item = replayed(pipe, kept)
-    computed = computed_by(pipe, options.model, loras, options.weights)
+    computed, to = computed_by(pipe, options.model, loras, options.weights), kept.record.to
+    codec = modality_spec(to).codec
     if output:
-        write_picture(
-            output,
-            item,
-            {"command": "replay"},
-            Kept(kept.recipe.model_copy(update={"computed": computed}), kept.inputs),
-        )
-    shown = {"text": item} if isinstance(item, str) else {}
-    return compared(before, item) | {"because": differences(kept.recipe.computed, computed)} | shown
+        again = StoredRecord(kept.record.model_copy(update={"computed": computed}), kept.inputs)
+        write_output(output, to, item, {"command": "replay"}, again)
+    finding: Finding = {
+        **compared(before, codec.decode(codec.encode(item)) if before is not None else item),
+        "because": differences(kept.record.computed, computed),
+    }
+    return {**finding, to: item} if codec.inline else finding
 
 
-def _opening(kept: Kept, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
+def _opening(kept: StoredRecord, opening: Opening) -> tuple[ModelOptions, tuple[str, ...]]:
     """The model as it was, as far as the user says nothing else. A recipe names no folder or hub that is looked at."""
-    before = kept.recipe.computed
+    before = kept.record.computed
     if opening.model is None and bundled_weights(before.model) is None:
         raise ValueError(f"It was made with the model {before.model!r}: say where that is with --model.")
     if before.loras and opening.lora is None:
@@ -171,12 +197,13 @@ def _device(before: str) -> str:
         return "auto"
 
 
-def _show(finding: dict[str, Any], output: Path | None) -> None:
-    if "text" in finding:
-        results.print(Text(finding["text"]))
+def _show(finding: Finding, output: Path | None) -> None:
+    told = ("same", "difference", "verdict", "because")
+    for words in (value for key, value in finding.items() if key not in told):
+        results.print(Text(str(words)))
     if output is not None:
         results.print(Text(str(output)))
-    say(finding["verdict"], "bold green" if finding["same"] else "bold")
+    say(str(finding["verdict"]), "bold green" if finding["same"] else "bold")
     if finding["same"] is False:
         for reason in finding["because"] or ["Another processor or number of threads may round otherwise."]:
             note(reason)

@@ -1,3 +1,4 @@
+# pyright: strict
 """Image variation at several levels of fidelity and focus."""
 
 from __future__ import annotations
@@ -6,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from versatile_diffusion.cli.making import generators
-from versatile_diffusion.cli.options import numbers
+from versatile_diffusion.cli.flags import numbers
 
 if TYPE_CHECKING:
     from versatile_diffusion.pipeline.outputs import Outputs
@@ -41,15 +41,9 @@ class Sweep:
             return list(pictures)
         return [f"{picture}, {_label(setting)}" for setting in self.settings for picture in pictures]
 
-    def run(self, vary: Callable[..., Outputs], seeded: Sequence[Any]) -> list[Outputs]:
-        """Outputs of each setting, all from the same seeds.
-
-        Args:
-            vary: `image_variation`, with all but fidelity, focus and generator.
-            seeded: generators, of which the seeds are taken.
-        """
-        seeds = [generator.initial_seed() for generator in seeded]
-        return [vary(**setting, generator=generators(seeds)) for setting in self.settings]
+    def run(self, vary: Callable[..., Outputs]) -> list[Outputs]:
+        """Outputs of each setting, of `image_variation` with all but fidelity and focus."""
+        return [vary(**setting) for setting in self.settings]
 
     def one_after_the_other(self, made: Sequence[Outputs]) -> Outputs:
         """All outputs, those of the first setting first."""
@@ -77,7 +71,7 @@ class Sweep:
 
         from versatile_diffusion.pipeline.outputs import Outputs
 
-        return Outputs("image", items, torch.cat([outputs.latents for outputs in made]), made[0].per_context)
+        return Outputs(made[0].modality, items, torch.cat([outputs.latents for outputs in made]), made[0].per_context)
 
 
 def _levels(text: str, name: str) -> tuple[float, ...]:

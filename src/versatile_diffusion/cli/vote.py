@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd vote`: which of two models or settings people like better."""
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
-from versatile_diffusion.cli.making import open_pipeline, recipes_of, scale_of
+from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import Dtype, ModelOptions, Overwrite
 from versatile_diffusion.extras import extra
+from versatile_diffusion.modalities.image_spec import IMAGE
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
@@ -162,38 +164,37 @@ def _pair(wanted: Wanted) -> Pair:
 def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
     """Keeps the pictures among the prompts, to show them beside what was made of them."""
     from versatile_diffusion.modalities.images import read_images, to_pil
-    from versatile_diffusion.provenance import png
 
     for prompt in prompts:
         name = _given(prompt)
         if name is not None and not (output / name).exists():
-            write_whole(output / name, png(to_pil(read_images(prompt.image)[0])))
+            write_whole(output / name, IMAGE.codec.encode(to_pil(read_images(prompt.image)[0])))
 
 
 def _make(output: Path, key: str, side: Side, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
     from versatile_diffusion.applications.prompt_lists import make
-    from versatile_diffusion.provenance.files import write_picture
+    from versatile_diffusion.provenance.output_files import write_output
 
     missing = [batch for batch in batches if not all((output / _file(key, wanted)).exists() for wanted in batch)]
     if not missing:
         return 0
     options = ModelOptions(side.model, where.device, where.dtype)
     contexts = sorted({context for batch in missing for context in batch[0].prompt.contexts})
-    pipe = open_pipeline(options, [f"{context}-to-image" for context in contexts])
-    pipe.set_progress_bar_config(disable=True)
-    how = {**side.options, "guidance_scale": scale_of(pipe, "image", side.options.get("guidance_scale"))}
+    pipe = open_pipeline(options, [f"{context}-to-{IMAGE.name}" for context in contexts])
+    show_progress(pipe, None)
+    how = {**side.options, "guidance_scale": scale_of(pipe, IMAGE.name, side.options.get("guidance_scale"))}
     made = 0
     with warnings_as_notes(), Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         task = progress.add_task(f"Making pictures with {side.name}", total=sum(map(len, missing)))
         for batch in missing:  # whole, since a smaller one would round otherwise
-            outputs = make(pipe, "image", batch, **how)
-            kept = recipes_of(pipe, outputs.origins, options)
-            for wanted, picture, recipe in zip(batch, outputs.items, kept, strict=True):
+            outputs = make(pipe, IMAGE.name, batch, **how)
+            records = records_of(pipe, outputs.origins, options)
+            for wanted, picture, record in zip(batch, outputs.items, records, strict=True):
                 file = output / _file(key, wanted)
                 if not file.exists():
                     words = {"command": "vote make", "side": side.name, "prompt": wanted.prompt.text or ""}
-                    write_picture(file, picture, {**words, "seed": wanted.seed}, recipe)
+                    write_output(file, IMAGE.name, picture, {**words, "seed": wanted.seed}, record)
                     made += 1
             progress.advance(task, len(batch))
     return made

@@ -20,8 +20,8 @@ from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.pipeline.initial_latents import encode_start
 from versatile_diffusion.pipeline.request import Request, is_data
-from versatile_diffusion.provenance.record import Batch, Remainder
-from versatile_diffusion.provenance.replay import computed_by
+from versatile_diffusion.provenance.record import BatchRecord, RemainderRecord
+from versatile_diffusion.provenance.recording import computed_by
 from versatile_diffusion.sampling.sampler import Step, StepChange
 
 OnStep = Callable[[int, int, Mapping[int, object]], Collection[int]]
@@ -164,7 +164,7 @@ def _generate(
         raise Stopped
     items = {origin.row: item for origin, item in zip(made.origins, made.items, strict=True)}
     computed = computed_by(pipe, next(iter(jobs.values())).model)
-    remainders = tuple(Remainder(step=one.step, rows=one.rows) for one in made.origins[0].remainders)
+    remainders = tuple(RemainderRecord(step=one.step, rows=one.rows) for one in made.origins[0].remainders)
     scale = made.request.guidance_scale
     assert scale is not None  # the pipeline has resolved it
     return {
@@ -172,7 +172,7 @@ def _generate(
             [items[row] for row in own],
             scale,
             computed=computed,
-            batch=Batch(num_outputs=made.origins[0].items, row=own[0], remainders=remainders),
+            batch=BatchRecord(num_outputs=made.origins[0].items, row=own[0], remainders=remainders),
         )
         for number, own in steps.rows.items()
         if own[0] in items

@@ -10,44 +10,37 @@ from versatile_diffusion.engine.requests import Edit, JobRequest
 from versatile_diffusion.engine.results import JobResult
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.pipeline.outputs import Origin
-from versatile_diffusion.pipeline.request import Request
-from versatile_diffusion.provenance.record import Computed, ContextRecipe, Recipe
+from versatile_diffusion.provenance.record import Computed, ContextRecord, Record
 
 if TYPE_CHECKING:
-    from versatile_diffusion.provenance.files import Kept
+    from versatile_diffusion.provenance.stored_record import StoredRecord
 
 
-def record_of(job: JobRequest, row: int = 0) -> Kept:
+def record_of(job: JobRequest, row: int = 0) -> StoredRecord:
     """The record of an output as far as it is known before it is made, with its inputs.
 
     Args:
         job: what is asked for.
         row: the number of the output.
     """
-    from versatile_diffusion.provenance.replay import recipe_of  # PyTorch, which takes seconds
+    from versatile_diffusion.provenance import recording  # PyTorch, which takes seconds
 
-    request = job.request.replaced(guidance_scale=job.request.guidance_scale or 0.0)
-    return recipe_of(Origin(request, 1, row), Computed(model=job.model))
+    return recording.record_of(Origin(job.request, 1, row), Computed(model=job.model))
 
 
-def job_of(record: Kept, model: str | None = None) -> JobRequest:
+def job_of(stored: StoredRecord, model: str | None = None) -> JobRequest:
     """What makes the output of a record again, alone, and so the same but for rounding.
 
     Args:
-        record: how the output was made, with the inputs.
+        stored: the record and its inputs.
         model: the name of an opened model; the one of the record if left out.
 
     Raises:
         ValueError: if an input is missing.
     """
-    from versatile_diffusion.provenance.replay import arguments_of
+    from versatile_diffusion.provenance.replay import request_of
 
-    arguments = arguments_of(record)
-    noise = arguments.pop("latents")  # a row for each output that it was made beside
-    request = Request.of(
-        **arguments, latents=None if noise is None else noise[:1], seeds=(record.recipe.seed,), num_outputs=1
-    )
-    return JobRequest(model or record.recipe.computed.model, request)
+    return JobRequest(model or stored.record.computed.model, request_of(stored))
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class JobRecord:
         edit: what becomes of the image that is the only context.
     """
 
-    records: Sequence[Recipe]
+    records: Sequence[Record]
     inputs: Mapping[str, str]
     edit: Edit | None = None
 
@@ -70,21 +63,21 @@ class JobRecord:
         differ = job.request.latents is not None
         found = [record_of(job, row) for row in range(job.request.num_outputs if differ else 1)]
         inputs = {name: content for one in found for name, content in one.embedded.items()}
-        return cls([one.recipe for one in found], inputs, job.edit)
+        return cls([one.record for one in found], inputs, job.edit)
 
-    def outputs(self, seeds: Sequence[int], made: JobResult) -> list[Kept]:
+    def outputs(self, seeds: Sequence[int], made: JobResult) -> list[StoredRecord]:
         """The record of each output, without inputs."""
-        from versatile_diffusion.provenance.files import Kept
+        from versatile_diffusion.provenance.stored_record import StoredRecord
 
         first = self.records[0]
         records = list(self.records) if len(self.records) > 1 else [first] * len(seeds)
         same: dict[str, object] = {"guidance_scale": made.guidance_scale, "computed": made.computed or first.computed}
         if self.edit is not None and made.written is not None:
             share, (seen,) = self.edit.text_share, first.contexts
-            text = ContextRecipe(modality=TEXT.name, data=made.written, weight=share)
+            text = ContextRecord(modality=TEXT.name, data=made.written, weight=share)
             same["contexts"] = (text, seen.model_copy(update={"weight": 1 - share}))
         batches = [made.batch.model_copy(update={"row": made.batch.row + i}) for i in range(len(seeds))]
         return [
-            Kept(record.model_copy(update=same | {"seed": seed, "batch": batch}))
+            StoredRecord(record.model_copy(update=same | {"seed": seed, "batch": batch}))
             for record, seed, batch in zip(records, seeds, batches, strict=True)
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Self
@@ -11,11 +11,12 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from versatile_diffusion import __version__
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
-from versatile_diffusion.fields import flags
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
+from versatile_diffusion.provenance.words import sampling_words
 from versatile_diffusion.validation import Number, Strict
 
 Words = Annotated[str, Field(max_length=2000)]
@@ -118,7 +119,7 @@ class JobRequest:
             "start": None if request.start is None else _named(request.start),
             "latents": None if request.latents is None else _named(request.latents),
             "edit": None if self.edit is None else {name: value for name, value in self.edit if value},
-            **dict(_sampling_entries(request)),
+            **sampling_words(request.sampling),
             **{name: _named(value) for name, value in request.decoding.items()},
             "model": self.model,
             "version": __version__,
@@ -133,15 +134,6 @@ class JobRequest:
 
 def _is_whole_image(context: Context) -> bool:
     return context.modality == IMAGE.name and context.data is not None and context.mask is None
-
-
-def _sampling_entries(request: Request) -> Iterator[tuple[str, object]]:
-    """The options of sampling as the command line calls them: the steps, and whatever is not the default."""
-    used = request.sampling if request.start is not None else request.sampling.replaced(strength=1.0)
-    given = used.model_dump(mode="json", exclude_defaults=True) | {"num_inference_steps": used.num_inference_steps}
-    for name, flag in flags(type(used)).items():
-        if name in given:
-            yield (flag.name or name).removeprefix("--"), given[name]
 
 
 def _described(context: Context) -> dict[str, object]:
@@ -166,3 +158,16 @@ def _named(value: object) -> object:
         numbers = as_tensor(value, "Data")
         size, content = numbers.shape, numbers.numpy(force=True).tobytes()
     return f"{'×'.join(map(str, size))}, sha256 {sha256(content).hexdigest()}"
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Request": "versatile_diffusion.engine.requests:JobRequest",
+        "Made": "versatile_diffusion.engine.results:JobResult",
+        "Replayable": "versatile_diffusion.engine.records:JobRecord",
+        "Failure": "versatile_diffusion.engine.results:Failure",
+        "Reason": "versatile_diffusion.engine.results:Reason",
+        "BatchFailed": "versatile_diffusion.engine.results:BatchFailed",
+    },
+)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from PIL import Image
 
-from versatile_diffusion.provenance.record import Batch, Computed
+from versatile_diffusion.provenance.record import BatchRecord, Computed
 
 _LONGEST = 1000
 """Characters of a message, which should fit on a screen whatever a user's words that it repeats."""
@@ -32,7 +32,7 @@ class JobResult:
     guidance_scale: float
     notes: tuple[str, ...] = ()
     computed: Computed | None = None
-    batch: Batch = field(default_factory=Batch)
+    batch: BatchRecord = field(default_factory=BatchRecord)
     written: str | None = None
 
     @property

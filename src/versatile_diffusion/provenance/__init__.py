@@ -1,22 +1,17 @@
-"""Pictures as files that say how they were made."""
+# pyright: strict
+"""How an output was made, kept with it, and making it again."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from versatile_diffusion.modalities.image_spec import IMAGE
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def png(picture: Image.Image, recipe: Mapping[str, Any] | None = None) -> bytes:
-    """A picture as a PNG that says how it was made, each entry of the recipe as a text chunk of its own."""
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    for key, value in (recipe or {}).items():
-        info.add_text(key, str(value))
-    file = io.BytesIO()
-    picture.save(file, "PNG", pnginfo=info)
-    return file.getvalue()
+def png(image: Image.Image, words: Mapping[str, object] | None = None) -> bytes:
+    """An image as a PNG that says how it was made, each of the words as a text chunk of its own."""
+    return IMAGE.codec.encode(image, {key: str(value) for key, value in (words or {}).items()})

@@ -1,36 +1,37 @@
-"""Recipes: all that is needed to make one output again."""
+# pyright: strict
+"""Records: all that is needed to make one output again, with its inputs by their checksums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from versatile_diffusion.sampling.options import SchedulerName
+from versatile_diffusion._moved import former_names
+from versatile_diffusion.context import ContextOf
+from versatile_diffusion.fields import data_fields
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.modalities.spec import ModalitySpec
+from versatile_diffusion.pipeline.request import Count, RequestOf, Seed
+from versatile_diffusion.validation import Strict
 
 CHUNK = "request"
-"""Text chunk of a PNG, and key of JSON, that holds a recipe."""
+"""Text chunk of a PNG, and key of JSON, that holds a record."""
+
+MOST_OUTPUTS = 65536
+"""Outputs of a batch."""
 
 Checksum = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Decoding = Literal["colors_of", "temperature", "max_tokens", "top_k", "top_p"]
-Modality = Literal["image", "text"]
-Number = Annotated[float, Field(ge=-1e6, le=1e6)]
-Count = Annotated[int, Field(ge=1, le=65536)]
 Name = Annotated[str, Field(max_length=4096)]
 Text = Annotated[str, Field(max_length=1_000_000)]
-
-_KINDS = "texts are words, pictures are inputs"  # a string in a picture's place would be taken for a path
-
-
-class Strict(BaseModel):
-    """A part of a recipe. It comes from a file, so a field that is not known is an error."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+Row = Annotated[int, Field(ge=0, lt=MOST_OUTPUTS)]
+Plain = bool | int | float | Text
+"""An option of decoding that JSON holds as it is."""
 
 
 class Input(Strict):
-    """A picture, a mask or an array, named by what it holds."""
+    """An image, a mask or an array, named by what it holds."""
 
     sha256: Checksum
     shape: Annotated[tuple[int, ...], Field(max_length=8)]
@@ -39,26 +40,18 @@ class Input(Strict):
         return f"{' × '.join(map(str, self.shape))}, sha256 {self.sha256}"
 
 
-class ContextRecipe(Strict):
-    """One condition: see `Context`.
+class ContextRecord(ContextOf[Text | Input, Input, Input]):
+    """One condition: see `ContextOf`.
 
     Attributes:
         shared: whether all items of the batch had the same data, which was then encoded once.
     """
 
-    modality: Modality
-    data: Text | Input | None = None
-    embedding: Input | None = None
-    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
-    mask: Input | None = None
     shared: bool = False
-    focus: Annotated[float, Field(ge=0, le=1)] = 0.5
-    unconditional: Literal["default", "zeros"] | Input = "default"
 
     @model_validator(mode="after")
     def _names_no_file(self) -> Self:
-        if isinstance(self.data, Input if self.modality == "text" else str):
-            raise ValueError(_KINDS)
+        _require_kind(modality_spec(self.modality), self.data)
         return self
 
     @property
@@ -69,7 +62,7 @@ class ContextRecipe(Strict):
                 yield value
 
 
-class Remainder(Strict):
+class RemainderRecord(Strict):
     """What went on of a batch after a step, where some of it was no longer wanted.
 
     Attributes:
@@ -78,10 +71,10 @@ class Remainder(Strict):
     """
 
     step: Count
-    rows: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=1024)]
+    rows: Annotated[tuple[Row, ...], Field(max_length=MOST_OUTPUTS)]
 
 
-class Batch(Strict):
+class BatchRecord(Strict):
     """What an output was made together with. Batches of other sizes round otherwise; what is in them does not matter.
 
     Attributes:
@@ -91,17 +84,19 @@ class Batch(Strict):
         remainders: where the batch became smaller.
     """
 
-    items: Annotated[int, Field(ge=1, le=1024)] = 1
-    num_outputs: Annotated[int, Field(ge=1, le=1024)] = 1
-    row: Annotated[int, Field(ge=0, lt=1024 * 1024)] = 0
-    remainders: Annotated[tuple[Remainder, ...], Field(max_length=1024)] = ()
+    items: Count = 1
+    num_outputs: Count = 1
+    row: Row = 0
+    remainders: Annotated[tuple[RemainderRecord, ...], Field(max_length=1024)] = ()
 
     @model_validator(mode="after")
     def _holds_the_output(self) -> Self:
         count = self.items * self.num_outputs
-        for rows in (range(count), *(remainder.rows for remainder in self.remainders)):
-            if self.row not in rows or max(rows) >= count:
-                raise ValueError("the output is not of its batch")
+        if count > MOST_OUTPUTS:
+            raise ValueError(f"the batch has {count} outputs, and may have {MOST_OUTPUTS}")
+        left = [one for one in self.remainders if self.row not in one.rows or max(one.rows) >= count]
+        if self.row >= count or left:
+            raise ValueError("the output is not of its batch")
         return self
 
 
@@ -127,39 +122,40 @@ class Computed(Strict):
     torch: Name = ""
 
 
-class Recipe(Strict):
-    """All that is needed to make one output again: the arguments of `generate`, with inputs by their checksums.
+class Record(RequestOf[ContextRecord, Text | Input, Input]):
+    """A request for one output as it was resolved, with what else decides how it turns out.
 
     Attributes:
-        start_shared: as `ContextRecipe.shared`.
+        seed: of the output's own generator.
+        start_shared: whether all items of the batch had the same start.
+        decoding: options of the modality's `decode`; data among them are inputs, unless they are words.
+        batch: that the output was made in.
+        computed: what computed it.
     """
 
     format: Literal[1] = 1
-    to: Modality
-    contexts: Annotated[tuple[ContextRecipe, ...], Field(min_length=1, max_length=64)]
-    negative: Annotated[tuple[ContextRecipe, ...], Field(max_length=64)] = ()
-    seed: Annotated[int, Field(ge=0, lt=2**64)]
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)]
-    guidance_scale: Number
-    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
-    guidance_interval: tuple[Number, Number] | None = None
-    start: Text | Input | None = None
+    seed: Seed
     start_shared: bool = False
-    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
-    latents: Input | None = None
-    height: Count | None = None
-    width: Count | None = None
-    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
-    scheduler: SchedulerName | None = None
-    decoding: dict[Decoding, int | float | Input] = {}
-    batch: Batch = Batch()
+    decoding: Annotated[dict[str, Plain | Input], Field(default_factory=dict)]
+    batch: BatchRecord = BatchRecord()
     computed: Computed
 
     @model_validator(mode="after")
     def _names_no_file(self) -> Self:
-        named = {name for name, value in self.decoding.items() if isinstance(value, Input)}
-        if (self.to == "image" and isinstance(self.start, str)) or named != {"colors_of"} & self.decoding.keys():
+        spec = modality_spec(self.to)
+        if isinstance(self.start, str):
+            _require_kind(spec, self.start)
+        data = data_fields(spec.decoding)
+        for name in self.decoding.keys() & data.keys():
+            _require_kind(modality_spec(data[name]), self.decoding[name])
+        if any(isinstance(value, Input) for name, value in self.decoding.items() if name not in data):
             raise ValueError(_KINDS)
+        try:
+            spec.decoding_options(self.decoding)
+        except TypeError as error:  # there is no such option
+            raise ValueError(str(error)) from error
+        if not self.contexts:
+            raise ValueError("contexts are missing")
         return self
 
     @property
@@ -169,3 +165,23 @@ class Recipe(Strict):
         found = [value for context in (*self.contexts, *self.negative) for value in context.inputs]
         found += [value for value in others if isinstance(value, Input)]
         return {value.sha256: value for value in found}
+
+
+_KINDS = "texts are words, pictures are inputs"  # a string in an image's place would be taken for a path
+
+
+def _require_kind(spec: ModalitySpec, data: object) -> None:
+    """Raises ValueError unless data are words where the modality's are, and an input where not."""
+    if data is not None and isinstance(data, str) != spec.codec.inline:
+        raise ValueError(_KINDS)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Recipe": "versatile_diffusion.provenance.record:Record",
+        "ContextRecipe": "versatile_diffusion.provenance.record:ContextRecord",
+        "Remainder": "versatile_diffusion.provenance.record:RemainderRecord",
+        "Batch": "versatile_diffusion.provenance.record:BatchRecord",
+    },
+)

@@ -63,7 +63,7 @@ def build(jobs: JobService, keeper: Keeper) -> gr.Blocks:
 
 def _prepare() -> None:
     """Imports PyTorch while the user reads, so that the first result need not wait for it."""
-    import_module("versatile_diffusion.provenance.replay")
+    import_module("versatile_diffusion.provenance.recording")
 
 
 def _replay(history: HistoryTab, tabs: Sequence[TaskTab], frame: gr.Tabs, keeper: Keeper, model: Component) -> None:

@@ -108,7 +108,7 @@ def test_every_output_is_in_one_batch_and_more_outputs_change_no_batch(size: int
         ('["a red tent"]', "line 2: an object with the keys text, image, seed is expected"),
         ('{"prompt": "a red tent"}', "line 2: an object with the keys text, image, seed is expected"),
         ('{"seed": 3}', "line 2: there is neither a text nor an image"),
-        ('{"text": 3}', "line 2: text and image must be strings"),
+        ('{"text": 3}', "line 2: text must be a string"),
         ('{"text": "a", "seed": -1}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got -1"),
         ('{"text": "a", "seed": true}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got True"),
         ('{"text": "a", "seed": 9223372036854775808}', "line 2: the seed must be an integer from 0 to"),
@@ -131,6 +131,40 @@ def test_files_that_are_no_lists_are_refused(content: bytes, message: str) -> No
     Path("bad.txt").write_bytes(content)
     result = vd("bad.txt", "-o", "made")
     assert result.exit_code == 1 and message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.NDJSON", '{"text": "a tent"}\n{"text": "a tree"}\n'),
+        ("p.json", '[{"text": "a tent"}, {"text": "a tree"}]'),
+        ("p.json", '[\n  {"text": "a tent"},\n  {"text": "a tree"}\n]\n'),
+        ("p.JSON", '{"text": "a tent"}\n{"text": "a tree"}\n'),
+        ("p.TXT", "a tent\na tree\n"),
+    ],
+)
+def test_lists_come_in_several_forms_and_their_suffixes_in_any_case(name: str, content: str) -> None:
+    Path(name).write_text(content)
+    assert [(prompt.line, prompt.text) for prompt in read_prompts(Path(name))] == [(1, "a tent"), (2, "a tree")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.csv", "prompt,seed\na tent,1\n", "p.csv is no list of prompts"),
+        ("p.txt", '{"text": "a tent"}\n', "line 1: this is a JSON object: call the file .jsonl"),
+        ("p.json", '["a tent"]', "entry 1: an object with the keys"),
+        ("p.jsonl", '{"text": "a"}\n{"text": "\\ud83d tent"}\n', "line 2: text holds half a character at 1"),
+        ("p.json", '[{"text": "a"}, {"image": "\\udc00.png"}]', "entry 2: image holds half a character"),
+    ],
+)
+def test_what_is_no_list_is_refused_before_the_model_is_opened(
+    name: str, content: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "open_pipeline", None)
+    Path(name).write_text(content)
+    result = vd(name, "-o", "made")
+    assert result.exit_code == 1 and message in result.stderr and "Traceback" not in result.output
 
 
 # ---- outputs ----
@@ -162,7 +196,7 @@ def test_a_picture_tells_how_it_was_made(model: Path) -> None:
     told = {key: value for key, value in picture.info.items() if key not in ("model", "version", "request")}
     assert told == {
         "command": "batch", "line": "3", "prompt": CAPTIONS[1], "image": "a.png", "image_weight": "0.5", "seed": "0",
-        "steps": "2", "guidance_scale": "7.5", "scheduler": "unipc",
+        "steps": "2", "guidance_scale": "7.5", "scheduler": "unipc", "height": "16",
     }  # fmt: skip
 
 

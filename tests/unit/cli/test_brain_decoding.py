@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from tests.processes import start
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app, embed, reconstruct
-from versatile_diffusion.modalities import ImageModality
+from versatile_diffusion.modalities.image_spec import ImageCodec
 
 from .killed_command import deadly_vd
 
@@ -246,13 +246,13 @@ def test_embedding_goes_on_after_a_kill(model: Path, folder: Path, monkeypatch: 
     assert not Path("killed.safetensors").exists()
     os.truncate(unfinished, unfinished.stat().st_size - torn)
     read: list[str] = []
-    whole = ImageModality.read
+    whole = ImageCodec.read
 
-    def recorded(self: Any, data: Any) -> Any:
-        read.extend(path.name for path in data)
-        return whole(self, data)
+    def recorded(self: ImageCodec, file: Path) -> torch.Tensor:
+        read.append(file.name)
+        return whole(self, file)
 
-    monkeypatch.setattr(ImageModality, "read", recorded)
+    monkeypatch.setattr(ImageCodec, "read", recorded)
     result = vd(*command, "-o", "killed.safetensors")
     assert result.exit_code == 0, result.output
     assert read == ["a.JPG", *(["c.webp", "e.bmp"] if torn else []), "d.png"]  # the first one shows the shape

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from versatile_diffusion import VersatileDiffusionPipeline, __version__
-from versatile_diffusion.cli import app, files, making
+from versatile_diffusion.cli import app, files, job
 from versatile_diffusion.cli.options import weighted
+from versatile_diffusion.modalities.image_spec import IMAGE
 
 PROMPT = "a red house by the sea"
 
@@ -37,7 +38,7 @@ def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the model was opened")
 
-    monkeypatch.setattr(making, "open_pipeline", fail)
+    monkeypatch.setattr(job, "open_pipeline", fail)
 
 
 def vd(*arguments: object) -> Result:
@@ -253,7 +254,7 @@ def test_slugs_are_safe_names(text: str) -> None:
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=4), st.integers(0, 99), st.integers(1, 3))
 def test_planned_files_never_collide(subjects: list[str], seed: int, count: int) -> None:
     for output in (None, Path("a.png"), Path("folder")):
-        planned = files.plan_pictures(output, subjects, range(seed, seed + count))
+        planned = files.plan_files(output, subjects, range(seed, seed + count), IMAGE.codec)
         assert len(set(planned)) == len(planned) == len(subjects) * count
 
 

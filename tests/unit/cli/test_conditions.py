@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.unit.cli.test_cli import PROMPT, empty_folder, make, nothing_computed, pixels, vd  # noqa: F401
 from versatile_diffusion import Context, VersatileDiffusionPipeline
-from versatile_diffusion.cli.conditions import assigned
+from versatile_diffusion.cli.contexts import assigned
 from versatile_diffusion.cli.grid import labelled_grid
 from versatile_diffusion.sampling.options import SchedulerName
 from versatile_diffusion.sampling.schedulers import SCHEDULERS

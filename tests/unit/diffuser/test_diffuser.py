@@ -8,7 +8,7 @@ from accelerate import cpu_offload_with_hook
 from torch import Generator, Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from tests.unit.worlds.postcards.training_runs import four_flow_task
+from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.kernels import optimize

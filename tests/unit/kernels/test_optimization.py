@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.unit.worlds.postcards.training_runs import four_flow_task
+from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.kernels import linear, optimize, packing, restore

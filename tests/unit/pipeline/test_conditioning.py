@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 from torch import Generator, Tensor
 
@@ -227,10 +227,10 @@ def test_a_strength_of_less_than_a_step_takes_one_and_says_so(pipe: Pipe) -> Non
     assert steps == [0]
 
 
-class Forward(diffusers.DDIMScheduler):
+class Forward(DDIMScheduler):
     """A scheduler of a user's own that cannot add noise."""
 
-    def add_noise(self, *_: Any) -> Any:
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Any) -> Any:
         raise NotImplementedError
 
 

@@ -11,7 +11,8 @@ from torch import Generator
 from typer.testing import CliRunner
 
 from versatile_diffusion import FAST, VersatileDiffusionPipeline
-from versatile_diffusion.cli.options import Making, spread
+from versatile_diffusion.cli.options import JobOptions, spread
+from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 
 Pipe = VersatileDiffusionPipeline
@@ -74,16 +75,16 @@ def test_a_scheduler_for_one_call(pipe: Pipe) -> None:
     ],
 )
 def test_options_of_the_command_line_overrule_the_preset(words: list[str], expected: SamplingPreset) -> None:
-    found: list[SamplingPreset] = []
+    found: list[Sampling] = []
     app = typer.Typer()
     app.command()(spread(remembering(found)))
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert found == [expected]
+    assert found == [Sampling.model_validate(expected)]
 
 
-def remembering(found: list[SamplingPreset]) -> Callable[[Making], None]:
-    def command(making: Making) -> None:
-        found.append(making.sampling)
+def remembering(found: list[Sampling]) -> Callable[[JobOptions, Sampling], None]:
+    def command(job: JobOptions, sampling: Sampling) -> None:
+        found.append(job.with_preset(sampling))
 
     return command

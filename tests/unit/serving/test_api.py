@@ -24,8 +24,8 @@ from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import LocalWorker, ModelInfo
-from versatile_diffusion.provenance.files import parsed
 from versatile_diffusion.provenance.replay import replayed
+from versatile_diffusion.provenance.stored_record import parse_record
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
@@ -200,7 +200,7 @@ def test_noise_to_start_from(client: httpx.Client, pipe: VersatileDiffusionPipel
     expected = pipe.text_to_image(TENT["data"], num_outputs=2, num_inference_steps=2, latents=noise).images
     assert all(same(one, other) for one, other in zip(made, expected, strict=True))
     for image in made:
-        record = parsed(image.info["request"])
+        record = parse_record(image.info["request"])
         assert np.abs(np.asarray(replayed(pipe, record), int) - np.asarray(image, int)).max() <= 1
 
 

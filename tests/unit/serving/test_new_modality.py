@@ -16,8 +16,8 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.workers import LocalWorker, Source, open_models
 from versatile_diffusion.modalities import Modality
-from versatile_diffusion.provenance.files import parsed
 from versatile_diffusion.provenance.replay import replayed
+from versatile_diffusion.provenance.stored_record import parse_record
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.limits import Limits
 
@@ -67,7 +67,7 @@ def test_it_is_made_and_its_record_makes_it_again(client: httpx.Client, pipe: Ve
     for output, tone in zip(job["outputs"], made.items, strict=True):
         assert output["media_type"] == "audio/wav" and output["image"] is None and output["text"] is None
         torch.testing.assert_close(heard(output), tone, atol=1e-3, rtol=0)
-        again = replayed(pipe, parsed(json.dumps(output["request"])))
+        again = replayed(pipe, parse_record(json.dumps(output["request"])))
         torch.testing.assert_close(again, tone, atol=1e-4, rtol=0)
 
 

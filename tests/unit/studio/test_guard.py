@@ -318,7 +318,7 @@ def test_own_uploads_are_read(studio: Studio, guest: Guest) -> None:
     own = guest.upload(BLUE, "my pic%é.png")
     assert guest.fetch(quote(own)).content == BLUE
     assert guest.run("image-to-text", file(own, orig_name="my pic%é.png", size=3, mime_type="image/png"))["success"]
-    [context] = studio.worker.requests[-1].contexts
+    [context] = studio.worker.requests[-1].request.contexts
     assert np.array(context.data).tolist() == np.array(Image.open(own)).tolist()
 
 
@@ -329,7 +329,7 @@ def test_paintings_are_read(studio: Studio, guest: Guest) -> None:
     painted = {**whole, "layers": [file(guest.upload(encoded(layer), "layer_0.png"))]}
     rest = [None, 1.0, 0.5] * 3
     assert guest.run("multi-context", "", 1.0, painted, 1.0, 0.5, *rest)["success"]
-    [context] = studio.worker.requests[-1].contexts
+    [context] = studio.worker.requests[-1].request.contexts
     assert isinstance(context.mask, Image.Image)
     assert np.array(context.mask)[0].tolist() == [0] * 4 + [255] * 4
 
@@ -339,7 +339,7 @@ def test_embeddings_are_read(studio: Studio, guest: Guest) -> None:
 
     own = guest.upload(save({"image": torch.ones(2, 5, 4)}), "predicted.safetensors")
     assert guest.run("reconstruct", file(own), 1, 0.5)["success"]
-    assert studio.worker.requests[-1].contexts[0].embedding is not None
+    assert studio.worker.requests[-1].request.contexts[0].embedding is not None
 
 
 def test_results_are_everybodys_until_they_are_deleted(studio: Studio, guest: Guest) -> None:

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from tests.unit.serving.running import Gate, listening
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.limits import EngineLimits
-from versatile_diffusion.engine.requests import Failure, Made, Request
+from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import Watch
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.studio.history import History
@@ -30,10 +31,10 @@ class Noting(Gate):
 
     def __init__(self) -> None:
         super().__init__(steps=1)
-        self.requests: list[Request] = []
+        self.requests: list[JobRequest] = []
         self.go.set()
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> list[Made | Failure | None]:
+    def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
         self.requests += requests
         return super().run(requests, watch)
 

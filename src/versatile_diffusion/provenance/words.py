@@ -1,0 +1,22 @@
+"""How an output was made, in the words that commands use: for people, beside the record that replays it."""
+# pyright: strict
+
+from __future__ import annotations
+
+from versatile_diffusion.fields import flags
+from versatile_diffusion.sampling.options import Sampling
+
+_ALWAYS = ("num_inference_steps",)
+
+
+def sampling_words(sampling: Sampling) -> dict[str, object]:
+    """The options that are not as by default, and the steps, by the names that the command line gives them."""
+    return {
+        _word(name): value
+        for name, value in dict(sampling).items()
+        if name in _ALWAYS or value != Sampling.model_fields[name].default
+    }
+
+
+def _word(name: str) -> str:
+    return (flags(Sampling)[name].name or name).removeprefix("--").replace("-", "_")
