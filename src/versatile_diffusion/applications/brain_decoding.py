@@ -1,3 +1,4 @@
+# pyright: strict
 """Brain decoding: pictures from CLIP embeddings that were predicted from scans."""
 
 from __future__ import annotations
@@ -6,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -17,6 +17,9 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.pipeline.initial_latents import is_latent, one_each
 from versatile_diffusion.pipeline.outputs import Origin, check_output_type
 from versatile_diffusion.pipeline.pipeline import FlowPipeline
+
+Start = Tensor | list[Tensor] | None
+"""Latents (b c y x), or images (3 h w)."""
 
 RANKINGS = ("image", "tokens")
 _PER_OUTPUT = ("negative", "colors_of", "num_outputs")
@@ -36,7 +39,7 @@ class Reconstructions:
     images: list[list[Any]]
     scores: list[list[float]] | None
     order: list[list[int]]
-    origins: list[list[Origin]] = field(default_factory=list)
+    origins: list[list[Origin]] = field(default_factory=list[list[Origin]])
 
     @property
     def best(self) -> list[Any]:
@@ -58,16 +61,16 @@ class Scans:
     count: int
     contexts: list[Context]
     target: Float[Tensor, "_ n d"] | None = None
-    start: Any = None
+    start: Start = None
 
     @classmethod
     def of(
         cls,
         pipe: FlowPipeline,
-        embeddings: Mapping[str, Any],
+        embeddings: Mapping[str, object],
         weights: Mapping[str, float],
         unconditional: Mapping[str, object],
-        start: Any = None,
+        start: object = None,
     ) -> Scans:
         """Checks embeddings of modalities, of which some may be None, and a start.
 
@@ -149,7 +152,7 @@ def reconstruct(
         )
         if rank_by is not None and scans.target is not None:
             seen = pipe.encode_context("image", made.items)
-            scores += similarity(seen, _rows(scans.target, of).to(seen.device), rank_by)
+            scores += similarity(seen, scans.target[_indices(len(scans.target), of)].to(seen.device), rank_by)
         if on_batch is not None:
             on_batch(made.origins)
         origins += _without_inputs(made.origins)
@@ -162,10 +165,12 @@ def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], 
     """Cosine similarities of context tokens of pictures: "image" is of the class tokens, "tokens" the mean of all."""
     if rank_by == "image":
         seen, predicted = seen[:, :1], predicted[:, :1]
-    return cosine_similarity(seen.float(), predicted.float(), dim=-1).mean(dim=1).tolist()
+    return [float(each) for each in cosine_similarity(seen.float(), predicted.float(), dim=-1).mean(dim=1)]
 
 
-def seeds(seed: int | None, generator: Any, scans: int, num_outputs: int) -> Callable[[int], Generator]:
+def seeds(
+    seed: int | None, generator: Generator | Sequence[Generator] | None, scans: int, num_outputs: int
+) -> Callable[[int], Generator]:
     """The generator of each output, counted over all scans.
 
     Raises:
@@ -181,7 +186,7 @@ def seeds(seed: int | None, generator: Any, scans: int, num_outputs: int) -> Cal
     return lambda output: Generator().manual_seed(first + output % num_outputs)
 
 
-def read_embedding(pipe: FlowPipeline, modality: str, embedding: Any) -> Float[Tensor, "b n d"]:
+def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Float[Tensor, "b n d"]:
     """An embedding as a batch.
 
     Args:
@@ -194,11 +199,11 @@ def read_embedding(pipe: FlowPipeline, modality: str, embedding: Any) -> Float[T
     """
     tokens, width = context_shape(pipe, modality)
     tensor = as_tensor(embedding, f"{modality}_embedding")
+    given = tuple(tensor.shape)
     tensor = tensor[None] if tensor.ndim == 2 else tensor
     if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
         raise ValueError(
-            f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), "
-            f"got {tuple(np.shape(embedding))}."
+            f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), got {given}."
         )
     return tensor
 
@@ -221,7 +226,7 @@ def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
 
 
 def _check_request(
-    scans: Scans, num_outputs: int, rank_by: str | None, batch_size: int, options: Mapping[str, Any]
+    scans: Scans, num_outputs: int, rank_by: str | None, batch_size: int, options: Mapping[str, object]
 ) -> None:
     for name, number in (("num_outputs", num_outputs), ("batch_size", batch_size)):
         if number < 1:
@@ -234,25 +239,30 @@ def _check_request(
         raise TypeError(f"reconstruct takes no {', '.join(refused)}: call `generate` for that.")
 
 
-def _read_start(pipe: FlowPipeline, start: Any) -> Any:
+def _read_start(pipe: FlowPipeline, start: object) -> Tensor | list[Tensor]:
     """Latents (b c y x) as a tensor, or a list of pictures."""
     image = pipe.modalities.named("image")
     return as_tensor(start, "start") if is_latent(start, image.latent_shape()) else image.read(start)
 
 
-def _batched(unconditional: Any) -> Any:
+def _batched(unconditional: object) -> object:
     """An array (n d) of all scans as one with a row for all, which anything else is already."""
-    if isinstance(unconditional, str) or np.ndim(unconditional) != 2:
+    if isinstance(unconditional, str):
         return unconditional
-    return as_tensor(unconditional, "unconditional")[None]
+    given = as_tensor(unconditional, "unconditional")
+    return given[None] if given.ndim == 2 else given
 
 
-def _rows(values: Any, scans: Sequence[int]) -> Any:
+def _rows(values: Start | str, scans: Sequence[int]) -> Start | str:
     """One row for each of these scans, of rows for each or for all."""
     if values is None or isinstance(values, str):
         return values
-    index = [scan if len(values) > 1 else 0 for scan in scans]
+    index = _indices(len(values), scans)
     return values[index] if isinstance(values, Tensor) else [values[i] for i in index]
+
+
+def _indices(count: int, scans: Sequence[int]) -> list[int]:
+    return [scan if count > 1 else 0 for scan in scans]
 
 
 def _batches(total: int, batch_size: int) -> Iterator[list[int]]:

@@ -1,3 +1,4 @@
+# pyright: strict
 """Editing: a picture changed by words.
 
 Two ways, both by a text in between. `rewrite` writes down what the picture shows, changes the words, and paints from
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from versatile_diffusion.applications.rewriting import Change
+from versatile_diffusion.applications.rewriting import Change, Reader
 from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.focus import reduce_rank
 from versatile_diffusion.pipeline.conditioning import read_items
@@ -44,7 +45,7 @@ Words = str | Sequence[str] | None
 
 def edit(
     pipe: FlowPipeline,
-    image: Any,
+    image: object,
     prompt: Words,
     remove: Words,
     add: Words,
@@ -62,7 +63,7 @@ def edit(
 
 def edited(
     pipe: FlowPipeline,
-    images: list[Any],
+    images: Sequence[object],
     prompt: Words,
     remove: Words,
     add: Words,
@@ -94,14 +95,16 @@ def _changes(count: int, prompt: Words, remove: Words, add: Words) -> list[Chang
     return made
 
 
-def _rewritten(pipe: FlowPipeline, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
+def _rewritten(pipe: FlowPipeline, images: Sequence[object], changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Contexts: the rewritten descriptions, and the pictures."""
-    reader: Any = pipe.modality("text")
+    reader = pipe.modality("text")
+    if not isinstance(reader, Reader):
+        raise ValueError("The texts of this model cannot be rewritten: edit with the method latent.")
     texts = [change.rewrite(text, reader) for change, text in zip(changes, _describe(pipe, images).texts, strict=True)]
     return [{"modality": "text", "data": texts}, {"modality": "image", "data": images}]
 
 
-def _moved(pipe: FlowPipeline, images: list[Any], changes: Sequence[Change]) -> list[dict[str, Any]]:
+def _moved(pipe: FlowPipeline, images: Sequence[object], changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Contexts of the official I2T2I: texts of moved latents beside the new words, and what is coarse in the pictures.
 
     The latents of descriptions lose their part in the direction of some words, and gain others.
@@ -131,7 +134,7 @@ def _latents_of(pipe: FlowPipeline, words: list[str]) -> Float[Tensor, "b d"]:
     return latents * torch.tensor([[float(bool(word))] for word in words]).to(latents)
 
 
-def _describe(pipe: FlowPipeline, images: list[Any], **options: Any) -> Outputs:
+def _describe(pipe: FlowPipeline, images: Sequence[object], **options: Any) -> Outputs:
     """What pictures show: the same words for the same picture, whatever is drawn later."""
     generators = [Generator().manual_seed(0) for _ in images]
     return pipe.generate("text", Context("image", images), generator=generators, **options)

@@ -1,3 +1,4 @@
+# pyright: strict
 """Files of embeddings: read by name, and written row by row."""
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor
 
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -61,21 +63,33 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     return arrays
 
 
+def read_arrays(file: Path) -> dict[str, Tensor]:
+    """The arrays in a .safetensors, .npz or .npy file by their names, of which the last kind has none.
+
+    Raises:
+        OSError, ValueError and what else is in `UNREADABLE`: if it is none of these, or damaged. Pickles are refused.
+    """
+    if file.suffix.lower() == ".safetensors":
+        return load_file(file)  # pyright: ignore[reportUnknownVariableType] - typed in part in safetensors
+    loaded = np.load(file, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"": torch.as_tensor(_native(loaded))}  # pyright: ignore[reportUnknownArgumentType] - of any type
+    with loaded as arrays:
+        return {name: torch.as_tensor(_native(arrays[name])) for name in arrays.files}
+
+
 def _arrays(file: Path) -> dict[str, Tensor]:
+    if file.suffix.lower() not in (".npz", ".safetensors"):
+        raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(_native(arrays[name])) for name in arrays.files}
+        return read_arrays(file)
     except UNREADABLE as error:
         raise ValueError(
             f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
         ) from error
-    raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
 
 
-def _native(array: np.ndarray) -> np.ndarray:
+def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """The same numbers in the byte order of this machine, which PyTorch needs."""
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
@@ -98,7 +112,7 @@ class RowFile:
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def unfinished(self) -> Path:

@@ -1,3 +1,4 @@
+# pyright: strict
 """Rewriting: a description with some of its words changed.
 
 What goes is found by its words or by their meaning. What comes stands where the text then reads best, as judged by the

@@ -1,3 +1,4 @@
+# pyright: strict
 """The pipeline that users open: what the paper makes, by its names."""
 
 from __future__ import annotations

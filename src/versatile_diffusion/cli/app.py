@@ -1,3 +1,4 @@
+# pyright: strict
 """The commands, and what happens when one fails."""
 
 from __future__ import annotations

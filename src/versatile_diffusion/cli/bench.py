@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd bench`: speed and memory on this machine."""
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
+# pyright: strict
 """What the user reads: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +31,7 @@ def error(text: str) -> None:
 
 
 @contextmanager
-def warnings_as_notes() -> Iterator[None]:
+def warnings_as_notes() -> Generator[None]:
     """Shows what the pipeline warns of as notes, each once. Libraries' warnings to programmers are left out."""
     shown: set[str] = set()
 

@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd convert`: any model as a folder of ours."""
 
 from __future__ import annotations

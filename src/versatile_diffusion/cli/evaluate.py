@@ -1,3 +1,4 @@
+# pyright: strict
 """Measure a model."""
 
 from __future__ import annotations

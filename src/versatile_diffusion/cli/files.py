@@ -1,3 +1,4 @@
+# pyright: strict
 """Files that commands write: names, checks before any work is done, and writing whole or not at all."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.spec import Codec
@@ -67,7 +68,7 @@ def require_writable_folder(folder: Path) -> None:
         raise OSError(f"Cannot write in {folder}: {error.strerror or error}. Choose another place.") from error
 
 
-def require_same_settings(file: Path, settings: Mapping[str, Any], begun: bool) -> None:
+def require_same_settings(file: Path, settings: Mapping[str, object], begun: bool) -> None:
     """Keeps what the files of a folder are made with.
 
     Args:
@@ -98,20 +99,10 @@ def read_tensor(file: Path | str) -> Tensor:
     Raises:
         ValueError: if it cannot be read, or holds several.
     """
-    import numpy as np
-    import torch
-    from safetensors.torch import load_file
+    from versatile_diffusion.applications.embeddings import UNREADABLE, read_arrays
 
-    from versatile_diffusion.applications.embeddings import UNREADABLE
-
-    path = Path(file)
     try:
-        if path.suffix == ".safetensors":
-            arrays = load_file(path)
-        else:
-            loaded = np.load(path, allow_pickle=False)
-            arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-        tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        tensors = read_arrays(Path(file))
     except UNREADABLE as error:
         raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
     if len(tensors) != 1:
@@ -127,7 +118,7 @@ def slug(text: str) -> str:
     return name or "untitled"
 
 
-def _unlike(names: Any) -> list[str]:
+def _unlike(names: Iterable[str]) -> list[str]:
     """The names, with a number where one occurred before."""
     unlike: list[str] = []
     for name in names:

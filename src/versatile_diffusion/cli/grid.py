@@ -1,3 +1,4 @@
+# pyright: strict
 """A grid of pictures with labels, as one picture."""
 
 from __future__ import annotations

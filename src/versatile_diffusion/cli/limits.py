@@ -1,3 +1,4 @@
+# pyright: strict
 """Options of `vd serve` that say how much may be asked for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: strict
 """The page that `vd demo` writes: one file, pictures and all."""
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ def _values(files: Sequence[Path]) -> list[Tensor]:
 
 def _items(file: Path) -> tuple[list[Tensor], str]:
     """The values of a file as data of each modality that can read it, and why another could not."""
-    items, failure = list[Tensor](), f"Cannot read {file}."
+    items: list[Tensor] = []
+    failure = f"Cannot read {file}."
     for codec in (modality_spec(name).codec for name in modality_names()):
         if codec.inline:
             continue

@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd serve`: models over HTTP."""
 
 from __future__ import annotations

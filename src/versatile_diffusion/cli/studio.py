@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd app`: the studio in a browser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: strict
 """Image variation at several levels of fidelity and focus."""
 
 from __future__ import annotations

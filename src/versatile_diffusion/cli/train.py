@@ -1,3 +1,4 @@
+# pyright: strict
 """Train a model."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# pyright: strict
 """`vd vote`: which of two models or settings people like better."""
 
 from __future__ import annotations

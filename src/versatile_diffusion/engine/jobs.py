@@ -10,6 +10,7 @@ from enum import StrEnum
 from threading import Lock
 from uuid import uuid4
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.engine.records import JobRecord
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
@@ -116,3 +117,11 @@ class Job:
         finally:
             with self._lock:
                 self._listeners.remove(listener)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "State": "versatile_diffusion.engine.jobs:JobState",
+    },
+)

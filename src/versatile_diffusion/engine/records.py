@@ -25,15 +25,14 @@ def record_of(job: JobRequest, row: int = 0) -> StoredRecord:
     """
     from versatile_diffusion.provenance import recording  # PyTorch, which takes seconds
 
-    request = job.request.replaced(guidance_scale=job.request.guidance_scale or 0.0)
-    return recording.record_of(Origin(request, 1, row), Computed(model=job.model))
+    return recording.record_of(Origin(job.request, 1, row), Computed(model=job.model))
 
 
 def job_of(stored: StoredRecord, model: str | None = None) -> JobRequest:
     """What makes the output of a record again, alone, and so the same but for rounding.
 
     Args:
-        stored: how the output was made, with the inputs.
+        stored: the record and its inputs.
         model: the name of an opened model; the one of the record if left out.
 
     Raises:
@@ -41,8 +40,7 @@ def job_of(stored: StoredRecord, model: str | None = None) -> JobRequest:
     """
     from versatile_diffusion.provenance.replay import request_of
 
-    request = request_of(stored).replaced(seeds=(stored.record.seed,))
-    return JobRequest(model or stored.record.computed.model, request)
+    return JobRequest(model or stored.record.computed.model, request_of(stored))
 
 
 @dataclass(frozen=True)

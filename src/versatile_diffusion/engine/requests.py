@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from versatile_diffusion import __version__
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -157,3 +158,16 @@ def _named(value: object) -> object:
         numbers = as_tensor(value, "Data")
         size, content = numbers.shape, numbers.numpy(force=True).tobytes()
     return f"{'×'.join(map(str, size))}, sha256 {sha256(content).hexdigest()}"
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Request": "versatile_diffusion.engine.requests:JobRequest",
+        "Made": "versatile_diffusion.engine.results:JobResult",
+        "Replayable": "versatile_diffusion.engine.records:JobRecord",
+        "Failure": "versatile_diffusion.engine.results:Failure",
+        "Reason": "versatile_diffusion.engine.results:Reason",
+        "BatchFailed": "versatile_diffusion.engine.results:BatchFailed",
+    },
+)

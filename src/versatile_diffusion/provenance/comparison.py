@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from PIL import Image
 from versatile_diffusion.provenance.record import Computed
 
 
-class Comparison(TypedDict, total=False):
+class Comparison(TypedDict):
     """How an output compares with the one before.
 
     Attributes:
@@ -21,7 +21,7 @@ class Comparison(TypedDict, total=False):
     """
 
     same: bool | None
-    difference: float
+    difference: NotRequired[float]
     verdict: str
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.context import ContextOf
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
@@ -173,3 +174,14 @@ def _require_kind(spec: ModalitySpec, data: object) -> None:
     """Raises ValueError unless data are words where the modality's are, and an input where not."""
     if data is not None and isinstance(data, str) != spec.codec.inline:
         raise ValueError(_KINDS)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Recipe": "versatile_diffusion.provenance.record:Record",
+        "ContextRecipe": "versatile_diffusion.provenance.record:ContextRecord",
+        "Remainder": "versatile_diffusion.provenance.record:RemainderRecord",
+        "Batch": "versatile_diffusion.provenance.record:BatchRecord",
+    },
+)

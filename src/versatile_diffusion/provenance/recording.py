@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,12 +17,14 @@ from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
 from versatile_diffusion.pipeline.outputs import Origin
-from versatile_diffusion.pipeline.pipeline import FlowPipeline
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.inputs import is_batch, is_single, item_value, mask_value, named
 from versatile_diffusion.provenance.record import BatchRecord, Computed, ContextRecord, Input, Record
 from versatile_diffusion.provenance.stored_record import StoredRecord
 from versatile_diffusion.validation import checked
+
+if TYPE_CHECKING:  # a server takes requests in without the libraries of models, which take seconds
+    from versatile_diffusion.pipeline.pipeline import FlowPipeline
 
 
 def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weights: str | None = None) -> Computed:

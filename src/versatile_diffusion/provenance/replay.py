@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.context import Context
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
@@ -112,3 +113,12 @@ class _Batch:
             return None
         item = codec.restored(self._value(data)) if isinstance(data, Input) else data
         return item if self.items == 1 or shared else [item] * self.items
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "computed_by": "versatile_diffusion.provenance.recording:computed_by",
+        "recipe_of": "versatile_diffusion.provenance.recording:record_of",
+    },
+)

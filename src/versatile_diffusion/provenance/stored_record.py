@@ -14,6 +14,7 @@ from typing import cast
 from pydantic import ValidationError
 from torch import Tensor
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.provenance.inputs import FOLDER, file_name, find, named, restored, stored
 from versatile_diffusion.provenance.record import Record
 
@@ -124,3 +125,14 @@ def _read_inputs(record: Record, embedded: object) -> list[Tensor]:
         raise NoRecord("The recipe cannot be used: its inputs are no object.")
     texts = cast("dict[str, str]", embedded)  # `b64decode` refuses what is no text
     return [restored(base64.b64decode(texts[key], validate=True)) for key in record.inputs if key in texts]
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Kept": "versatile_diffusion.provenance.stored_record:StoredRecord",
+        "NoRecipe": "versatile_diffusion.provenance.stored_record:NoRecord",
+        "parsed": "versatile_diffusion.provenance.stored_record:parse_record",
+        "read": "versatile_diffusion.provenance.output_files:read_outputs",
+    },
+)

@@ -2,6 +2,9 @@
 
 from versatile_diffusion._moved import former_names
 
-_SAMPLER = ("Denoiser", "Rows", "Schedule", "StepCallback", "count_steps", "draw_noise", "sample")
+_SAME = ("Denoiser", "Rows", "Schedule", "count_steps", "draw_noise", "sample")
+_SAMPLER = "versatile_diffusion.sampling.sampler"
 
-__getattr__ = former_names(__name__, {name: f"versatile_diffusion.sampling.sampler:{name}" for name in _SAMPLER})
+__getattr__ = former_names(
+    __name__, {name: f"{_SAMPLER}:{name}" for name in _SAME} | {"StepCallback": f"{_SAMPLER}:OnStep"}
+)

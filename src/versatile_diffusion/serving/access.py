@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.serving.keys import Keys, is_loopback
 from versatile_diffusion.serving.problems import problem
 
@@ -117,3 +118,12 @@ class AccessMiddleware:
 def _name(host: str) -> str:
     """The Host header without its port."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Access": "versatile_diffusion.serving.access:AccessMiddleware",
+        "KEYS_VARIABLE": "versatile_diffusion.serving.keys:KEYS_VARIABLE",
+    },
+)

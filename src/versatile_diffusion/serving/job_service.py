@@ -10,6 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException
 from fastapi import Request as HTTPRequest
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.jobs import Job, JobState, Status
 from versatile_diffusion.engine.requests import JobRequest
@@ -116,3 +117,11 @@ async def _changes(job: Job, at_least_every: float | None = None) -> AsyncIterat
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), at_least_every)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Desk": "versatile_diffusion.serving.job_service:JobService",
+    },
+)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.engine.engine import Observer
 from versatile_diffusion.engine.jobs import Job
 from versatile_diffusion.engine.requests import JobRequest
@@ -79,3 +80,11 @@ class CountingMiddleware:
             await send(message)
 
         await self._app(scope, receive, counted)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Counted": "versatile_diffusion.serving.metrics:CountingMiddleware",
+    },
+)

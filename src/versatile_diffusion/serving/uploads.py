@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.spec import ModalitySpec
 from versatile_diffusion.validation import Strict
 
@@ -122,3 +123,11 @@ def _safetensors(content: bytes) -> Tensor:
     if len(tensors) != 1:
         raise Refused(f"it must be one tensor, got {len(tensors)}.")
     return next(iter(tensors.values()))
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "FORMATS": "versatile_diffusion.modalities.image_spec:UPLOADED",
+    },
+)

@@ -27,7 +27,7 @@ def seeded(seed: int, make: Callable[[], T]) -> T:
         return make()
 
 
-def by_image(rows: Shaped[Tensor, "texts ..."], count: int) -> Shaped[Tensor, "images texts ..."]:
+def by_image(rows: Shaped[Tensor, "rows ..."], count: int) -> Shaped[Tensor, "images count ..."]:
     """Returns rows of texts, of which each image has so many, by image."""
     return rows.reshape(len(rows) // count, count, *rows.shape[1:])
 

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch.nn.functional import cosine_similarity
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.applications.brain_decoding import similarity
 from versatile_diffusion.modalities import ImageModality
+from versatile_diffusion.pipeline.outputs import Origin
 
 Pipe = VersatileDiffusionPipeline
 SCANS = 3
@@ -40,6 +43,21 @@ def test_each_scan_gets_what_generate_makes_of_it(pipe: Pipe) -> None:
         seeds = [Generator().manual_seed(seed) for seed in (5, 6)]
         expected = pipe.generate("image", contexts, num_outputs=2, generator=seeds, **SHORT).latents
         torch.testing.assert_close(stacked([made.images[scan]]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inputs_of_a_batch_are_let_go_once_it_is_made(pipe: Pipe) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+
+    def on_batch(origins: Sequence[Origin]) -> None:
+        gc.collect()
+        assert [one() is None for one in alive] == [True] * len(alive)  # nothing of the batches before
+        embeddings = [context.embedding for context in origins[0].request.contexts]
+        alive.extend(weakref.ref(embedding) for embedding in embeddings if embedding is not None)
+
+    made = pipe.reconstruct(IMAGE, TEXT, num_outputs=2, batch_size=2, seed=5, on_batch=on_batch, **SHORT)
+    assert len(alive) == 2 * SCANS
+    assert [origin.seed for row in made.origins for origin in row] == [5, 6] * SCANS
+    assert all(origin.request.contexts == () for row in made.origins for origin in row)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

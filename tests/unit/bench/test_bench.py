@@ -21,8 +21,9 @@ from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Report
 from versatile_diffusion.bench.sizes import FLOWS
 from versatile_diffusion.bench.timing import alternate
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.model_presets import tiny
-from versatile_diffusion.worlds.postcards.recipe import Recipe
+from versatile_diffusion.worlds.registry import get_world
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 IN_PROCESSES = ("loading", "picture")
@@ -36,11 +37,12 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "figures" / "out.json"
     names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
-    recipe = Recipe()
+    recipe = get_world(DEFAULT_MODEL).recipe()
+    shorter = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
     with pytest.MonkeyPatch.context() as less:
         less.setattr(startup, "compile_byte_code", lambda works: None)
         less.setattr(generation, "_BATCHES", (1, 3))
-        less.setattr(training, "Recipe", lambda: replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16)))
+        less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: shorter))
         less.setattr(memory, "FLOWS", FLOWS[:1])
         return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 

@@ -230,7 +230,7 @@ def test_a_strength_of_less_than_a_step_takes_one_and_says_so(pipe: Pipe) -> Non
 class Forward(DDIMScheduler):
     """A scheduler of a user's own that cannot add noise."""
 
-    def add_noise(self, *_: Any) -> Any:
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Any) -> Any:
         raise NotImplementedError
 
 

@@ -4,6 +4,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
@@ -184,7 +185,7 @@ def test_settings_that_no_model_of_noise_can_follow_are_named() -> None:
     with pytest.raises(ValueError, match=r"rescale_betas_zero_snr.*v_prediction"):
         check_scheduler(type(ddim).from_config(ddim.config, rescale_betas_zero_snr=True))
     check_scheduler(type(ddim).from_config(ddim.config, rescale_betas_zero_snr=True, prediction_type="v_prediction"))
-    flow = diffusers.DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    flow = DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
     with pytest.raises(ValueError, match="flow sigmas cannot be used here"):
         check_scheduler(flow)
     with pytest.raises(ValueError, match="object cannot be used here: it has no config"):

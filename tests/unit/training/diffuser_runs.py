@@ -1,6 +1,5 @@
 """A tiny diffuser with latents of all flows, and its gradients, for tests in one process or several."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,8 +79,3 @@ def save_gradients(path: str, batch_size: str) -> None:
     found = gradients(int(batch_size))
     if processes().is_main_process:
         save_file(found, path)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,25 +1,21 @@
-import os
-import subprocess
-import sys
+"""Training in several processes."""
+
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from . import diffuser_runs
+from tests.processes import together
 
-SCRIPT = diffuser_runs.__file__
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+from . import diffuser_runs
 
 
 @pytest.mark.slow
 def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path: Path) -> None:
     path = tmp_path / "gradients.safetensors"
-    # Without --multi_gpu accelerate starts one process; without a GPU its processes take the CPU.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    command = [*launch, "--num_machines=1", "--main_process_port=0", SCRIPT, "save_gradients", str(path), "3"]
-    subprocess.run(command, check=True, env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""})
+    for process in together(diffuser_runs.save_gradients, str(path), "3"):
+        assert process.returncode == 0, process.stderr
     two, one = load_file(path), diffuser_runs.gradients(batch_size=6)
     assert two.keys() == one.keys()
     largest = max(float(gradient.abs().max()) for gradient in one.values())

@@ -1,4 +1,4 @@
-"""Training in several processes, and in one that is killed."""
+"""Training in a process that is killed."""
 
 import random
 import signal
