@@ -165,7 +165,8 @@ def test_the_server_listens_at_the_port_that_it_tells() -> None:
 
     config = uvicorn.Config(build_app(engine), port=0, log_level="warning")
     listener = server._Server(config, engine, on_ready=stop)
-    listener.run()
+    with ThreadPoolExecutor(1) as aside:  # the browser's tests leave a loop running in the main thread
+        aside.submit(listener.run).result(60)
     assert listener.should_exit
 
 
