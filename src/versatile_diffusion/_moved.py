@@ -30,6 +30,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "acceleration": "pipeline.acceleration",
     "adapters": "pipeline.lora",
     "app": "studio",
+    "app.embedded": "studio.embeddings_file",
     "app.keeping": "studio.results_store",
     "app.shelf": "studio.results_panel",
     "app.studio": "studio.page",

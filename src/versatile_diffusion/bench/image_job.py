@@ -33,7 +33,7 @@ OnStep = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageJob:
     """What to do.
 
     Attributes:
@@ -66,11 +66,11 @@ class ImagePipeline(ABC):
     """A pipeline that makes images of texts."""
 
     @abstractmethod
-    def open(self, job: Job) -> None:
+    def open(self, job: ImageJob) -> None:
         """Reads all that the pipeline reads before it can make an image."""
 
     @abstractmethod
-    def make(self, job: Job, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
+    def make(self, job: ImageJob, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
         """Makes an image."""
 
 
@@ -82,13 +82,13 @@ class Ours(ImagePipeline):
 
         self.pipeline = VersatileDiffusionPipeline
 
-    def open(self, job: Job) -> None:
+    def open(self, job: ImageJob) -> None:
         """Reads what the flow needs, and packs it."""
         self.pipe = self.pipeline.from_pretrained(job.folder, torch_dtype=DTYPES[job.dtype], flows=["text-to-image"])
         self.pipe.pack()
         self.pipe.set_progress_bar_config(disable=True)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
 
-    def make(self, job: Job, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
+    def make(self, job: ImageJob, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
         """Makes an image."""
 
         def count(pipe: object, step: int, timestep: Tensor, given: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -118,12 +118,12 @@ class Diffusers(ImagePipeline):
         library.UNetFlatConditionModel = UNetFlatConditionModel  # it saves this name, but no more finds it
         self.library = library
 
-    def open(self, job: Job) -> None:
+    def open(self, job: ImageJob) -> None:
         """Reads all that diffusers does."""
         self.pipe = getattr(self.library, self.name).from_pretrained(job.folder, torch_dtype=DTYPES[job.dtype])
         self.pipe.set_progress_bar_config(disable=True)
 
-    def make(self, job: Job, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
+    def make(self, job: ImageJob, on_step: OnStep) -> Float[np.ndarray, "1 h w 3"]:
         """Makes an image."""
 
         def count(step: int, timestep: object, latents: object) -> None:
@@ -157,7 +157,7 @@ PIPELINES: dict[str, type[ImagePipeline]] = {
 }
 
 
-def main(job: Job) -> None:
+def main(job: ImageJob) -> None:
     """Prints {"step": …} after each step, then seconds, and bytes that the whole process held at most."""
     pipeline = PIPELINES[job.who]()
     with watching("RssAnon", interval=0.05) as anonymous:
@@ -174,4 +174,4 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    main(Job(**json.loads(sys.argv[1])))
+    main(ImageJob(**json.loads(sys.argv[1])))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from versatile_diffusion.bench import loader
-from versatile_diffusion.bench.image_job import Job
+from versatile_diffusion.bench.image_job import ImageJob
 from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
@@ -97,7 +97,7 @@ def _beside_diffusers(folder: Path, dtype: str, rounds: int) -> Iterator[Figure]
     """Times the opening of diffusers' folder, by ours and by diffusers' pipeline in turns."""
 
     def opening(number: int, who: str) -> float:
-        return done(Job(who, str(folder), dtype, pixels=0, steps=0))["opening"]
+        return done(ImageJob(who, str(folder), dtype, pixels=0, steps=0))["opening"]
 
     works = {who: partial(opening, who=who) for who in ("ours", "diffusers")}
     times = {who: [run.output for run in runs] for who, runs in alternate(works, rounds).items()}

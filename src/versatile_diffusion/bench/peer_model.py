@@ -26,7 +26,7 @@ from transformers import (
 
 from versatile_diffusion.bench import image_job
 from versatile_diffusion.bench.diffuser import random_peer
-from versatile_diffusion.bench.image_job import Job
+from versatile_diffusion.bench.image_job import ImageJob
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.checkpoints.components import official_scheduler
@@ -78,7 +78,7 @@ def random_pipeline(preset: Preset) -> VersatileDiffusionPipeline:
     )
 
 
-def done(job: Job, on_step: Callable[[int], None] = lambda step: None) -> dict[str, float]:
+def done(job: ImageJob, on_step: Callable[[int], None] = lambda step: None) -> dict[str, float]:
     """Runs a job in a process of its own, and returns what it took: see `image_job.main`.
 
     Raises:

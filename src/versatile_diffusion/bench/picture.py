@@ -17,7 +17,7 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor
 
 from versatile_diffusion.bench.diffuser import relative_error
-from versatile_diffusion.bench.image_job import IMAGE, Job
+from versatile_diffusion.bench.image_job import IMAGE, ImageJob
 from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import Timed, alternate
@@ -42,10 +42,10 @@ def measure(settings: Settings) -> Result:
     name = next(name for name, known in DTYPES.items() if known is dtype)
     pixels = int(settings.sizes.image.autoencoder["sample_size"])
     with peer_folder(settings.cache, settings.sizes) as folder:
-        _compare(Job("", str(folder), name, pixels, min(_COMPARED_STEPS, settings.steps)), settings, dtype)
+        _compare(ImageJob("", str(folder), name, pixels, min(_COMPARED_STEPS, settings.steps)), settings, dtype)
 
         def work(number: int, who: str) -> dict[str, float]:
-            job = Job(who, str(folder), name, pixels, settings.steps, seed=number)
+            job = ImageJob(who, str(folder), name, pixels, settings.steps, seed=number)
             title = f"Round {number + 1} of {settings.rounds}: a picture by {who}"
             return done(job, lambda step: settings.progress(f"{title}, step {step} of {job.steps}"))
 
@@ -76,7 +76,7 @@ def _figures(found: Found) -> Iterator[Figure]:
             yield Figure(f"{title}: ours / diffusers", "×", ratio(entry, _OURS, _PEER), at_most=_PEAK_AT_MOST)
 
 
-def _compare(job: Job, settings: Settings, dtype: torch.dtype) -> None:
+def _compare(job: ImageJob, settings: Settings, dtype: torch.dtype) -> None:
     """Requires the same image of both, from the same noise."""
     images: dict[str, Tensor] = {}
     with tempfile.TemporaryDirectory() as folder:
