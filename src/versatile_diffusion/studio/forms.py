@@ -101,10 +101,12 @@ def component_of(control: Control) -> Component:
 
 
 def _number(control: NumberControl) -> Component:
-    """A slider where its ends are known and it need not be empty, else a field."""
+    """A slider where its ends are known, else a field. What may be empty is a text, since gradio makes nothing a 0."""
     low, high, step = control.minimum, control.maximum, 1 if control.whole else control.step
     label, info = control.label, control.info or None
-    if control.default is not None and low is not None and high is not None and (high - low) / step <= _MOST_STEPS:
+    if control.default is None:
+        return gr.Textbox(label=label, info=info, lines=1, max_lines=1)
+    if low is not None and high is not None and (high - low) / step <= _MOST_STEPS:
         return gr.Slider(low, high, control.default, step=step, label=label, info=info)
     return gr.Number(
         control.default, precision=0 if control.whole else None, minimum=low, maximum=high, label=label, info=info
@@ -159,6 +161,8 @@ def value_of(control: Control, given: object, visitor: Visitor) -> object:
             return canonical_png(visitor.read(path))
         case FileControl(), str(path):
             return NamedFile(Path(path).name, visitor.read(path))
+        case NumberControl(), str(words):
+            return _written_number(control, words)
         case MaskedImageControl(), dict():
             return _masked_image(cast("Mapping[str, object]", given), visitor)  # as gradio makes it
         case _:
@@ -176,8 +180,21 @@ def shown_value(control: Control, value: object, visitor: Visitor) -> object:
             return _editor_value(value, visitor)
         case NamedFile():
             return visitor.write(value.name, value.content)
+        case int() | float() if isinstance(control, NumberControl) and control.default is None:
+            return str(int(value) if control.whole else value)
         case _:
             return value
+
+
+def _written_number(control: NumberControl, words: str) -> float | None:
+    """A number that was written; None if there is nothing. Raises ValueError if it is no number."""
+    if not words.strip():
+        return None
+    try:
+        return int(words) if control.whole else float(words)
+    except ValueError as error:
+        kind = "a whole number" if control.whole else "a number"
+        raise ValueError(f"{control.label} is {kind}, or empty, got {words!r:.80}.") from error
 
 
 def canonical_png(content: bytes) -> bytes:

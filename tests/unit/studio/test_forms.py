@@ -106,8 +106,23 @@ def test_numbers_have_sliders_where_their_ends_are_known() -> None:
     kinds = [
         (ShareControl("a", "A"), "Slider"),
         (NumberControl("a", "A", default=3, minimum=1, maximum=250, whole=True), "Slider"),
-        (NumberControl("a", "A", minimum=1, maximum=250, whole=True), "Number"),
+        (NumberControl("a", "A", minimum=1, maximum=250, whole=True), "Textbox"),
         (NumberControl("a", "A", default=3, minimum=1, maximum=10**6, whole=True), "Number"),
         (TextControl("a", "A"), "Textbox"),
     ]
     assert [type(component_of(control)).__name__ for control, _ in kinds] == [kind for _, kind in kinds]
+
+
+def test_numbers_that_may_be_empty_are_written(visitor: Visitor) -> None:
+    whole = NumberControl("top_k", "Top k", minimum=1, maximum=10**6, whole=True)
+    share = NumberControl("top_p", "Top p", minimum=0, maximum=1)
+    assert [value_of(whole, words, visitor) for words in ("", " ", "40")] == [None, None, 40]
+    assert value_of(share, "0.5", visitor) == 0.5 and value_of(share, 0.25, visitor) == 0.25  # of a former form
+    assert [shown_value(share, value, visitor) for value in (None, 0.25, 1)] == [None, "0.25", "1"]
+    assert shown_value(whole, 1_000_000, visitor) == "1000000"
+    for control, words, message in (
+        (whole, "4.5", "Top k is a whole number, or empty"),
+        (share, "much", "Top p is a number, or empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            value_of(control, words, visitor)

@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 
 from tests.unit.serving.running import encoded
 from tests.unit.studio.visiting import Guest, Studio, file, files_in, opened, regular
+from versatile_diffusion.studio.options import advanced_controls
 from versatile_diffusion.studio.tasks import TASKS
 
 BLUE = encoded(Image.new("RGB", (8, 8), "blue"))
@@ -321,6 +322,25 @@ def test_own_uploads_are_read(studio: Studio, guest: Guest) -> None:
     assert guest.run("image-to-text", file(own, orig_name="my pic%é.png", size=3, mime_type="image/png"))["success"]
     [context] = studio.worker.requests[-1].request.contexts
     assert np.array(context.data).tolist() == np.array(Image.open(own)).tolist()
+
+
+def test_options_are_read_and_checked(studio: Studio, guest: Guest) -> None:
+    def made(task: str, prompt: str, **given: object) -> str:
+        to = next(each.to for each in TASKS if each.key == task)
+        controls = advanced_controls(to, studio.worker.models["tiny"])
+        how = [given.get(control.name, control.initial) for control in controls]
+        guest.join(studio.function("_run", task), ["tiny", prompt, 1, "fast", 3, *how]).raise_for_status()
+        return guest.results()[-2]["output"]["data"][0]
+
+    assert "Done in" in made("text-variation", "a tent", top_k="40", temperature="", top_p=" 0.5 ")
+    assert studio.worker.requests[-1].request.decoding == {"top_k": 40, "top_p": 0.5}
+    assert "Done in" in made("text-to-image", "a tent", guidance_interval="0.2, 0.8", height="8", eta=1)
+    request = studio.worker.requests[-1].request
+    assert (request.guidance_interval, request.height, request.width, request.eta) == ((0.2, 0.8), 8, None, 1)
+    assert "Top k is a whole number, or empty" in made("text-variation", "a tent", top_k="a few")
+    assert "top_p: Input should be greater than 0" in made("text-variation", "a tent", top_p="0")
+    assert "0 &lt;= low &lt; high &lt;= 1" in made("text-to-image", "a tent", guidance_interval="0.8,0.2")
+    assert "Give 2 numbers with a comma" in made("text-to-image", "a tent", guidance_interval="wide")
 
 
 def test_paintings_are_read(studio: Studio, guest: Guest) -> None:
