@@ -18,7 +18,7 @@ import copy
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Annotated, Any
@@ -257,7 +257,7 @@ def in_turn(compute: Callable[[Any], Any], items: Iterable[Any], device: torch.d
     return map(compute, items)
 
 
-def _medians(works: dict[str, Callable[[], object]], rounds: int) -> list[str]:
+def _medians(works: Mapping[str, Callable[[], object]], rounds: int) -> list[str]:
     for work in works.values():
         work()
     found = alternate({name: lambda _, work=work: work() for name, work in works.items()}, rounds)

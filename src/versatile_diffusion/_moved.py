@@ -35,6 +35,7 @@ FORMER_MODULES: Mapping[str, str] = {
     "app.shelf": "studio.results_panel",
     "app.studio": "studio.page",
     "batches": "applications.prompt_lists",
+    "bench.painter": "bench.image_job",
     "cli.extras": "extras",
     "conditioning": "pipeline.conditioning",
     "datasets": "worlds",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 if TYPE_CHECKING:  # PyTorch takes seconds, which what only asks need not wait for
-    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -32,9 +33,13 @@ def as_tensor(value: object, name: str) -> Tensor:
     """
     import torch
 
-    if isinstance(value, list | tuple) and value and all(map(is_tensor, value)):
-        value = torch.stack(list(value))
-    tensor = value if is_tensor(value) else torch.from_numpy(_array(value, name))
+    several = isinstance(value, list | tuple)
+    given = cast("Sequence[object]", value) if several else (value,)
+    tensors = [each for each in given if is_tensor(each)]
+    if len(tensors) == len(given) > 0:
+        tensor = torch.stack(tensors) if several else tensors[0]
+    else:
+        tensor = torch.as_tensor(_array(value, name))
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must hold numbers, got {str(tensor.dtype).removeprefix('torch.')}.")
     if not tensor.is_floating_point() or tensor.dtype == torch.float64:
@@ -44,7 +49,7 @@ def as_tensor(value: object, name: str) -> Tensor:
     return tensor
 
 
-def _array(value: object, name: str) -> np.ndarray:
+def _array(value: object, name: str) -> NDArray[Any]:
     """A numpy array of native floating-point numbers, whose memory PyTorch can share."""
     import numpy as np
 

@@ -46,8 +46,10 @@ def computes_bf16(device: torch.device | None = None) -> bool:
         case "cuda":
             return torch.cuda.is_bf16_supported(including_emulation=False)
         case "cpu":
-            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
+            tells = torch.cpu  # PyTorch has no public way to ask
+            return any(getattr(tells, name)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        case _:
+            return False
 
 
 def _has(kind: str) -> bool:
@@ -56,4 +58,5 @@ def _has(kind: str) -> bool:
             return torch.cuda.is_available()
         case "mps":
             return torch.backends.mps.is_available()
-    return hasattr(torch, kind) and getattr(torch, kind).is_available()
+        case _:
+            return hasattr(torch, kind) and getattr(torch, kind).is_available()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from logging import ERROR, getLogger
@@ -34,7 +34,7 @@ def require(library: str, what: str, extra: str) -> None:
 
 
 @contextmanager
-def extra(name: str, what: str) -> Iterator[None]:
+def extra(name: str, what: str) -> Generator[None, None, None]:
     """Says which extra to install where an import fails.
 
     Args:

@@ -67,3 +67,4 @@ def test_the_commands_run(command: str) -> None:
     assert program == "vd"
     result = CliRunner().invoke(app, [*words, "--steps", "2"])
     assert result.exit_code == 0, result.output
+    assert result.stdout.strip(), "a command tells what it made"

@@ -20,7 +20,8 @@ ROOT = Path(versatile_diffusion.__file__).parent
 FORMER = """
     acceleration adapters app app.compare_tab app.controls app.embedded app.examples app.forms app.history
     app.history_tab app.keeping app.options app.server app.shelf app.status app.studio app.task_tab app.tasks
-    app.theme batches cli.extras conditioning datasets datasets.pool datasets.postcards datasets.postcards.canvas
+    app.theme batches
+    bench.painter cli.extras conditioning datasets datasets.pool datasets.postcards datasets.postcards.canvas
     datasets.postcards.captions datasets.postcards.dataset datasets.postcards.drawing datasets.postcards.render
     datasets.postcards.scene datasets.postcards.styles datasets.postcards.subjects datasets.sheet editing embeddings
     evaluation.applications evaluation.findings evaluation.oracle evaluation.postcards evaluation.report

@@ -122,3 +122,13 @@ def test_gradio_is_for_the_studio_alone() -> None:
         if name.partition(".")[0] == "gradio"
     }
     assert users and all(module.startswith("studio/") for module in users)
+
+
+def test_public_classes_have_names_of_their_own() -> None:
+    """A reader who meets a class by its name alone knows which one it is. compat's names are diffusers'."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in tree(module).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not module.startswith("compat/"):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}

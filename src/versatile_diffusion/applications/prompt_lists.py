@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.context import Context
 from versatile_diffusion.files import read_lines
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -68,7 +69,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedOutput:
     """An output to make."""
 
     prompt: Prompt
@@ -95,7 +96,7 @@ def read_prompts(file: Path) -> list[Prompt]:
     return prompts
 
 
-def batches(prompts: Iterable[Prompt], num: int, seed: int, size: int) -> list[list[Wanted]]:
+def batches(prompts: Iterable[Prompt], num: int, seed: int, size: int) -> list[list[WantedOutput]]:
     """All outputs, in batches that can be made at once.
 
     What comes together depends on the list and the size alone, since other batches round otherwise. Outputs that a
@@ -107,16 +108,18 @@ def batches(prompts: Iterable[Prompt], num: int, seed: int, size: int) -> list[l
         seed: of prompts that have none.
         size: outputs in a batch, at most.
     """
-    alike: dict[tuple[int, tuple[str, ...]], list[Wanted]] = {}
+    alike: dict[tuple[int, tuple[str, ...]], list[WantedOutput]] = {}
     listed = list(prompts)
     for i in range(num):
         for prompt in listed:
             first = seed if prompt.seed is None else prompt.seed
-            alike.setdefault((i, prompt.contexts), []).append(Wanted(prompt, first + i))
+            alike.setdefault((i, prompt.contexts), []).append(WantedOutput(prompt, first + i))
     return [together[i : i + size] for together in alike.values() for i in range(0, len(together), size)]
 
 
-def make(pipe: FlowPipeline, to: str, batch: Sequence[Wanted], image_weight: float = 0.5, **options: Any) -> Outputs:
+def make(
+    pipe: FlowPipeline, to: str, batch: Sequence[WantedOutput], image_weight: float = 0.5, **options: Any
+) -> Outputs:
     """Makes a batch of `batches`: an output for each, which depends on its prompt and its seed alone.
 
     Args:
@@ -230,3 +233,6 @@ def _is_object(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (json.JSONDecodeError, RecursionError):
         return False
+
+
+__getattr__ = former_names(__name__, {"Wanted": f"{__name__}:WantedOutput"})

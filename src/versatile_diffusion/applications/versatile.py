@@ -28,12 +28,12 @@ class VersatileDiffusionPipeline(FlowPipeline):
         """Pictures of a text. For the options see `generate`."""
         return self.generate("image", [Context("text", prompt)], **options)
 
-    def image_to_text(self, image: Any, **options: Any) -> Outputs:
+    def image_to_text(self, image: object, **options: Any) -> Outputs:
         """Texts about a picture. For the options see `generate`."""
         return self.generate("text", [Context("image", image)], **options)
 
     def image_variation(
-        self, image: Any, fidelity: float = 0.0, focus: float = 0.5, color_adjust: bool = False, **options: Any
+        self, image: object, fidelity: float = 0.0, focus: float = 0.5, color_adjust: bool = False, **options: Any
     ) -> Outputs:
         """Pictures like a picture.
 
@@ -60,7 +60,7 @@ class VersatileDiffusionPipeline(FlowPipeline):
         return self.generate("text", [Context("text", prompt)], **options)
 
     def dual_guided(
-        self, prompt: str | list[str], image: Any, text_to_image_strength: float = 0.5, **options: Any
+        self, prompt: str | list[str], image: object, text_to_image_strength: float = 0.5, **options: Any
     ) -> Outputs:
         """Pictures of a text and a picture.
 
@@ -83,7 +83,7 @@ class VersatileDiffusionPipeline(FlowPipeline):
 
     def edit(
         self,
-        image: Any,
+        image: object,
         prompt: str | Sequence[str] | None = None,
         remove: str | Sequence[str] | None = None,
         add: str | Sequence[str] | None = None,
@@ -112,16 +112,16 @@ class VersatileDiffusionPipeline(FlowPipeline):
 
     def reconstruct(
         self,
-        image_embedding: Any = None,
-        text_embedding: Any = None,
+        image_embedding: object = None,
+        text_embedding: object = None,
         image_weight: float = 0.5,
-        start: Any = None,
+        start: object = None,
         strength: float = 1.0,
         num_outputs: int = 8,
         rank_by: str | None = None,
         batch_size: int = 8,
-        image_unconditional: Any = "default",
-        text_unconditional: Any = "default",
+        image_unconditional: object = "default",
+        text_unconditional: object = "default",
         seed: int | None = None,
         generator: Generator | Sequence[Generator] | None = None,
         **options: Any,

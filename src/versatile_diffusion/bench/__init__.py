@@ -49,22 +49,22 @@ def run(
     show: Callable[[Result], None] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measures.
+    """Runs benchmarks, and returns what they found.
 
     Args:
-        names: of benchmarks; if there are none, all of them but `IF_NAMED`.
-        rounds: how often each work is timed; medians are reported.
-        json_path: a file to write the report to, in a folder that is made if it is not there.
-        model: what `generation` runs.
-        steps: of the sampler of `generation` and `picture`.
-        cache: a folder that keeps the large random models of `loading` and `picture` for the next time.
-        preset: sizes of the large model; the official ones by default.
-        dtype: in which `generation`, `diffuser`, `picture` and `compiled` compute; see `devices.choose_dtype`.
-        show: called with each result as soon as it is there.
-        progress: called with what is being done, by the benchmarks that take long.
+        names: The names of benchmarks; if there are none, all of them run but `IF_NAMED`.
+        rounds: How often each work is timed; medians are reported.
+        json_path: A file to write the report to, in a folder that is made if it is not there.
+        model: The model that `generation` runs.
+        steps: How many steps the sampler takes in `generation` and `picture`.
+        cache: A folder that keeps the large random models of `loading` and `picture` for the next time.
+        preset: The sizes of the large model; the official ones by default.
+        dtype: What numbers `generation`, `diffuser`, `picture` and `compiled` compute; see `devices.choose_dtype`.
+        show: Called with each result as soon as it is there.
+        progress: Called with what is being done, by the benchmarks that take long.
 
     Raises:
-        ValueError: if there is no such benchmark, or there are no rounds.
+        ValueError: If there is no such benchmark, or there are no rounds.
     """
     from versatile_diffusion.bench.report import Machine, Report, Settings
 

@@ -1,4 +1,4 @@
-"""A guided step of a picture by the large diffuser, compiled: what it costs at the start, and gives after it.
+"""A guided step of an image by the large diffuser, compiled: what it costs at the start, and gives after it.
 
 Both are compiled with their weights frozen, which lets PyTorch lay them out for the CPU: diffusers' network as a whole,
 ours block by block, as `pipe.compile()` does.
@@ -21,15 +21,15 @@ from versatile_diffusion.kernels import optimize
 from versatile_diffusion.pipeline.acceleration import compile_blocks
 
 _OURS, _COMPILED, _PEER = "ours, packed", "ours, compiled", "diffusers, compiled"
-_HOW: dict[str, Any] = {"options": {"freezing": True}}
-"""Of `torch.compile`."""
+_HOW: dict[str, Any] = {"options": {"freezing": True}}  # Any, since the options are those of the backend
+"""Options of `torch.compile`."""
 
 
 def measure(settings: Settings) -> Result:
-    """Compiles, and times steps on the device that `vd` would take.
+    """Compiles both networks, and times their steps on the device that `vd` would take.
 
     Raises:
-        RuntimeError: if they do not predict the same noise.
+        RuntimeError: If they do not predict the same noise.
     """
     device = choose_device()
     dtype = choose_dtype(settings.dtype, device)
@@ -38,7 +38,7 @@ def measure(settings: Settings) -> Result:
     packed, compiled = (converted(peer, preset, "image", ["text"]) for _ in range(2))
     optimize(packed)
     compile_blocks(compiled, **_HOW)
-    frozen = torch.compile(peer, **_HOW)
+    frozen = torch.compile(peer, **_HOW)  # pyright: ignore[reportUnknownMemberType] - torch leaves options untyped
 
     def ours(model: Callable[..., Tensor]) -> Work:
         def step(number: int) -> Tensor:

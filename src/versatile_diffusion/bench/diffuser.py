@@ -1,6 +1,6 @@
 """Guided steps of the large diffuser, against diffusers' networks with the same weights.
 
-The peers are `UNet2DConditionModel` for pictures and, for texts, `UNetFlatConditionModel`: the official text network as
+The peers are `UNet2DConditionModel` for images and, for texts, `UNetFlatConditionModel`: the official text network as
 diffusers keeps it, 1×1 convolutions on vectors included.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from accelerate import init_empty_weights
+from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - there are none
 from torch import Generator, Tensor, nn
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
@@ -26,16 +26,16 @@ _TOKENS, _TEXT_STEPS = 77, 5
 _IMAGE_AT_LEAST = {torch.float32: 1.15, torch.bfloat16: 1.3}
 _TEXT_AT_LEAST, _MIXTURE_AT_MOST = 3.0, 1.55
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""Of the relative error of the whole output."""
+"""The largest relative error of the whole output that is taken for rounding, by what is computed in."""
 
 Work = Callable[[int], Tensor]
 
 
 def measure(settings: Settings) -> Result:
-    """Times steps on the device that `vd` would take.
+    """Times steps of both networks on the device that `vd` would take.
 
     Raises:
-        RuntimeError: if ours and a peer do not predict the same noise.
+        RuntimeError: If ours and a peer do not predict the same noise.
     """
     device = choose_device()
     dtype = choose_dtype(settings.dtype, device)
@@ -51,7 +51,7 @@ def measure(settings: Settings) -> Result:
 
 
 def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
-    """One step of a picture, and of a picture from two contexts."""
+    """Times one step of an image, and of an image from two contexts."""
     preset = settings.sizes
     peer = random_peer(preset, "image").to(device, dtype)
     ours = converted(peer, preset, "image", ["text", "image"])
@@ -73,7 +73,7 @@ def _image(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iter
 
 
 def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Iterator[Figure]:
-    """Some steps of a text, and of four."""
+    """Times some steps of a text, and of four texts at once."""
     preset = settings.sizes
     peer = random_peer(preset, "text").to(device, dtype)
     ours = converted(peer, preset, "text", ["text"])
@@ -99,7 +99,7 @@ def _text(settings: Settings, device: torch.device, dtype: torch.dtype) -> Itera
 
 
 def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | None) -> Iterator[Figure]:
-    """Times of both, and how many times faster ours is. Every round has new inputs, and equal outputs."""
+    """Times both, and tells how many times faster ours is. Every round has new inputs, and outputs must be equal."""
     works = {f"{name}: ours": ours, f"{name}: diffusers": peer}
     for work in works.values():
         work(rounds)
@@ -111,12 +111,12 @@ def _compared(name: str, ours: Work, peer: Work, rounds: int, at_least: float | 
 
 
 def random_peer(preset: Preset, output: str) -> nn.Module:
-    """diffusers' network of the preset's sizes, with random weights."""
+    """Returns diffusers' network of the preset's sizes for an output, with random weights that never change."""
     config, text, make, kind = preset.diffuser, preset.text, _peer_class(output), "2D" if output == "image" else "Flat"
     latent = preset.image.autoencoder["latent_channels"] if output == "image" else [text.latent_dim, 1, 1]
     attends = [f"CrossAttn{{}}Block{kind}" if attends else f"{{}}Block{kind}" for attends in config.with_context]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+        torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         return make(
             in_channels=latent,
             out_channels=latent,
@@ -130,6 +130,7 @@ def random_peer(preset: Preset, output: str) -> nn.Module:
 
 
 def _peer_class(output: str) -> Callable[..., nn.Module]:
+    """Returns the class of diffusers' network of an output modality."""
     if output == "image":
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
@@ -140,7 +141,7 @@ def _peer_class(output: str) -> Callable[..., nn.Module]:
 
 
 def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str]) -> Diffuser:
-    """Ours with the peer's weights, and with the same ones for each context."""
+    """Returns our network with the peer's weights, and with the same ones for each context."""
     with init_empty_weights(include_buffers=False):
         diffuser = build(preset, [Flow(output=output, context=context) for context in contexts]).diffuser
     state = peer.state_dict()
@@ -153,7 +154,7 @@ def converted(peer: nn.Module, preset: Preset, output: str, contexts: list[str])
 def _inputs(
     number: int, batch: int, shape: tuple[int, ...], dim: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Latents, and tokens to denoise them with and without a context, drawn anew for each round."""
+    """Draws latents, and tokens to denoise them with and without a context, anew for each round."""
     generator = Generator().manual_seed(number)
     latents = torch.randn(batch, *shape, generator=generator)
     return latents.to(device, dtype), torch.randn(2 * batch, _TOKENS, dim, generator=generator).to(device, dtype)
@@ -166,14 +167,19 @@ def _timesteps(number: int, batch: int, device: torch.device) -> Tensor:
 def image_inputs(
     preset: Preset, number: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A latent of a picture, its timestep, and tokens to denoise it with and without a context: new for each number."""
+    """Draws a latent of an image, its timestep, and tokens with and without a context: new ones for each number."""
     dim = preset.text.context_encoder["projection_dim"]
     latents, tokens = _inputs(number, 1, preset.image.latent_shape, dim, device, dtype)
     return latents, _timesteps(number, 1, device), tokens
 
 
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Returns the length of the difference of two tensors, as a share of the length of the one that is expected."""
+    return float((found - expected).square().sum().sqrt() / expected.square().sum().sqrt())
+
+
 def require_near(name: str, ours: Tensor, peer: Tensor) -> None:
     """Raises RuntimeError if two outputs differ by more than rounding."""
-    error = float((ours.float() - peer.float()).norm() / peer.float().norm())
+    error = relative_error(ours.float(), peer.float())
     if not error < _TOLERANCE[ours.dtype]:
         raise RuntimeError(f"{name}: ours and diffusers' differ by {error:.1e} of the output.")

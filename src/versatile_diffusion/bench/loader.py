@@ -16,7 +16,7 @@ from versatile_diffusion.devices import DTYPES
 
 
 def main(folder: str, flow: str, dtype: str) -> None:
-    """Loads and prints: seconds, and how many bytes memory grew by at most, with and without mapped files."""
+    """Loads a flow, and prints how many seconds that took and by how many bytes memory grew at most."""
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the imports
     resident, anonymous = status("VmRSS"), status("RssAnon")
     begun = time.perf_counter()

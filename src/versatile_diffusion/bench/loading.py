@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from versatile_diffusion.bench import loader
-from versatile_diffusion.bench.painter import Job
+from versatile_diffusion.bench.image_job import ImageJob
 from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
@@ -36,7 +36,7 @@ _BLOCK = 2**16
 
 
 def measure(settings: Settings) -> Result:
-    """Loads a model of all flows, stored in float16, as it is and as float32, in a process a round."""
+    """Loads a model of all flows that is stored in float16, as it is and as float32, in a new process each round."""
     figures: list[Figure] = []
     model = kept_folder(settings.cache, "random-model", is_ours, partial(write_random, settings.sizes))
     with model as folder:
@@ -54,7 +54,7 @@ def write_random(preset: Preset, folder: Path) -> None:
     """Saves a model of random numbers, which are made as they are written.
 
     Raises:
-        OSError: if there is no room for it.
+        OSError: If there is no room for it.
     """
     components = empty(preset)
     require_room(folder.parent, stored_bytes(components, _STORED))
@@ -67,6 +67,7 @@ def write_random(preset: Preset, folder: Path) -> None:
 
 
 def _random(tensor: torch.Tensor) -> LazyTensor:
+    """Returns a tensor of random numbers, of that shape, that is made when it is read."""
     shape, dtype = tuple(tensor.shape), _STORED if tensor.is_floating_point() else tensor.dtype
     size = tensor.numel()
 
@@ -78,12 +79,13 @@ def _random(tensor: torch.Tensor) -> LazyTensor:
 
 
 def _needed(folder: Path, dtype: torch.dtype) -> int:
-    """Bytes of the tensors that are loaded."""
+    """Counts the bytes of the tensors that are loaded."""
     stored = read_source(folder, [Flow.parse(_FLOW)]).tensors
     return sum(tensor.nbytes(dtype) for tensors in stored.values() for tensor in tensors.values())
 
 
 def _load(folder: Path, dtype: str) -> dict[str, float]:
+    """Loads the flow in a process of its own, and returns what the loader prints."""
     command = [sys.executable, "-m", loader.__name__, str(folder), _FLOW, dtype]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -92,10 +94,12 @@ def _load(folder: Path, dtype: str) -> dict[str, float]:
 
 
 def _beside_diffusers(folder: Path, dtype: str, rounds: int) -> Iterator[Figure]:
-    works = {
-        who: lambda _, who=who: done(Job(who, str(folder), dtype, pixels=0, steps=0))["opening"]
-        for who in ("ours", "diffusers")
-    }
+    """Times the opening of diffusers' folder, by ours and by diffusers' pipeline in turns."""
+
+    def opening(number: int, who: str) -> float:
+        return done(ImageJob(who, str(folder), dtype, pixels=0, steps=0))["opening"]
+
+    works = {who: partial(opening, who=who) for who in ("ours", "diffusers")}
     times = {who: [run.output for run in runs] for who, runs in alternate(works, rounds).items()}
     yield from (Figure(f"diffusers' folder as {dtype}: {who}", "s", took) for who, took in times.items())
     faster = [theirs / mine for mine, theirs in zip(*times.values(), strict=True)]

@@ -6,13 +6,13 @@ hundred MB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
@@ -48,27 +48,27 @@ class Need:
 
     @property
     def weights(self) -> int:
-        """All of them."""
+        """The bytes of all weights."""
         return self.diffuser + self.modalities
 
     @property
     def resident(self) -> int:
-        """On the accelerator, if all weights stay there."""
+        """The bytes on the accelerator, if all weights stay there."""
         return self.weights + max(self.denoising, self.coding)
 
     @property
     def model_offload(self) -> int:
-        """On the accelerator, if the diffuser and the modalities are there in turns."""
+        """The bytes on the accelerator, if the diffuser and the modalities are there in turns."""
         return max(self.diffuser + self.denoising, self.modalities + self.coding)
 
     @property
     def group_offload(self) -> int:
-        """On the accelerator, if layers of the diffuser are there in turns, and the modalities as a whole."""
+        """The bytes on the accelerator, if layers of the diffuser are there in turns, and the modalities as a whole."""
         return max(self.layer + self.denoising, self.modalities + self.coding)
 
 
 def measure(settings: Settings) -> Result:
-    """Counts, for each flow and for all, and compares with a card of 12 GB."""
+    """Counts the bytes for each flow and for all, and compares them with a card of 12 GB."""
     figures: list[Figure] = []
     needs = {name: needed(settings.sizes, Flow.parse(name)) for name in FLOWS}
     needs["all flows"] = together(settings.sizes, list(needs.values()))
@@ -85,7 +85,7 @@ def measure(settings: Settings) -> Result:
 
 @torch.no_grad()
 def needed(preset: Preset, flow: Flow) -> Need:
-    """What a flow needs."""
+    """Computes what a flow needs."""
     with FakeTensorMode(), _default(torch.float16):
         components = build(preset, [flow])
         denoising = _activations(components.diffuser, _step(components, flow))
@@ -94,7 +94,7 @@ def needed(preset: Preset, flow: Flow) -> Need:
 
 
 def together(preset: Preset, needs: Sequence[Need]) -> Need:
-    """What all flows need that are loaded together: for activations, the one that has the most counts."""
+    """Computes what all flows need that are loaded together; of their activations, those of the largest count."""
     with FakeTensorMode(), _default(torch.float16):
         denoising, coding = max(need.denoising for need in needs), max(need.coding for need in needs)
         return _need(build(preset), denoising, coding)
@@ -102,7 +102,7 @@ def together(preset: Preset, needs: Sequence[Need]) -> Need:
 
 def _need(components: Components, denoising: int, coding: int) -> Need:
     diffuser, modalities = components.diffuser, components.modalities.values()
-    encoders: list[Any] = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
+    encoders = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
     return Need(
         diffuser=_bytes(diffuser.parameters()),
         modalities=sum(_bytes(modality.parameters()) for modality in modalities),
@@ -114,7 +114,8 @@ def _need(components: Components, denoising: int, coding: int) -> Need:
 
 
 @contextmanager
-def _default(dtype: torch.dtype) -> Iterator[None]:
+def _default(dtype: torch.dtype) -> Generator[None, None, None]:
+    """Makes a type of numbers the default one for a while."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -123,8 +124,8 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _step(components: Components, flow: Flow) -> Callable[[], Any]:
-    """A step of the diffuser."""
+def _step(components: Components, flow: Flow) -> Callable[[], object]:
+    """Returns a function that computes a step of the diffuser."""
     made, given = components.modalities[flow.output], components.modalities[flow.context]
     latents = torch.empty(_ROWS, *made.latent_shape())
     tokens = torch.empty(_ROWS, given.context_lengths[0], given.context_dim)
@@ -132,8 +133,8 @@ def _step(components: Components, flow: Flow) -> Callable[[], Any]:
     return lambda: components.diffuser(latents, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
 
 
-def _coding(components: Components, flow: Flow) -> Iterator[tuple[nn.Module, Callable[[], Any]]]:
-    """What modalities do: embed the context, and decode the output."""
+def _coding(components: Components, flow: Flow) -> Iterator[tuple[nn.Module, Callable[[], object]]]:
+    """Yields what modalities do, and with which module: embed the context, and decode the output."""
     given: Any = components.modalities[flow.context].context_encoder
     made: Any = components.modalities[flow.output].autoencoder
     latents = torch.empty(1, *components.modalities[flow.output].latent_shape())
@@ -147,8 +148,8 @@ def _coding(components: Components, flow: Flow) -> Iterator[tuple[nn.Module, Cal
         yield made, lambda: made.logits(latents, torch.zeros(1, _WORDS, dtype=torch.long))
 
 
-def _activations(module: nn.Module, work: Callable[[], Any]) -> int:
-    """The most bytes that are alive at once, besides the weights."""
+def _activations(module: nn.Module, work: Callable[[], object]) -> int:
+    """Counts the most bytes that are alive at once during some work, besides the weights."""
     tracker = MemTracker()
     tracker.track_external(module)
     with tracker:
@@ -158,10 +159,10 @@ def _activations(module: nn.Module, work: Callable[[], Any]) -> int:
 
 
 def saved_by_int8(module: nn.Module) -> int:
-    """By how much int8 makes a module smaller: a row of a matrix keeps a scale, and a zero point of one byte."""
+    """Counts by how many bytes int8 makes a module smaller: a row of a matrix keeps a scale and a zero point."""
     matrices = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
     return sum(w.numel() * (w.itemsize - 1) - len(w) * (w.itemsize + 1) for w in matrices)
 
 
-def _bytes(tensors: Any) -> int:
+def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Optimus writing sentences: ours, all at once with a key/value cache, against the official loop.
+"""Optimus writing sentences: ours, all at once with a KV cache, against the official loop.
 
 The official loop writes one sentence after the other, and reads the whole sentence again for each token.
 """
@@ -6,8 +6,6 @@ The official loop writes one sentence after the other, and reads the whole sente
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,6 +15,7 @@ from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.kernels import optimize
 from versatile_diffusion.modalities.optimus import Optimus
+from versatile_diffusion.model_presets import Config
 
 _SENTENCES, _TOKENS = 4, 29
 _AT_LEAST = 8.0
@@ -26,10 +25,10 @@ Sentences = list[list[int]]
 
 
 def measure(settings: Settings) -> Result:
-    """Times both with the same random weights in float32, on the CPU.
+    """Times both ways to write with the same random weights in float32, on the CPU.
 
     Raises:
-        RuntimeError: if they do not write the same sentences.
+        RuntimeError: If they do not write the same sentences.
     """
     config = settings.sizes.text.autoencoder
     assert config is not None
@@ -55,10 +54,10 @@ def measure(settings: Settings) -> Result:
     return Result("Optimus, greedy decoding", figures, how)
 
 
-def random_optimus(config: Mapping[str, Any]) -> Optimus:
-    """Optimus of random weights, always the same, which writes sentences that vary."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+def random_optimus(config: Config) -> Optimus:
+    """Returns an Optimus of random weights that never change, which writes sentences that vary."""
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+        torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         model = Optimus(**config).eval()
         for parameter in model.decoder.parameters():
             if parameter.ndim > 1:
@@ -69,7 +68,7 @@ def random_optimus(config: Mapping[str, Any]) -> Optimus:
 
 @torch.no_grad()
 def official_loop(model: Optimus, latents: Float[Tensor, "b d"], bos: int, tokens: int) -> Sentences:
-    """Greedy sentences, as the official code decodes: one by one, without a cache."""
+    """Writes greedy sentences as the official code decodes: one by one, without a KV cache."""
     sentences: Sentences = []
     for latent in latents[:, None]:
         ids = [bos]

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.deprecated.versatile_diffusion.pipeline_versatile_diffusion import VersatileDiffusionPipeline
+from torch import nn
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -23,9 +24,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from versatile_diffusion.bench import painter
+from versatile_diffusion.bench import image_job
 from versatile_diffusion.bench.diffuser import random_peer
-from versatile_diffusion.bench.painter import Job
+from versatile_diffusion.bench.image_job import ImageJob
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.checkpoints.components import official_scheduler
@@ -40,27 +41,27 @@ _WORDS = 50
 
 
 def peer_folder(cache: Path | None, preset: Preset) -> AbstractContextManager[Path]:
-    """The saved model: one that is kept in the cache, or else one that is removed at the end."""
+    """Opens the folder of the saved model: one that is kept in the cache, or else one that is removed at the end."""
 
     def make(folder: Path) -> None:
         require_room(folder.parent, stored_bytes(empty(preset), _STORED))
         with replacing(folder) as target:
-            random_pipeline(preset).save_pretrained(target)
+            random_pipeline(preset).save_pretrained(target)  # pyright: ignore[reportUnknownMemberType] - typed in part
 
     return kept_folder(cache, "random-model-of-diffusers", recognises, make)
 
 
-def random_pipeline(preset: Preset) -> Any:
-    """diffusers' pipeline of all flows that it has, with a tokenizer of some words."""
+def random_pipeline(preset: Preset) -> VersatileDiffusionPipeline:
+    """Builds diffusers' pipeline of all flows that it has, with random weights and a tokenizer of some words."""
     vision, text = preset.image.context_encoder, preset.text.context_encoder
     assert vision is not None
     tokenizer: Any = word_tokenizers(sample.text for sample in get_world(DEFAULT_MODEL).samples(0, _WORDS)).clip
     tokenizer.model_max_length = text["max_position_embeddings"]
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     size = vision["image_size"]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        modules = {
+    with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+        torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        modules: dict[str, nn.Module] = {
             "text_encoder": CLIPTextModelWithProjection(
                 CLIPTextConfig(**text | ends | {"vocab_size": max(text["vocab_size"], len(tokenizer))})
             ),
@@ -68,22 +69,22 @@ def random_pipeline(preset: Preset) -> Any:
             "vae": AutoencoderKL(**preset.image.autoencoder, scaling_factor=preset.image.scaling_factor),
         }
     modules |= {f"{output}_unet": random_peer(preset, output) for output in ("image", "text")}
-    scheduler: Any = official_scheduler()
-    return VersatileDiffusionPipeline(
+    parts: dict[str, Any] = {name: module.to(_STORED).eval() for name, module in modules.items()}
+    parts["scheduler"] = official_scheduler()
+    return VersatileDiffusionPipeline(  # its annotations name other classes than those that it takes
         tokenizer=tokenizer,
         image_feature_extractor=CLIPImageProcessor(size={"shortest_edge": size}, crop_size=size),
-        scheduler=scheduler,
-        **{name: module.to(_STORED).eval() for name, module in modules.items()},
+        **parts,
     )
 
 
-def done(job: Job, on_step: Callable[[int], None] = lambda step: None) -> dict[str, float]:
-    """Runs a job in a process of its own and gives back what it took.
+def done(job: ImageJob, on_step: Callable[[int], None] = lambda step: None) -> dict[str, float]:
+    """Runs a job in a process of its own, and returns what it took: see `image_job.main`.
 
     Raises:
-        RuntimeError: if the process fails.
+        RuntimeError: If the process fails.
     """
-    command = [sys.executable, "-m", painter.__name__, json.dumps(asdict(job))]
+    command = [sys.executable, "-m", image_job.__name__, json.dumps(asdict(job))]
     found: dict[str, float] = {}
     with (
         tempfile.TemporaryFile("w+") as errors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,15 @@ _STATUS = Path("/proc/self/status")
 
 
 @contextmanager
-def watching(name: str, interval: float = 0.005) -> Iterator[list[int]]:
-    """Looks at an entry again and again: the system keeps the highest value of the whole memory only.
+def watching(name: str, interval: float = 0.005) -> Generator[list[int], None, None]:
+    """Looks at an entry again and again, since the system keeps the highest value of the whole memory only.
 
     Args:
-        name: of the entry.
-        interval: seconds from look to look. Many looks slow down what is watched.
+        name: The name of the entry, such as "RssAnon".
+        interval: Seconds from look to look. Many looks slow down what is watched.
+
+    Yields:
+        The values seen so far, in bytes; the list grows while the context is open.
     """
     done, seen = threading.Event(), [status(name)]
 
@@ -36,7 +39,11 @@ def watching(name: str, interval: float = 0.005) -> Iterator[list[int]]:
 
 
 def status(name: str) -> int:
-    """An entry of the process's status, in bytes."""
+    """Returns an entry of this process's status, in bytes.
+
+    Raises:
+        OSError: If the system does not tell it.
+    """
     entry = re.search(rf"^{name}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     if entry is None:
         raise OSError(f"{_STATUS} does not tell {name}.")

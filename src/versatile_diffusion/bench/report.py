@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -24,7 +24,7 @@ _LIBRARIES = ("versatile-diffusion", "torch", "diffusers", "transformers")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure. For the attributes see `run`."""
+    """How to measure. `run` explains the attributes."""
 
     rounds: int = 5
     model: str = DEFAULT_MODEL
@@ -44,13 +44,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured.
+    """Something that was measured.
 
     Attributes:
-        name: of what was done.
+        name: The name of what was done.
         unit: "s", "bytes", "×" (a ratio) or a rate.
-        rounds: what each round gave.
-        at_most, at_least: what is to be reached.
+        rounds: What each round gave.
+        at_most, at_least: What the median should reach, or None if nothing is demanded.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The figure."""
+        """The figure that counts."""
         return statistics.median(self.rounds)
 
     @property
@@ -73,8 +73,8 @@ class Figure:
         high = float("inf") if self.at_most is None else self.at_most
         return low <= self.median <= high
 
-    def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+    def as_dict(self) -> dict[str, object]:
+        """Returns all of it, as JSON can hold it."""
         target = {"at_most": self.at_most, "at_least": self.at_least, "reached": self.reached}
         demanded = {key: value for key, value in target.items() if value is not None}
         return {"median": self.median, "unit": self.unit, "rounds": list(self.rounds), **demanded}
@@ -85,21 +85,21 @@ class Result:
     """What a benchmark found.
 
     Attributes:
-        title: of its table.
-        figures: in their order.
-        settings: what it measured with, besides the settings of all.
+        title: The title of its table.
+        figures: The figures, in their order.
+        settings: What it measured with, besides the settings of all benchmarks.
     """
 
     title: str
     figures: Sequence[Figure]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
 
-    def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+    def as_dict(self) -> dict[str, object]:
+        """Returns all of it, as JSON can hold it."""
         return {"settings": dict(self.settings), "figures": {figure.name: figure.as_dict() for figure in self.figures}}
 
     def table(self) -> Table:
-        """Medians, the spread of the rounds, and targets."""
+        """Returns a table of medians, the spread of the rounds, and targets."""
         how = ", ".join(f"{key} {value}" for key, value in self.settings.items())
         table = Table("", title=self.title, caption=how, title_justify="left", caption_justify="left")
         for column in ("median", "lowest – highest", "target"):
@@ -113,17 +113,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where something was measured.
+    """The machine on which something was measured.
 
     Attributes:
-        cpu: name of the processor.
-        cores: that this process may use.
-        threads: that PyTorch uses.
-        memory: in bytes; None where the system does not tell.
-        accelerator: name of the device, if there is one.
-        busy: processes that wanted to run in the last minute, before anything was measured: with more than a few
+        cpu: The name of the processor.
+        cores: How many cores this process may use.
+        threads: How many threads PyTorch uses.
+        memory: Bytes of memory, or None where the system does not tell.
+        accelerator: The name of the device, if there is one.
+        busy: How many processes wanted to run in the last minute, before anything was measured: with more than a few
             tenths, times are noisy.
-        versions: of Python and the libraries.
+        versions: The versions of Python and the libraries.
     """
 
     cpu: str
@@ -136,7 +136,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This one."""
+        """Describes this machine."""
         busy = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None  # before PyTorch is imported
 
         import torch
@@ -170,8 +170,8 @@ class Report:
     settings: Settings
     results: dict[str, Result]
 
-    def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+    def as_dict(self) -> dict[str, object]:
+        """Returns all of it, as JSON can hold it."""
         settings = {name: getattr(self.settings, name) for name in ("rounds", "model", "steps")}
         benchmarks = {name: result.as_dict() for name, result in self.results.items()}
         return {"machine": asdict(self.machine), "settings": settings, "benchmarks": benchmarks}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
+from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - there are none
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.checkpoints import Components
@@ -28,13 +28,13 @@ def measure(settings: Settings) -> Result:
 
 
 def empty(preset: Preset, flows: list[Flow] | None = None) -> Components:
-    """A model whose parameters take no memory."""
+    """Builds a model whose parameters take no memory."""
     with init_empty_weights(include_buffers=False):
         return build(preset, flows)
 
 
 def stored_bytes(components: Components, dtype: torch.dtype = _DTYPE) -> int:
-    """Size of a model's tensors on disk, if numbers are stored as `dtype`."""
+    """Counts the bytes of a model's tensors on disk, if numbers are stored as `dtype`."""
     return sum(
         tensor.numel() * (dtype if tensor.is_floating_point() else tensor.dtype).itemsize
         for module in (components.diffuser, *components.modalities.values())
@@ -45,8 +45,8 @@ def stored_bytes(components: Components, dtype: torch.dtype = _DTYPE) -> int:
 @contextmanager
 def kept_folder(
     cache: Path | None, name: str, is_there: Callable[[Path], bool], make: Callable[[Path], None]
-) -> Iterator[Path]:
-    """A folder that is made once and kept in the cache, or one that is made anew and removed at the end."""
+) -> Generator[Path, None, None]:
+    """Opens a folder that is made once and kept in the cache, or one that is made anew and removed at the end."""
     if cache is None:
         with tempfile.TemporaryDirectory() as temporary, kept_folder(Path(temporary), name, is_there, make) as folder:
             yield folder

@@ -19,7 +19,7 @@ _LIMITS = {"import versatile_diffusion": 0.3, "vd --help": 0.5, "vd serve, ready
 
 
 def measure(settings: Settings) -> Result:
-    """Times processes."""
+    """Times whole processes, from their start to their end or to their first answer."""
     commands = {name: ["-c", code] for name, code in _CODE.items()}
     commands["vd --help"] = ["-m", "versatile_diffusion.cli", "--help"]
     works: dict[str, Callable[[int], float]] = {
@@ -41,7 +41,7 @@ def compile_byte_code(works: Mapping[str, Callable[[int], float]]) -> None:
 
 
 def _run(arguments: list[str]) -> float:
-    """Seconds that a process takes."""
+    """Runs a process, and returns the seconds that it takes."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if done.returncode != 0:
@@ -50,13 +50,13 @@ def _run(arguments: list[str]) -> float:
 
 
 def _app(model: str) -> float:
-    """Seconds until the studio answers with its page."""
+    """Starts the studio, and returns the seconds until it answers with its page."""
     with tempfile.TemporaryDirectory() as history:
         return _answers("/", "app", "--model", model, "--history", history)
 
 
 def _answers(path: str, *command: str) -> float:
-    """Seconds until a server answers."""
+    """Starts a server, and returns the seconds until it answers at a path."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Timing."""
+"""Timing of works that take turns."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Timed(Generic[T]):
-    """What a call took, and what it gave."""
+    """How many seconds a call took, and what it gave."""
 
     seconds: float
     output: T
 
 
 def timed(work: Callable[[int], T], number: int) -> Timed[T]:
-    """Calls once. A GPU computes on after a call has returned: what it is busy with is waited for, before and after."""
+    """Calls a work once. A GPU computes on after a call has returned, so it is waited for before and after."""
     _synchronize()
     begun = time.perf_counter()
     output = work(number)
@@ -38,8 +38,11 @@ def alternate(works: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str,
     """Times works in turns, so that what slows the machine for a while slows all of them.
 
     Args:
-        works: called with the number of the round, from which they make their inputs.
-        rounds: every other one goes backwards, so that none always follows the same one.
+        works: Functions by their names, called with the number of the round, from which they make their inputs.
+        rounds: How often each is called. Every other round goes backwards, so that none always follows the same one.
+
+    Returns:
+        What each work took and gave, in the order of the rounds.
     """
     found: dict[str, list[Timed[T]]] = {name: [] for name in works}
     for number in range(rounds):
@@ -49,10 +52,10 @@ def alternate(works: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str,
 
 
 def seconds(runs: list[Timed[T]]) -> list[float]:
-    """Of each round."""
+    """Returns the seconds of each round."""
     return [run.seconds for run in runs]
 
 
 def ratios(runs: list[Timed[T]], peer: list[Timed[T]]) -> list[float]:
-    """How many times longer the peer took in each round."""
+    """Returns how many times longer the peer took in each round."""
     return [other.seconds / run.seconds for run, other in zip(runs, peer, strict=True)]

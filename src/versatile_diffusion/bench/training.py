@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs] - there are none
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
@@ -32,7 +32,7 @@ _TOLERANCE = 0.05
 
 
 class RandomLatents:
-    """Latents and tokens of no meaning, in a model's sizes."""
+    """Random latents and tokens in the sizes of a model: `LatentData` for a benchmark."""
 
     def __init__(self, pipe: VersatileDiffusionPipeline) -> None:
         self.latents = {name: pipe.modality(name).latent_shape() for name in pipe.modalities}
@@ -54,7 +54,7 @@ class RandomLatents:
 
 
 class PlainLoop:
-    """float32, one tensor after the other."""
+    """The loop that anyone would write: in float32, and with one tensor after the other."""
 
     def __init__(self, task: DiffuserTask, config: TrainingConfig) -> None:
         self.task, self.config, self.step = task, config, 0
@@ -64,16 +64,17 @@ class PlainLoop:
         )
 
     def update(self) -> dict[str, float]:
-        """One step."""
+        """Takes one step, and returns the losses by their names."""
         self.optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
         for compute in self.task.passes(draw(self.task, self.config, self.step)):
             losses |= compute()
-        sum(losses.values(), torch.zeros(())).backward()
+        total = sum(losses.values(), torch.zeros(()))
+        total.backward()  # pyright: ignore[reportUnknownMemberType] - untyped in torch
         torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), self.config.clip_norm, foreach=False)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - untyped in torch
         self.step += 1
         decay = average_decay(self.config, self.step)
         with torch.no_grad():
@@ -83,15 +84,15 @@ class PlainLoop:
 
 
 def measure(settings: Settings) -> Result:
-    """Times updates in the recipe's batches.
+    """Times updates of both loops in the batches of the recipe.
 
     Raises:
-        RuntimeError: if the two do not reach the same losses.
+        RuntimeError: If the two do not reach the same losses.
     """
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
     recipe = get_world(DEFAULT_MODEL).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
-    AcceleratorState._reset_state(reset_partial_state=True)  # another benchmark, or test, may have chosen otherwise
+    _forget_precision()  # another benchmark, or test, may have chosen otherwise
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
         plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
@@ -102,13 +103,18 @@ def measure(settings: Settings) -> Result:
         for work in works.values():
             work(0)
         found = alternate(works, settings.rounds)
-        AcceleratorState._reset_state(reset_partial_state=True)
+        _forget_precision()
     for mine, theirs in zip(*found.values(), strict=True):
         _require_near(mine.output, theirs.output)
     figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
     figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
     how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
     return Result("A training step of four flows", figures, how)
+
+
+def _forget_precision() -> None:
+    """Lets accelerate choose the precision anew, which it does once in a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage] - it has no public way
 
 
 def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from versatile_diffusion.checkpoints.keys import Theirs
-from versatile_diffusion.diffuser.plan import Context, Data, Plan, Pop, Push, Role
+from versatile_diffusion.diffuser.plan import ContextStep, DataStep, Plan, PopStep, PushStep, Role
 
 
 class Stage(Enum):
@@ -43,7 +43,7 @@ class Site:
     layer: int
 
 
-def sites(plan: Plan) -> Iterator[tuple[Data | Context, Site]]:
+def sites(plan: Plan) -> Iterator[tuple[DataStep | ContextStep, Site]]:
     """Walks the plan once."""
     seen: dict[object, int] = {}
 
@@ -51,20 +51,20 @@ def sites(plan: Plan) -> Iterator[tuple[Data | Context, Site]]:
         seen[what] = seen.get(what, -1) + 1
         return seen[what]
 
-    last_push = max(i for i, step in enumerate(plan.steps) if isinstance(step, Push))
+    last_push = max(i for i, step in enumerate(plan.steps) if isinstance(step, PushStep))
     stage, block, position, level = Stage.DOWN, 0, 0, 0
     for i, step in enumerate(plan.steps):
         match step:
-            case Push() if i == last_push:
+            case PushStep() if i == last_push:
                 stage, block, position = Stage.MIDDLE, 0, 0
-            case Push():
+            case PushStep():
                 block, position = block + 1, 0
-            case Pop():
+            case PopStep():
                 block, position = (block + 1 if stage is Stage.UP else 0), 0
                 stage = Stage.UP
-            case Data() | Context():
-                level = step.level if isinstance(step, Data) else level
-                kind = step.role if isinstance(step, Data) else Context
+            case DataStep() | ContextStep():
+                level = step.level if isinstance(step, DataStep) else level
+                kind = step.role if isinstance(step, DataStep) else ContextStep
                 site = Site(count(type(step)), stage, block, position, level, count(kind, stage, level))
                 yield step, site
                 position += 1
@@ -111,7 +111,7 @@ class Layout:
         last: the normalisation and the layer of the last block.
     """
 
-    data: Callable[[Data, Site], str]
+    data: Callable[[DataStep, Site], str]
     context: Callable[[Site], str]
     time: tuple[str, str]
     residual: Mapping[str, str]
@@ -124,7 +124,7 @@ def data_table(plan: Plan, ours: str, stream: Stream, layout: Layout) -> dict[st
     """Returns the table of the data layers that we hold under `ours`."""
     table: dict[str, Theirs] = {}
     for step, site in sites(plan):
-        if isinstance(step, Data):
+        if isinstance(step, DataStep):
             parts = {name: _join(layout.data(step, site), part) for name, part in _parts(step, stream, layout)}
             pointwise = [_join(stream.residual, name) for name in stream.pointwise]
             table |= _tensors(f"{ours}.{site.index}", parts, pointwise)
@@ -135,7 +135,7 @@ def context_table(plan: Plan, ours: str, layout: Layout) -> dict[str, Theirs]:
     """Returns the table of the context layers that we hold under `ours`."""
     table: dict[str, Theirs] = {}
     for step, site in sites(plan):
-        if isinstance(step, Context):
+        if isinstance(step, ContextStep):
             parts = {name: _join(layout.context(site), part) for name, part in _TRANSFORMER.items()}
             table |= _tensors(f"{ours}.{site.index}", parts, ("project_in", "project_out"), _WITHOUT_BIAS)
     return table
@@ -146,7 +146,7 @@ def global_table(layout: Layout) -> dict[str, Theirs]:
     return _tensors("global_layers", dict(zip(("linear_in", "linear_out"), layout.time, strict=True)))
 
 
-def _parts(step: Data, stream: Stream, layout: Layout) -> Iterator[tuple[str, str]]:
+def _parts(step: DataStep, stream: Stream, layout: Layout) -> Iterator[tuple[str, str]]:
     match step.role:
         case Role.INPUT:
             yield "layers.0", ""

@@ -16,7 +16,7 @@ from versatile_diffusion.checkpoints.diffuser_keys import (
     global_table,
 )
 from versatile_diffusion.checkpoints.keys import Theirs
-from versatile_diffusion.diffuser.plan import Data, Plan, Role
+from versatile_diffusion.diffuser.plan import DataStep, Plan, Role
 
 STREAMS: Mapping[str, Stream] = {"image": CONVOLUTIONAL, "text": FULLY_CONNECTED}
 
@@ -76,7 +76,7 @@ def diffusers_unet(plan: Plan, output: str, *contexts: str) -> dict[str, Theirs]
 
 
 def _official(modality: str) -> Layout:
-    def data(step: Data, site: Site) -> str:
+    def data(step: DataStep, site: Site) -> str:
         return f"diffuser.{modality}.data_blocks.{site.index}.0"
 
     def context(site: Site) -> str:
@@ -98,7 +98,7 @@ def _legacy(modality: str) -> Layout:
             case Stage.UP:
                 return f"{unet}.output_blocks.{site.block}.{site.position}"
 
-    def data(step: Data, site: Site) -> str:
+    def data(step: DataStep, site: Site) -> str:
         return f"{unet}.out" if step.role is Role.OUTPUT else context(site)
 
     time = ("model.diffusion_model.time_embed.0", "model.diffusion_model.time_embed.2")
@@ -117,7 +117,7 @@ def _diffusers(levels: int, within: str = "") -> Layout:
             case Stage.UP:
                 return f"up_blocks.{levels - 1 - site.level}"
 
-    def data(step: Data, site: Site) -> str:
+    def data(step: DataStep, site: Site) -> str:
         match step.role:
             case Role.INPUT:
                 return "conv_in"

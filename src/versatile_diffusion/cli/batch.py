@@ -28,7 +28,7 @@ from versatile_diffusion.sampling.options import Sampling
 if TYPE_CHECKING:
     from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - it has none
 
-    from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
+    from versatile_diffusion.applications.prompt_lists import Prompt, WantedOutput
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 
 SETTINGS = "settings.json"
@@ -153,16 +153,16 @@ class _ListJob:
     how: _How
     digits: int
 
-    def file(self, wanted: Wanted) -> Path:
+    def file(self, wanted: WantedOutput) -> Path:
         """Where an output goes."""
         line = f"{wanted.prompt.line:0{self.digits}}"
         return self.output / f"line-{line}-seed-{wanted.seed}{modality_spec(self.how.options.to).codec.suffix}"
 
-    def missing(self, batch: Sequence[Wanted]) -> list[Wanted]:
+    def missing(self, batch: Sequence[WantedOutput]) -> list[WantedOutput]:
         """Outputs that are not there yet."""
         return [wanted for wanted in batch if not self.file(wanted).exists()]
 
-    def run(self, batches: Sequence[Sequence[Wanted]], pipe: VersatileDiffusionPipeline, shown: bool) -> int:
+    def run(self, batches: Sequence[Sequence[WantedOutput]], pipe: VersatileDiffusionPipeline, shown: bool) -> int:
         """Makes what is missing of some batches, and returns how many outputs that were.
 
         A batch is made whole even if some of it is there, since a smaller one would round otherwise.
@@ -188,7 +188,7 @@ class _ListJob:
                 progress.advance(task, len(batch))
         return made
 
-    def _words(self, wanted: Wanted, sampling: Sampling) -> dict[str, object]:
+    def _words(self, wanted: WantedOutput, sampling: Sampling) -> dict[str, object]:
         from versatile_diffusion.provenance.words import sampling_words
 
         prompt, options = wanted.prompt, self.how.options
@@ -216,7 +216,9 @@ def _require_seeds(prompts: Sequence[Prompt], seed: int, num: int) -> None:
         raise ValueError(f"The seed {first} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
 
 
-def _opened(options: BatchOptions, batches: Sequence[Sequence[Wanted]], share: _Share) -> VersatileDiffusionPipeline:
+def _opened(
+    options: BatchOptions, batches: Sequence[Sequence[WantedOutput]], share: _Share
+) -> VersatileDiffusionPipeline:
     """The model with what the batches need; each process on a device of its own."""
     if share.processes > 1 and options.device in ("auto", "cuda"):
         options = replace(options, device=share.device)

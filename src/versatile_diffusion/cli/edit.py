@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
-from versatile_diffusion.cli.job import Job
+from versatile_diffusion.cli.job import GenerationJob
 from versatile_diffusion.cli.options import JobOptions
 from versatile_diffusion.modalities.image_spec import IMAGE, ImageDecoding
 from versatile_diffusion.modalities.text_spec import TEXT
@@ -41,5 +41,5 @@ def edit(
     how: dict[str, Any] = {"prompt": prompt, "remove": remove, "add": add, "method": method, "text_share": text_share}
     words = {**how, "strength": sampling.strength, **decoding_words(decoding)}
     contexts = [TEXT.name, IMAGE.name]
-    made = Job("edit", IMAGE.name, contexts, [picture.stem], job, sampling, words, flows=FLOWS)
+    made = GenerationJob("edit", IMAGE.name, contexts, [picture.stem], job, sampling, words, flows=FLOWS)
     made.run(lambda pipe, options: pipe.edit(read, **how, **own, **options))

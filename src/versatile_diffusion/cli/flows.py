@@ -12,7 +12,7 @@ import typer
 from versatile_diffusion.cli.contexts import Negatives
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.flags import Taken
-from versatile_diffusion.cli.job import Job
+from versatile_diffusion.cli.job import GenerationJob
 from versatile_diffusion.cli.options import JobOptions
 from versatile_diffusion.cli.sweep import Sweep
 from versatile_diffusion.modalities.image_spec import IMAGE, ImageDecoding
@@ -47,7 +47,7 @@ def text_to_image(
         {**negatives.options(), **read_decoding(IMAGE.name, decoding)},
         negatives.words | decoding_words(decoding),
     )
-    made = Job("text-to-image", IMAGE.name, [TEXT.name, *negatives.modalities], prompts, job, sampling, words)
+    made = GenerationJob("text-to-image", IMAGE.name, [TEXT.name, *negatives.modalities], prompts, job, sampling, words)
     made.run(lambda pipe, options: pipe.text_to_image(prompts, **own, **options))
 
 
@@ -65,7 +65,7 @@ def image_to_text(
         {**negatives.options(), **read_decoding(TEXT.name, decoding)},
         negatives.words | decoding_words(decoding),
     )
-    made = Job("image-to-text", TEXT.name, [IMAGE.name, *negatives.modalities], names, job, sampling, words)
+    made = GenerationJob("image-to-text", TEXT.name, [IMAGE.name, *negatives.modalities], names, job, sampling, words)
     made.run(lambda pipe, options: pipe.image_to_text(read, **own, **options))
 
 
@@ -108,7 +108,7 @@ def image_variation(
         return sweep.as_grids(made) if grid else sweep.one_after_the_other(made)
 
     modalities = [IMAGE.name, *negatives.modalities]
-    Job("image-variation", IMAGE.name, modalities, subjects, job, sampling, words, each).run(vary)
+    GenerationJob("image-variation", IMAGE.name, modalities, subjects, job, sampling, words, each).run(vary)
 
 
 def text_variation(
@@ -124,7 +124,7 @@ def text_variation(
         {**negatives.options(), **read_decoding(TEXT.name, decoding)},
         negatives.words | decoding_words(decoding),
     )
-    made = Job("text-variation", TEXT.name, [TEXT.name, *negatives.modalities], prompts, job, sampling, words)
+    made = GenerationJob("text-variation", TEXT.name, [TEXT.name, *negatives.modalities], prompts, job, sampling, words)
     made.run(lambda pipe, options: pipe.text_variation(prompts, **own, **options))
 
 

@@ -11,7 +11,7 @@ from versatile_diffusion.cli.contexts import Conditions, Negatives
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.files import read_tensor
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
-from versatile_diffusion.cli.job import Job
+from versatile_diffusion.cli.job import GenerationJob
 from versatile_diffusion.cli.options import JobOptions
 from versatile_diffusion.modalities.image_spec import IMAGE, ImageDecoding
 from versatile_diffusion.modalities.registry import modality_spec
@@ -66,7 +66,7 @@ def generate(
     }
     modalities = [context.modality for context in contexts] + negatives.modalities
     items = max(len(context.embedding) if context.embedding is not None else 1 for context in contexts)
-    made = Job(f"generate {to}", to, modalities, [conditions.subject] * items, job, sampling, words)
+    made = GenerationJob(f"generate {to}", to, modalities, [conditions.subject] * items, job, sampling, words)
     made.run(lambda pipe, options: pipe.generate(to, contexts, **own, **options))
 
 

@@ -33,7 +33,7 @@ Make = Callable[["VersatileDiffusionPipeline", dict[str, Any]], "Outputs"]
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerationJob:
     """Outputs to make and to write.
 
     Attributes:

@@ -21,7 +21,7 @@ from versatile_diffusion.extras import extra
 from versatile_diffusion.modalities.image_spec import IMAGE
 
 if TYPE_CHECKING:
-    from versatile_diffusion.applications.prompt_lists import Prompt, Wanted
+    from versatile_diffusion.applications.prompt_lists import Prompt, WantedOutput
     from versatile_diffusion.voting.report import VoteReport
     from versatile_diffusion.voting.settings import StudySide
     from versatile_diffusion.voting.study import ImagePair
@@ -146,7 +146,7 @@ def _told(prompt: Prompt) -> list[Any]:
     return [prompt.line, prompt.text, None if prompt.image is None else prompt.image.name, prompt.seed]
 
 
-def _file(key: str, wanted: Wanted) -> str:
+def _file(key: str, wanted: WantedOutput) -> str:
     return f"pictures/line-{wanted.prompt.line:04}-seed-{wanted.seed}-{key}.png"
 
 
@@ -154,7 +154,7 @@ def _given(prompt: Prompt) -> str | None:
     return None if prompt.image is None else f"given/line-{prompt.line:04}.png"
 
 
-def _pair(wanted: Wanted) -> ImagePair:
+def _pair(wanted: WantedOutput) -> ImagePair:
     from versatile_diffusion.voting.study import ImagePair
 
     prompt = wanted.prompt
@@ -171,7 +171,7 @@ def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
             write_whole(output / name, IMAGE.codec.encode(to_pil(read_images(prompt.image)[0])))
 
 
-def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequence[Sequence[Wanted]]) -> int:
+def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequence[Sequence[WantedOutput]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
     from versatile_diffusion.applications.prompt_lists import make
     from versatile_diffusion.provenance.output_files import write_output

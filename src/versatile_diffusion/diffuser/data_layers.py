@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from versatile_diffusion.diffuser.plan import Data, Plan, Role
+from versatile_diffusion.diffuser.plan import DataStep, Plan, Role
 
 GROUPS = 32
 
@@ -32,7 +32,7 @@ class DataLayers(nn.ModuleList, ABC):
         super().__init__(self.block(step, plan.config.time_channels) for step in plan.data)
 
     @abstractmethod
-    def block(self, step: Data, time_channels: int) -> nn.Module:
+    def block(self, step: DataStep, time_channels: int) -> nn.Module:
         """Makes the block of one data step."""
 
 
@@ -109,7 +109,7 @@ class ConvolutionalLayers(DataLayers):
         self.latent_channels = latent_channels
         super().__init__(plan)
 
-    def block(self, step: Data, time_channels: int) -> nn.Module:
+    def block(self, step: DataStep, time_channels: int) -> nn.Module:
         """See `DataLayers.block`."""
         inner, outer = step.in_channels, step.out_channels
         match step.role:
@@ -141,7 +141,7 @@ class FullyConnectedLayers(DataLayers):
         self.positions = positions
         super().__init__(plan)
 
-    def block(self, step: Data, time_channels: int) -> nn.Module:
+    def block(self, step: DataStep, time_channels: int) -> nn.Module:
         """See `DataLayers.block`."""
         inner, outer = step.in_channels * self.positions, step.out_channels * self.positions
         split = nn.Unflatten(1, (step.out_channels, self.positions))

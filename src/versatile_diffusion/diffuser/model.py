@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from versatile_diffusion.diffuser.context_layers import ContextBlock, ContextLayers, repeated
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.global_layers import GlobalLayers
-from versatile_diffusion.diffuser.plan import Context, Data, DiffuserConfig, Plan, Pop, Push, Role
+from versatile_diffusion.diffuser.plan import ContextStep, DataStep, DiffuserConfig, Plan, PopStep, PushStep, Role
 
 DataLayersFactory = Callable[[Plan], DataLayers]
 
-ContextStep = tuple[ContextBlock, tuple[Tensor, Tensor]]
+ContextCall = tuple[ContextBlock, tuple[Tensor, Tensor]]
 """A block of one context, and the keys and values that it attends to, as many as that context has tokens."""
 
 
@@ -88,7 +88,7 @@ class Diffuser(ModelMixin, ConfigMixin):
         self.data_layers = nn.ModuleDict({name: make(self.plan) for name, make in data_layers.items()})
         self.context_layers = nn.ModuleDict({name: ContextLayers(self.plan, d) for name, d in context_dims.items()})
         self.gradient_checkpointing = False
-        self.map: Callable[[Callable[[ContextStep], Tensor], Sequence[ContextStep]], Iterable[Tensor]] = map
+        self.map: Callable[[Callable[[ContextCall], Tensor], Sequence[ContextCall]], Iterable[Tensor]] = map
 
     @apply_forward_hook  # so that offloaded weights come as for `forward`
     def prepare(self, contexts: Sequence[ContextTokens]) -> list[PreparedContext]:
@@ -124,15 +124,15 @@ class Diffuser(ModelMixin, ConfigMixin):
         x = latents
         for step in self.plan.steps:
             match step:
-                case Data(role=Role.UPSAMPLE):
+                case DataStep(role=Role.UPSAMPLE):
                     x = self._run(next(data), x, repeated(time, len(x)), kept[-1].shape[2:])
-                case Data():
+                case DataStep():
                     x = self._run(next(data), x, repeated(time, len(x)))
-                case Context():
+                case ContextStep():
                     x = self._attend(x, [next(stack) for stack in stacks], shares)
-                case Push():
+                case PushStep():
                     kept.append(x)
-                case Pop():
+                case PopStep():
                     x = torch.cat([x, repeated(kept.pop(), len(x))], dim=1)
         return x
 
@@ -157,7 +157,7 @@ class Diffuser(ModelMixin, ConfigMixin):
         kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
         return PreparedContext(context.modality, kv_cache, context.weight)
 
-    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextStep], shares: Sequence[float]) -> Tensor:
+    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextCall], shares: Sequence[float]) -> Tensor:
         """Lets features find something in each context, and mixes what they became."""
         attended = self.map(lambda step: self._run(step[0], x, step[1]), steps)
         return mix(list(attended), shares)

@@ -59,7 +59,7 @@ class Role(Enum):
 
 
 @dataclass(frozen=True)
-class Data:
+class DataStep:
     """Run the next data block of the output modality."""
 
     role: Role
@@ -69,23 +69,23 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Context:
+class ContextStep:
     """Run the next context block of every context modality and mix the results."""
 
     channels: int
 
 
 @dataclass(frozen=True)
-class Push:
+class PushStep:
     """Keep the features for the way up."""
 
 
 @dataclass(frozen=True)
-class Pop:
+class PopStep:
     """Append the features kept last."""
 
 
-Step = Data | Context | Push | Pop
+Step = DataStep | ContextStep | PushStep | PopStep
 
 
 @dataclass(frozen=True)
@@ -101,38 +101,38 @@ class Plan:
         return cls(config, tuple(chain(_encoder(config), _middle(config), _decoder(config))))
 
     @property
-    def data(self) -> tuple[Data, ...]:
+    def data(self) -> tuple[DataStep, ...]:
         """The data steps, one for each data block."""
-        return tuple(step for step in self.steps if isinstance(step, Data))
+        return tuple(step for step in self.steps if isinstance(step, DataStep))
 
     @property
-    def context(self) -> tuple[Context, ...]:
+    def context(self) -> tuple[ContextStep, ...]:
         """The context steps, one for each context block."""
-        return tuple(step for step in self.steps if isinstance(step, Context))
+        return tuple(step for step in self.steps if isinstance(step, ContextStep))
 
 
 def _encoder(config: DiffuserConfig) -> Iterator[Step]:
     width = config.model_channels
-    yield Data(Role.INPUT, width, width, 0)
-    yield Push()
+    yield DataStep(Role.INPUT, width, width, 0)
+    yield PushStep()
     last = len(config.channels) - 1
     for level, channels in enumerate(config.channels):
         for _ in range(config.num_res_blocks[level]):
-            yield Data(Role.RESIDUAL, width, channels, level)
+            yield DataStep(Role.RESIDUAL, width, channels, level)
             width = channels
             if config.with_context[level]:
-                yield Context(width)
-            yield Push()
+                yield ContextStep(width)
+            yield PushStep()
         if level != last:
-            yield Data(Role.DOWNSAMPLE, width, width, level)
-            yield Push()
+            yield DataStep(Role.DOWNSAMPLE, width, width, level)
+            yield PushStep()
 
 
 def _middle(config: DiffuserConfig) -> Iterator[Step]:
     level, width = len(config.channels) - 1, config.channels[-1]
-    yield Data(Role.RESIDUAL, width, width, level)
-    yield Context(width)  # whatever `with_context` says of the last level
-    yield Data(Role.RESIDUAL, width, width, level)
+    yield DataStep(Role.RESIDUAL, width, width, level)
+    yield ContextStep(width)  # whatever `with_context` says of the last level
+    yield DataStep(Role.RESIDUAL, width, width, level)
 
 
 def _decoder(config: DiffuserConfig) -> Iterator[Step]:
@@ -140,23 +140,23 @@ def _decoder(config: DiffuserConfig) -> Iterator[Step]:
     width = config.channels[-1]
     for level, channels in reversed(list(enumerate(config.channels))):
         for _ in range(config.num_res_blocks[level] + 1):
-            yield Pop()
-            yield Data(Role.RESIDUAL, width + kept.pop(), channels, level)
+            yield PopStep()
+            yield DataStep(Role.RESIDUAL, width + kept.pop(), channels, level)
             width = channels
             if config.with_context[level]:
-                yield Context(width)
+                yield ContextStep(width)
         if level != 0:
-            yield Data(Role.UPSAMPLE, width, width, level)
-    yield Data(Role.OUTPUT, width, config.model_channels, 0)
+            yield DataStep(Role.UPSAMPLE, width, width, level)
+    yield DataStep(Role.OUTPUT, width, config.model_channels, 0)
 
 
 def _kept_channels(config: DiffuserConfig) -> Iterator[int]:
     width = 0
     for step in _encoder(config):
         match step:
-            case Data(out_channels=channels):
+            case DataStep(out_channels=channels):
                 width = channels
-            case Push():
+            case PushStep():
                 yield width
             case _:
                 pass

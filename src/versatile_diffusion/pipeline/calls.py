@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import get_ident
@@ -26,7 +26,7 @@ class Calls:
         self._running: dict[int, Call] = {}
 
     @contextmanager
-    def begun(self) -> Iterator[Call]:
+    def begun(self) -> Generator[Call, None, None]:
         """A new call of this thread, until it ends."""
         thread = get_ident()
         before, call = self._running.get(thread), Call()

@@ -28,7 +28,7 @@ def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
     return used
 
 
-def read_items(modality: Modality, data: Any) -> list[Any]:
+def read_items(modality: Modality, data: object) -> list[Any]:
     """See `Modality.read`.
 
     Raises:

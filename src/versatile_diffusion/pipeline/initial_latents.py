@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -80,5 +81,5 @@ def is_latent(start: object, shape: tuple[int, ...]) -> bool:
 def _are_numbers(value: object) -> bool:
     """Whether it is a list of numbers, however deep."""
     while isinstance(value, list | tuple) and value:
-        value = value[0]
+        value = cast("Sequence[object]", value)[0]  # isinstance says nothing of what is in a list
     return isinstance(value, float)

@@ -49,7 +49,8 @@ class ModelPipeline(DiffusionPipeline):
 
     def __init__(self, diffuser: Diffuser, scheduler: Any, modalities: Mapping[str, Modality]) -> None:
         super().__init__()
-        self.register_modules(diffuser=diffuser, scheduler=scheduler, modalities=Modalities(modalities))
+        parts = {"diffuser": diffuser, "scheduler": scheduler, "modalities": Modalities(modalities)}
+        self.register_modules(**parts)  # pyright: ignore[reportUnknownMemberType] - typed in part
         self.diffuser: Diffuser
         self.scheduler: Any
         self.modalities: Modalities
@@ -95,7 +96,7 @@ class ModelPipeline(DiffusionPipeline):
         if torch_dtype is None:
             for module in (parts.diffuser, *parts.modalities.values()):
                 if module.dtype == torch.float16:
-                    module.float()
+                    module.float()  # pyright: ignore[reportUnknownMemberType] - wrapped by diffusers
         return cls(parts.diffuser, parts.scheduler, parts.modalities)
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - the options are those of an upload

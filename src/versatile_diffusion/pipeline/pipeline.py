@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator as Steps
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -155,13 +156,13 @@ class FlowPipeline(ModelPipeline):
         return modality
 
     @torch.no_grad()
-    def encode_context(self, modality: str, data: Any, mask: Any = None) -> Float[Tensor, "b n d"]:
+    def encode_context(self, modality: str, data: object, mask: object = None) -> Float[Tensor, "b n d"]:
         """Context tokens of data, of what the mask keeps of it."""
         bound = self.modality(modality)
         return bound.embed(read_items(bound, data), masks=mask)
 
     @torch.no_grad()
-    def encode(self, modality: str, data: Any) -> Float[Tensor, "b *latent"]:
+    def encode(self, modality: str, data: object) -> Float[Tensor, "b *latent"]:
         """Latents of data, in the diffuser's scale."""
         bound = self.modality(modality)
         return bound.encode(read_items(bound, data))
@@ -229,9 +230,10 @@ class FlowPipeline(ModelPipeline):
         return modality.present(modality.decode(latents, generators, **options), output_type)
 
     @contextmanager
-    def _shown(self, total: int, call: Call, on_step: OnStep | None) -> Iterator[OnStep]:
+    def _shown(self, total: int, call: Call, on_step: OnStep | None) -> Steps[OnStep, None, None]:
         """Shows the progress, and tells of each step until the call is interrupted."""
-        with self.progress_bar(total=total) as bar:  # pyright: ignore[reportAttributeAccessIssue]
+        progress_bar: Any = getattr(self, "progress_bar")  # noqa: B009 - diffusers leaves it untyped
+        with progress_bar(total=total) as bar:
 
             def after_step(step: Step) -> StepChange | None:
                 bar.update()
@@ -268,8 +270,12 @@ def _seeds(generators: Sequence[Generator] | None) -> tuple[int, ...] | None:
 def _of_going(decoding: Mapping[str, object], going: Sequence[int], total: int) -> dict[str, object]:
     """Options of decoding for the rows that go on: a list has a value for each of as many outputs in a row."""
     return {
-        name: [value[row * len(value) // total] for row in going]
-        if isinstance(value, list | tuple) and len(going) < total
-        else value
+        name: _of_rows(cast("Sequence[object]", value), going, total) if isinstance(value, list | tuple) else value
         for name, value in decoding.items()
     }
+
+
+def _of_rows(values: Sequence[object], going: Sequence[int], total: int) -> list[object]:
+    if len(going) == total or not values:
+        return list(values)
+    return [values[row * len(values) // total] for row in going]

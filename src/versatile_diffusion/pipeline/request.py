@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -109,4 +109,10 @@ def _kind(context: Context) -> Hashable:
 def _shape(value: object) -> Hashable:
     """Shape of a tensor or an array, size of an image, only the type of anything else."""
     found = getattr(value, "shape", getattr(value, "size", None))
-    return None if value is None else tuple(found) if isinstance(found, Sequence) else type(value).__name__
+    return (
+        None
+        if value is None
+        else tuple(cast("Sequence[int]", found))
+        if isinstance(found, Sequence)
+        else type(value).__name__
+    )

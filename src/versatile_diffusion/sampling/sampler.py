@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
-from diffusers.utils.torch_utils import randn_tensor
+from diffusers.utils.torch_utils import (
+    randn_tensor,  # pyright: ignore[reportUnknownVariableType] - typed in part
+)
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -143,7 +145,7 @@ class Schedule:
             )
         late_pndm = isinstance(scheduler, PNDMScheduler) and first > 0
         if late_pndm and not scheduler.config["skip_prk_steps"]:
-            scheduler = PNDMScheduler.from_config(scheduler.config, skip_prk_steps=True)
+            scheduler = PNDMScheduler.from_config(scheduler.config, skip_prk_steps=True)  # pyright: ignore[reportUnknownMemberType] - untyped
         else:
             scheduler = copy.deepcopy(scheduler)
         scheduler.set_timesteps(num_inference_steps, device=device)

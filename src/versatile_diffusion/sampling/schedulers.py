@@ -54,7 +54,7 @@ def check_scheduler(scheduler: Any) -> None:
     Raises:
         ValueError: if it is for other models; the message says which ones are not.
     """
-    cls = type(scheduler)
+    cls: type = type(scheduler)  # pyright: ignore[reportUnknownVariableType] - of anything
     others = [name for name in _INTERFACE if not hasattr(scheduler, name)]
     if others or not ({base.__name__ for base in cls.__mro__} & set(USABLE) or _is_of_users(cls)):
         what = f"it has no {', '.join(others)}" if others else "it walks the noise of other kinds of models"

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from tests.processes import ForkedPopen, forked_run
 from versatile_diffusion import VersatileDiffusionPipeline, bench
 from versatile_diffusion.bench import IF_NAMED, NAMES, generation, memory, picture, run, startup, training
+from versatile_diffusion.bench.image_job import IMAGE, ImageJob
 from versatile_diffusion.bench.optimus import official_loop, random_optimus
-from versatile_diffusion.bench.painter import PICTURE, Job
 from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Report
 from versatile_diffusion.bench.sizes import FLOWS
@@ -38,11 +38,11 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     json_path = folder / "figures" / "out.json"
     names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
     recipe = get_world(DEFAULT_MODEL).recipe()
-    shorter = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
+    smaller = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
     with pytest.MonkeyPatch.context() as less:
         less.setattr(startup, "compile_byte_code", lambda works: None)
         less.setattr(generation, "_BATCHES", (1, 3))
-        less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: shorter))
+        less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: smaller))
         less.setattr(memory, "FLOWS", FLOWS[:1])
         return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 
@@ -116,20 +116,20 @@ def test_a_whole_picture_beside_diffusers(in_processes: tuple[Report, list[str]]
 def test_a_job_is_done_in_a_process_of_its_own_which_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     with peer_folder(None, tiny()) as folder:
         steps: list[int] = []
-        found = done(Job("ours", str(folder), "fp32", pixels=32, steps=2), steps.append)
-        assert steps == [1, 2] and found.keys() == {"opening", "painting", "peak", "peak_anonymous"}
+        found = done(ImageJob("ours", str(folder), "fp32", pixels=32, steps=2), steps.append)
+        assert steps == [1, 2] and found.keys() == {"opening", "making", "peak", "peak_anonymous"}
     monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
-    with pytest.raises(RuntimeError, match=r"(?s)painter .* failed: .*nowhere"):
-        done(Job("ours", "nowhere", "fp32", pixels=32, steps=0))
+    with pytest.raises(RuntimeError, match=r"(?s)image_job .* failed: .*nowhere"):
+        done(ImageJob("ours", "nowhere", "fp32", pixels=32, steps=0))
 
 
 def test_pictures_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    jobs: list[Job] = []
+    jobs: list[ImageJob] = []
 
-    def done(job: Job) -> dict[str, float]:
+    def done(job: ImageJob) -> dict[str, float]:
         jobs.append(job)
         assert job.output is not None
-        save_file({PICTURE: torch.rand(1, 8, 8, 3)}, job.output)
+        save_file({IMAGE: torch.rand(1, 8, 8, 3)}, job.output)
         return {}
 
     monkeypatch.setattr(picture, "done", done)

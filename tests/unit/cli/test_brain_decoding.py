@@ -173,6 +173,7 @@ def test_corrected_embeddings_are_taken_where_nothing_was_made(model: Path) -> N
     saved(image=IMAGE)
     result = vd(*command)
     assert result.exit_code == 0, result.output
+    assert len(list(Path("made").glob("*.png"))) == SCANS
 
 
 def test_pickles_and_other_files_are_refused() -> None:

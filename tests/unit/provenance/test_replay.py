@@ -298,6 +298,7 @@ def test_a_compressed_bomb_of_text_is_refused() -> None:
     Image.new("RGB", (4, 4)).save("odd.png", pnginfo=info)
     result = vd("replay", "odd.png")
     assert result.exit_code == 1 and "Traceback" not in result.output
+    assert result.stderr.startswith("Error: ") and len(result.stderr) < 1000
 
 
 @pytest.mark.usefixtures("nothing_opened")

@@ -220,7 +220,8 @@ def test_vd_trains_measures_and_opens_a_world_that_another_package_brings(
 def test_the_studio_shows_the_examples_of_the_first_model_that_is_a_world(installed: Path) -> None:
     assert [example.title for example in examples_of("text-to-image", ["mine", "colors"])] == ["Red"]
     (blue,) = examples_of("image-to-text", ["colors"])
-    assert blue.values["picture"].startswith(b"\x89PNG")
+    picture = blue.values["picture"]
+    assert isinstance(picture, bytes) and picture.startswith(b"\x89PNG")
     assert examples_of("edit", ["colors"]) == [] and len(examples_of("edit", ["mine"])) == 2
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from .canvas import BLACK, WHITE, Canvas, Color, Light, Point, mix, tint
 from .scene import Scene
-from .subjects import COLORS, DRAW_SUBJECT, Figure
+from .subjects import COLORS, DRAW_SUBJECT, SubjectFigure
 
 SUPERSAMPLING = 4
 
@@ -204,7 +204,7 @@ def subject(p: Picture) -> None:
         np.clip(tint(COLORS[p.scene.color], light) + p.rng.uniform(-9, 9, 3), 0, 255).astype(int).tolist()
     )
     height = p.rng.uniform(0.42, 0.5)
-    figure = Figure(p.x, p.base, height, (red, green, blue), light, p.scene.time == "night")
+    figure = SubjectFigure(p.x, p.base, height, (red, green, blue), light, p.scene.time == "night")
     DRAW_SUBJECT[p.scene.subject](p.canvas, figure, p.rng)
 
 

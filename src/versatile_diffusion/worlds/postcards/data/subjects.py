@@ -23,7 +23,7 @@ GLASS: Color = (196, 220, 232)
 
 
 @dataclass(frozen=True)
-class Figure:
+class SubjectFigure:
     """Where a subject stands, how big it is, and the colours and light it is drawn with."""
 
     x: float
@@ -45,7 +45,7 @@ class Figure:
         return tint(color, self.light)
 
 
-def house(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def house(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     w, wall, roof = 0.43 * f.h, 0.58 * f.h, f.h
     side = rng.choice((-1, 1))
     chimney = f.x + side * 0.5 * w
@@ -62,7 +62,7 @@ def house(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
         canvas.box(x - r, y - r, x + r, y + r, f.window, inked=True)
 
 
-def tree(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def tree(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     trunk = 0.085 * f.h
     canvas.polygon(
         [
@@ -85,7 +85,7 @@ def tree(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
         canvas.ellipse(px - 0.012, py - 0.02, 0.76 * r, 0.76 * r, f.body)
 
 
-def tent(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def tent(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     w, top = 0.62 * f.h, f.base - 0.9 * f.h
     pole = top - 0.16 * f.h
     canvas.line([(f.x, top), (f.x, pole)], INK, 0.018)
@@ -97,7 +97,7 @@ def tent(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
     canvas.polygon([(f.x - 0.3 * w, f.base), (f.x, f.base - 0.58 * f.h), (f.x + 0.3 * w, f.base)], inside, inked=True)
 
 
-def lighthouse(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def lighthouse(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     h = 1.22 * f.h
     foot, neck, gallery, lamp = 0.21 * h, 0.125 * h, f.base - 0.72 * h, f.base - 0.86 * h
     if f.night:
@@ -132,7 +132,7 @@ def lighthouse(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
     canvas.box(f.x - 0.05 * h, f.base - 0.15 * h, f.x + 0.05 * h, f.base, f.lit(WOOD), inked=True)
 
 
-def balloon(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def balloon(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     lift = rng.uniform(0.13, 0.2)
     r = 0.43 * f.h
     y = f.base - lift - 0.66 * f.h
@@ -154,7 +154,7 @@ def balloon(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
     canvas.box(f.x - 0.1 * f.h, basket - 0.02, f.x + 0.1 * f.h, basket + 0.13 * f.h, f.lit(WOOD), inked=True)
 
 
-def windmill(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
+def windmill(canvas: Canvas, f: SubjectFigure, rng: np.random.Generator) -> None:
     h = 1.05 * f.h
     foot, neck, top = 0.29 * h, 0.17 * h, f.base - 0.68 * h
     tower = [(f.x - foot, f.base), (f.x - neck, top), (f.x + neck, top), (f.x + foot, f.base)]
@@ -181,7 +181,7 @@ def windmill(canvas: Canvas, f: Figure, rng: np.random.Generator) -> None:
     canvas.ellipse(f.x, hub, 0.03, 0.03, INK)
 
 
-DRAW_SUBJECT: dict[str, Callable[[Canvas, Figure, np.random.Generator], None]] = {
+DRAW_SUBJECT: dict[str, Callable[[Canvas, SubjectFigure, np.random.Generator], None]] = {
     "house": house,
     "tree": tree,
     "tent": tent,
