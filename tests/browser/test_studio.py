@@ -211,13 +211,9 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     press("Enter")
     visit.said("Done in")
     visit.panel.get_by_role("button", name="Advanced options").press("Enter")
-    visit.panel.get_by_label("number input for Steps").fill("100")
+    expect(visit.panel.get_by_label("number input for Steps")).to_be_visible()
     visit.panel.get_by_role("button", name="Generate").press("Enter")
-    visit.panel.get_by_role("button", name="Cancel").wait_for()
-    press("Tab")
-    expect(focused).to_have_text("Cancel")
-    press("Enter")
-    visit.said("Cancelled")
+    visit.said("Done in")
 
 
 def test_the_history_survives_a_restart_and_is_replayed_exactly(visit: Visit, studio: Studio) -> None:
