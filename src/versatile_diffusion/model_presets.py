@@ -10,6 +10,7 @@ from versatile_diffusion.checkpoints.components import Components, Wanted, offic
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.modalities.image_spec import pixels_per_position
 from versatile_diffusion.modalities.registry import modality_spec
 
 Config = dict[str, Any]  # of modules of other libraries, whose options are theirs
@@ -43,7 +44,7 @@ class ImagePreset(ModalityPreset):
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the latent of an image of the size of training."""
-        side = self.autoencoder["sample_size"] // 2 ** (len(self.autoencoder["block_out_channels"]) - 1)
+        side = self.autoencoder["sample_size"] // pixels_per_position(self.autoencoder)
         return self.autoencoder["latent_channels"], side, side
 
 
@@ -161,11 +162,21 @@ def tiny() -> Preset:
 
 
 def kl_autoencoder(
-    channels: Sequence[int], layers: int, size: int, latent_channels: int = 4, groups: int = 32
+    channels: Sequence[int],
+    layers: int,
+    size: int,
+    latent_channels: int = 4,
+    groups: int = 32,
+    patch_size: int = 1,
 ) -> Config:
-    """Returns the arguments of AutoencoderKL: images of `size`, halved at every level but the first."""
+    """Returns the arguments of AutoencoderKL: images of `size`, halved at every level but the first.
+
+    With a `patch_size` above 1 they are those of `PatchAutoencoderKL`.
+    """
     levels = len(channels)
+    patches = {"patch_size": patch_size} if patch_size > 1 else {}
     return {
+        **patches,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "block_out_channels": list(channels),

@@ -18,20 +18,21 @@ CommandOf = Callable[[World], tuple[Callable[..., None], str]]
 """Returns the command of a world, and its help."""
 
 
-def world_commands(command_of: CommandOf) -> type[TyperGroup]:
-    """Returns a group of commands, one for each world. A world is imported when its command is asked for.
+def world_commands(command_of: CommandOf, has: Callable[[World], bool] = lambda _: True) -> type[TyperGroup]:
+    """Returns a group of commands, one for each world that has it. A world is imported when its command is asked for.
 
     Args:
         command_of: makes the command of a world.
+        has: tells whether a world has this command.
     """
 
     class WorldCommands(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:  # typer keeps its kind of context to itself
-            return list(world_names())
+            return [name for name in world_names() if (world := find_world(name)) is not None and has(world)]
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             world = find_world(cmd_name)
-            if world is None:
+            if world is None or not has(world):
                 return None
             command, shown = command_of(world)
             alone = typer.Typer(add_completion=False, rich_markup_mode="rich")

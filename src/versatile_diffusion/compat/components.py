@@ -17,6 +17,7 @@ from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
+from versatile_diffusion.modalities.image_spec import pixels_per_position
 
 
 def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequence[str]) -> Diffuser:
@@ -76,7 +77,7 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
             found |= {"text_encoder": modality.context_encoder.model, "tokenizer": modality.tokenizers.clip}
             found["tokenizer"].model_max_length = modality.context_encoder.max_length
     vae: Any = found["vae"].config
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    factor = pixels_per_position(vae)
     sizes: dict[str, int] = {"in_channels": vae["latent_channels"], "sample_size": vae["sample_size"] // factor}
     parts.diffuser.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
     return found

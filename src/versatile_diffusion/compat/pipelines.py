@@ -15,6 +15,7 @@ from torch import nn
 from versatile_diffusion.compat import flows
 from versatile_diffusion.compat.components import merged, opened
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.image_spec import pixels_per_position
 
 _OF_DOWNLOADS = (
     *("cache_dir", "force_download", "local_files_only", "mirror"),
@@ -39,7 +40,7 @@ class _Pipeline(DiffusionPipeline):
         if "text" in self._contexts:
             unets["text_unet"] = None
         self.register_modules(**unets, **components)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
-        self.vae_scale_factor = 2 ** (len(components["vae"].config["block_out_channels"]) - 1)
+        self.vae_scale_factor = pixels_per_position(components["vae"].config)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
 
     @classmethod

@@ -21,7 +21,8 @@ from versatile_diffusion.diffuser.plan import Plan
 from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE, Presented
 from versatile_diffusion.modalities.clip import ClipImageEncoder
 from versatile_diffusion.modalities.focus import adjust_focus, match_color
-from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
+from versatile_diffusion.modalities.image_spec import IMAGE, pixels_per_position
 from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 
@@ -32,7 +33,7 @@ class ImageModality(ModalityOfParts[Tensor]):
     """Images. Items are float32 tensors (3 h w) in [0, 1].
 
     Args:
-        autoencoder: arguments of diffusers' AutoencoderKL; None leaves it out.
+        autoencoder: arguments of diffusers' AutoencoderKL, or of `PatchAutoencoderKL`; None leaves it out.
         context_encoder: a transformers CLIPVisionConfig as a dict; None leaves it out.
         scaling_factor: brings latents to about unit variance.
         guidance_scale: default for outputs; see `Guidance`.
@@ -49,7 +50,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
     ) -> None:
         super().__init__()
-        self.autoencoder = None if autoencoder is None else AutoencoderKL(**autoencoder)
+        self.autoencoder = None if autoencoder is None else image_autoencoder(autoencoder)
         self.context_encoder = None if context_encoder is None else ClipImageEncoder(dict(context_encoder))
 
     @property
@@ -70,7 +71,7 @@ class ImageModality(ModalityOfParts[Tensor]):
     @property
     def factor(self) -> int:
         """How many pixels of an image, in height and in width, one position of its latent stands for."""
-        return 2 ** (len(self._autoencoder().config["block_out_channels"]) - 1)
+        return pixels_per_position(self._autoencoder().config)
 
     @property
     def size(self) -> int:

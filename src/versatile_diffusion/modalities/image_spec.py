@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -101,6 +101,15 @@ class ImageCodec(Codec):
             image = Image.open(io.BytesIO(content), formats=["PNG"])
             image.load()
         return {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
+
+
+def pixels_per_position(autoencoder: Mapping[str, Any]) -> int:
+    """Returns how many pixels, in height and in width, one position of a latent stands for.
+
+    Args:
+        autoencoder: the arguments or the configuration of AutoencoderKL or `PatchAutoencoderKL`.
+    """
+    return 2 ** (len(autoencoder["block_out_channels"]) - 1) * autoencoder.get("patch_size", 1)
 
 
 def _image(item: object) -> Image.Image:

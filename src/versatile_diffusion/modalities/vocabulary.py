@@ -42,7 +42,7 @@ def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
 
     They play the same roles, with the same special tokens, as the official ones.
     """
-    words = sorted({word for text in texts for word, _ in _split().pre_tokenize_str(text.lower())})
+    words = vocabulary_of(texts)
     bert = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
     return Tokenizers(
         # CLIP looks for the end as the highest id
@@ -71,6 +71,11 @@ def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
             eos_token="<EOS>",
         ),
     )
+
+
+def vocabulary_of(texts: Iterable[str]) -> list[str]:
+    """Returns the words and punctuation marks of these texts in lower case, sorted, each once."""
+    return sorted({word for text in texts for word, _ in _split().pre_tokenize_str(text.lower())})
 
 
 def _word_tokenizer(words: Sequence[str], wrap: str | None, **roles: str) -> PreTrainedTokenizerFast:

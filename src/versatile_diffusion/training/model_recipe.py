@@ -33,6 +33,8 @@ class ModelRecipe:
         optimus_kl_weight: see `OptimusTask`.
         kl_feature_weight: see `KLAutoencoderTask`; means something where there is a perceptual network.
         kl_divergence_weight: see `KLAutoencoderTask`.
+        kl_edge_weight: see `KLAutoencoderTask`.
+        kl_adversarial_weight: see `AdversarialAutoencoderTask`; means something where there is that stage.
         image_guidance: guidance scale of images where the user does not say.
         text_guidance: guidance scale of texts where the user does not say.
         validation_images: images that were not learnt from, which each stage is measured on; at least 64.
@@ -52,6 +54,8 @@ class ModelRecipe:
     optimus_kl_weight: Amount = 0.25
     kl_feature_weight: Amount = 0.5
     kl_divergence_weight: Amount = 1e-3
+    kl_edge_weight: Amount = 0.0
+    kl_adversarial_weight: Amount = 0.05
     image_guidance: Amount = 3.0
     text_guidance: Amount = 3.0
     validation_images: Annotated[int, Field(strict=True, ge=64)] = 512

@@ -5,3 +5,5 @@ STAGES = ("kl", "clip", "optimus", "one_flow", "two_flow", "four_flow")
 order: with one flow, two and four."""
 MODEL = "model"
 """What comes after the last stage: the whole model, saved."""
+ADVERSARIAL = "kl_adversarial"
+"""A stage after the first, for worlds that name it: a discriminator sharpens the autoencoder of images."""

@@ -32,9 +32,14 @@ from versatile_diffusion.training.data import TrainingData
 from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.model_recipe import ModelRecipe
-from versatile_diffusion.training.names import MODEL, STAGES
+from versatile_diffusion.training.names import ADVERSARIAL, MODEL, STAGES
 from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
 from versatile_diffusion.training.run import TrainingRun
+from versatile_diffusion.training.tasks.adversarial_autoencoder import (
+    AdversarialAutoencoderTask,
+    AutoencoderWithDiscriminator,
+    PatchDiscriminator,
+)
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask, PerceptualNetwork
@@ -127,10 +132,21 @@ class ModelTraining(ABC):
         """The autoencoder of images."""
         image = self._untrained_image()
         autoencoder = channels_last(loaded(image.autoencoder, "image autoencoder", "to images"))
-        weights = self.recipe.kl_feature_weight, self.recipe.kl_divergence_weight
-        task = KLAutoencoderTask(autoencoder, self.images, self.perceptual(), *weights)
-        trained = image.autoencoder = self.run.train("kl", task)
+        perceptual = None if self._image_stage == ADVERSARIAL else self.perceptual()
+        trained = image.autoencoder = self.run.train("kl", self._reconstruction(autoencoder, perceptual))
         self.measurements.measure("kl", lambda: self.measure_kl(image))
+        return trained
+
+    @cached_property
+    def kl_adversarial(self) -> AutoencoderKL:
+        """The autoencoder of images after a discriminator has sharpened it, in worlds that name this stage."""
+        image, seed = self._untrained_image(), self.run.config(ADVERSARIAL).seed
+        autoencoder = channels_last(copy.deepcopy(self.kl).requires_grad_(True))
+        model = AutoencoderWithDiscriminator(autoencoder, seeded(seed, PatchDiscriminator))
+        errors = self._reconstruction(autoencoder, self.perceptual())
+        task = AdversarialAutoencoderTask(model, errors, self.recipe.kl_adversarial_weight)
+        trained = image.autoencoder = self.run.train(ADVERSARIAL, task).autoencoder
+        self.measurements.measure(ADVERSARIAL, lambda: self.measure_kl(image))
         return trained
 
     @cached_property
@@ -175,7 +191,7 @@ class ModelTraining(ABC):
     def image(self) -> ImageModality:
         """Images, trained, with latents of unit variance."""
         image = self._untrained_image()
-        image.autoencoder, image.context_encoder = self.kl, self.clip.image
+        image.autoencoder, image.context_encoder = getattr(self, self._image_stage), self.clip.image
         image.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
             scaling_factor=unit_scale(image, self.data.image_items(0, 500)),
             guidance_scale=self.recipe.image_guidance,
@@ -269,6 +285,16 @@ class ModelTraining(ABC):
         text.tokenizers = self.data.tokenizers
         return components
 
+    @property
+    def _image_stage(self) -> str:
+        """The last stage of the autoencoder of images."""
+        return ADVERSARIAL if ADVERSARIAL in self.stages else "kl"
+
+    def _reconstruction(self, autoencoder: AutoencoderKL, perceptual: PerceptualNetwork | None) -> KLAutoencoderTask:
+        recipe = self.recipe
+        weights = recipe.kl_feature_weight, recipe.kl_divergence_weight, recipe.kl_edge_weight
+        return KLAutoencoderTask(autoencoder, self.images, perceptual, *weights)
+
     def _untrained_image(self) -> ImageModality:
         """A copy of the image modality before training, with all its parts."""
         image = copy.deepcopy(self._start.modalities["image"])
@@ -305,5 +331,5 @@ class ModelTraining(ABC):
 
     def _origin(self, part: str) -> str:
         """What latents or tokens come from; see `LatentCache`. Its stage must have been trained."""
-        stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
+        stage = {"image/latents": self._image_stage, "text/latents": "optimus"}.get(part, "clip")
         return f"{stage} at {self.run.identity(stage)}, {self.data.description}"

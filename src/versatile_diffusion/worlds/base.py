@@ -132,6 +132,25 @@ class TrainingRequest:
 
 
 @dataclass(frozen=True)
+class DataRequest:
+    """Which data set is to be written, and where.
+
+    Attributes:
+        folder: to write; a build that was begun there goes on.
+        say: is told what is done.
+        packages: the folder of what the data set is made from, or None to fetch it.
+        images: how many there are to learn from; the world's own number if None.
+        seed: of what is drawn at random; the world's own if None.
+    """
+
+    folder: Path
+    say: Callable[[str], None]
+    packages: Path | None = None
+    images: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class World(ABC):
     """A data set with its model.
 
@@ -145,6 +164,7 @@ class World(ABC):
         stages: what is trained, in order; the last is the whole model.
         former_names: today's names of stages and settings by those of earlier versions, which are still taken.
         evaluations: how its models are measured, the usual way first.
+        sources: what its data set is made from, in a few words, if `vd data` writes it; None if it is drawn when needed.
     """
 
     name: str
@@ -153,6 +173,7 @@ class World(ABC):
     evaluations: tuple[Evaluation, ...]
     weights: Path | None = None
     former_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    sources: str | None = None
 
     @abstractmethod
     def recipe(self) -> ModelRecipe:
@@ -169,6 +190,15 @@ class World(ABC):
     @abstractmethod
     def samples(self, seed: int, count: int) -> Sequence[WorldSample]:
         """Returns the first samples of the data set that this seed gives."""
+
+    def build_data(self, request: DataRequest) -> None:
+        """Writes its data set, where `sources` tells what that is made from.
+
+        Raises:
+            ValueError: if it is not written but drawn, or what is there was written otherwise.
+            OSError: if what it is made from is missing and cannot be fetched.
+        """
+        raise ValueError(f"The data set of {self.name} is drawn when it is needed: there is nothing to write.")
 
     def examples(self, task: str) -> Sequence[WorldExample]:
         """Returns what fills in the form of a task of the studio, such as "text-to-image"; none by default."""

@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from versatile_diffusion.model_presets import build
 from versatile_diffusion.training.data import differing_in_one
 from versatile_diffusion.training.metric_logger import read_log
 from versatile_diffusion.training.task import Task, TrainingConfig
+from versatile_diffusion.training.tasks.adversarial_autoencoder import (
+    AdversarialAutoencoderTask,
+    AutoencoderWithDiscriminator,
+    PatchDiscriminator,
+)
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
-from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
+from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask, edge_error
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 from versatile_diffusion.training.trainer import Trainer, draw
 from versatile_diffusion.worlds.postcards import VOCABULARY, Postcards
@@ -80,6 +86,40 @@ def test_the_image_autoencoder_learns_and_leaves_the_perceptual_network_alone(
     assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 32, 8 * 32)
     original = torch.from_numpy(np.concatenate(list(data.images), axis=1)).permute(2, 0, 1) / 255
     torch.testing.assert_close(picture[:, :32], original)
+
+
+def test_edges_count_only_when_they_are_asked_for(data: PostcardsData, modalities: tuple[Any, Any]) -> None:
+    plain, edged = (KLAutoencoderTask(modalities[0].autoencoder, data.images, edge_weight=w) for w in (0.0, 2.0))
+    batch = plain.draw(Generator().manual_seed(0), 2)
+    (without,), (edges,) = ([compute() for compute in task.passes(batch)] for task in (plain, edged))
+    assert list(without) == ["error", "kl"] and list(edges) == ["error", "edges", "kl"]
+    assert torch.equal(without["error"], edges["error"])
+    image = torch.rand(2, 3, 8, 8)
+    assert edge_error(image, image + 0.25).item() == pytest.approx(0, abs=1e-6)
+    ramp = torch.linspace(0, 7, 8).expand(1, 3, 8, 8)
+    assert edge_error(ramp, torch.zeros_like(ramp)).item() == pytest.approx(0.5)  # 1 to the right, 0 downwards
+
+
+def test_a_discriminator_learns_beside_the_autoencoder(
+    data: PostcardsData, modalities: tuple[Any, Any], tmp_path: Path
+) -> None:
+    autoencoder = modalities[0].autoencoder
+    model = AutoencoderWithDiscriminator(autoencoder, PatchDiscriminator((8, 16)))
+    task = AdversarialAutoencoderTask(model, KLAutoencoderTask(autoencoder, data.images, edge_weight=1.0))
+    (losses,) = [compute() for compute in task.passes(task.draw(Generator().manual_seed(0), 4))]
+    assert list(losses) == ["error", "edges", "kl", "adversarial", "discriminator"]
+    scores = [*autoencoder.parameters()], [*model.discriminator.parameters()]
+    of_autoencoder, of_discriminator = (losses[name] for name in ("adversarial", "discriminator"))
+    given = torch.autograd.grad(of_autoencoder, [*scores[0], *scores[1]], allow_unused=True, retain_graph=True)
+    assert all(gradient is None for gradient in given[len(scores[0]) :]) and given[-1 - len(scores[1])] is not None
+    given = torch.autograd.grad(of_discriminator, [*scores[0], *scores[1]], allow_unused=True)
+    assert all(gradient is None for gradient in given[: len(scores[0])]) and given[-1] is not None
+    before, after = train(task, tmp_path, steps=12)
+    assert after["error"] < before["error"] and after["discriminator"] < before["discriminator"]
+    with torch.no_grad():
+        assert task.preview(model)["pictures"].shape == (3, 64, 256)  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValueError, match="another autoencoder"):
+        AdversarialAutoencoderTask(model, KLAutoencoderTask(copy.deepcopy(autoencoder), data.images))
 
 
 def test_the_context_encoders_learn(data: PostcardsData, modalities: tuple[Any, Any], tmp_path: Path) -> None:

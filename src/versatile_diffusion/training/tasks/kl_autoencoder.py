@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss, normalize
 
+from versatile_diffusion.modalities.image_spec import pixels_per_position
 from versatile_diffusion.training.data import to_floats
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.task import Batch, Pass, Task
@@ -28,7 +29,7 @@ class PerceptualNetwork(nn.Module, ABC):
 
 
 class KLAutoencoderTask(Task[AutoencoderKL]):
-    """Absolute error, distance of features where there is a perceptual network, and a little KL divergence.
+    """Absolute errors of pixels and edges, distance of features if there is a perceptual network, and a little KL.
 
     Args:
         autoencoder: to train.
@@ -36,6 +37,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         perceptual_network: gives the features, frozen here. It must be another than the one that measures.
         feature_weight: weight of the distance of features.
         kl_weight: weight of the KL divergence, per number of the latent.
+        edge_weight: weight of the absolute error of the differences between neighbouring pixels; 0 leaves it out.
     """
 
     def __init__(
@@ -45,12 +47,13 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         perceptual_network: PerceptualNetwork | None = None,
         feature_weight: float = 0.5,
         kl_weight: float = 1e-4,
+        edge_weight: float = 0.0,
     ) -> None:
         self.model, self.images, self.perceptual_network = autoencoder, images, perceptual_network
         if perceptual_network is not None:
             perceptual_network.requires_grad_(False).eval()
-        self.feature_weight, self.kl_weight = feature_weight, kl_weight
-        factor = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+        self.feature_weight, self.kl_weight, self.edge_weight = feature_weight, kl_weight, edge_weight
+        factor = pixels_per_position(autoencoder.config)
         height, width = images.shape[1:3]
         self.latent_shape = (autoencoder.config["latent_channels"], height // factor, width // factor)
 
@@ -65,23 +68,31 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """See `Task.passes`."""
 
-        def reconstruct() -> dict[str, Tensor]:
-            images = to_floats(batch["images"]).contiguous(memory_format=torch.channels_last)
-            posterior = _posterior(self.model, images)
-            decoded = _decoded(self.model, posterior.mean + posterior.std * batch["noise"])
-            losses = {"error": l1_loss(decoded, images)}
-            if self.perceptual_network is not None:
-                distance = _feature_distance(self.perceptual_network.to(images.device), decoded, images)
-                losses["features"] = self.feature_weight * distance
-            return losses | {"kl": self.kl_weight * posterior.kl().mean() / batch["noise"][0].numel()}
+        yield lambda: self.losses(batch)[0]
 
-        yield reconstruct
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, "b 3 h w"]]:
+        """Returns the losses of a batch, and its reconstructions."""
+        images = to_floats(batch["images"]).contiguous(memory_format=torch.channels_last)
+        posterior = _posterior(self.model, images)
+        decoded = _decoded(self.model, posterior.mean + posterior.std * batch["noise"])
+        losses = {"error": l1_loss(decoded, images)}
+        if self.edge_weight:
+            losses["edges"] = self.edge_weight * edge_error(decoded, images)
+        if self.perceptual_network is not None:
+            distance = _feature_distance(self.perceptual_network.to(images.device), decoded, images)
+            losses["features"] = self.feature_weight * distance
+        return losses | {"kl": self.kl_weight * posterior.kl().mean() / batch["noise"][0].numel()}, decoded
 
     def preview(self, model: AutoencoderKL) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: the first images, and below them their reconstructions."""
         images = to_floats(torch.tensor(self.images[:PREVIEWED])).to(model.device)
         decoded = _decoded(model, _posterior(model, images).mean)
         return {"pictures": side_by_side(list(images), list(decoded.clamp(0, 1)))}
+
+
+def edge_error(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """Returns the mean absolute difference of the slopes of two images, to the right and downwards."""
+    return torch.stack([l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3)]).mean()
 
 
 def _posterior(model: AutoencoderKL, images: Float[Tensor, "b 3 h w"]) -> DiagonalGaussianDistribution:

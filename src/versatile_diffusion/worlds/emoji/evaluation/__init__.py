@@ -1,0 +1,1 @@
+"""How well models of emoji, and their parts, do."""

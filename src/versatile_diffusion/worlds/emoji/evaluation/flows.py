@@ -1,0 +1,193 @@
+"""The scores of a model of emoji: what comes through of things, hands and treatments, seen and held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from jaxtyping import Bool, Float
+from rich.progress import Progress
+from torch import Tensor
+
+from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
+from versatile_diffusion.context import Context
+from versatile_diffusion.evaluation.batches import batches
+from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
+from versatile_diffusion.evaluation.generation import generators, progress_bar, quiet, require_enough
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.images import to_pil
+from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier
+from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
+from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.things import Thing
+from versatile_diffusion.worlds.emoji.evaluation.flows_report import EmojiReport, Figures
+from versatile_diffusion.worlds.emoji.evaluation.measured import Measured, draw_measured
+from versatile_diffusion.worlds.emoji.labels import LABELS
+from versatile_diffusion.worlds.emoji.training_data import read_thing_list
+
+FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))
+PARTS = {"seen": Split.VALIDATION, "held_out": Split.HELD_OUT}
+SHOWN, SAID = 8, 5
+_NOISE = 0x656D6F6A  # keeps the draws of evaluation apart from those of training
+
+
+def evaluate(
+    pipe: VersatileDiffusionPipeline,
+    classifier: EmojiClassifier,
+    data: Path,
+    num: int = 256,
+    seed: int = 1,
+    steps: int = 25,
+    guidance_scale: float | None = None,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> EmojiReport:
+    """Measures all four flows of a model.
+
+    Args:
+        pipe: the model, with all its flows.
+        classifier: reads the images.
+        data: the folder of the data set.
+        num: images of each part, 2 or more.
+        seed: chooses the images, and of the noise; equal seeds give equal figures.
+        steps: of the sampler.
+        guidance_scale: of all flows; by default the model's own.
+        batch_size: outputs made at once; makes no difference to the figures, but for rounding.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: if num is too small, or the model lacks a flow.
+    """
+    require_enough(num)
+    begin, things = perf_counter(), read_thing_list(data)
+    settings = {"num": num, "seed": seed, "steps": steps, "guidance_scale": guidance_scale}
+    found: dict[str, Mapping[str, Figures]] = {}
+    sections: list[Section] = []
+    with quiet(pipe), progress_bar(progress) as bar:
+        for number, (name, split) in enumerate(PARTS.items()):
+            asked = draw_measured(data, split, num, seed)
+            made = _Made(_Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size), asked)
+            found[name] = _scores(classifier, things, asked, made)
+            sections += _sections(name.replace("_", " "), asked, made)
+        asked = draw_measured(data, Split.STRANGER, num, seed)
+        maker = _Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
+        said = [maker.make(FLOWS[1], asked.images, turn) for turn in range(SAID)]
+    found["stranger"] = {"image_to_text": _first_and_within(things, asked, [[str(t) for t in texts] for texts in said])}
+    return EmojiReport(found, settings, exhibition(sections), perf_counter() - begin)
+
+
+class _Maker:
+    """Runs flows on data of any length; each output has a generator of its own, whatever its batch."""
+
+    def __init__(
+        self,
+        pipe: VersatileDiffusionPipeline,
+        bar: Progress,
+        key: tuple[int, ...],
+        steps: int,
+        guidance_scale: float | None,
+        batch_size: int,
+    ) -> None:
+        self.pipe, self.bar, self.key = pipe, bar, key
+        self.steps, self.guidance_scale, self.batch_size = steps, guidance_scale, batch_size
+
+    def make(self, flow: Flow, data: Sequence[object], turn: int = 0) -> list[object]:
+        """Returns one output of each item; another turn draws other noise."""
+        made: list[object] = []
+        task = self.bar.add_task(str(flow), total=len(data))
+        for batch in batches(data, self.batch_size):
+            drawn = generators(*self.key, FLOWS.index(flow), turn, start=len(made), count=len(batch))
+            made += self.pipe.generate(
+                flow.output,
+                Context(flow.context, list(batch)),
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance_scale,
+                generator=drawn,
+                output_type="pt",
+            ).items
+            self.bar.advance(task, len(batch))
+        return made
+
+
+class _Made:
+    """What the model made of the texts and images that it was asked about."""
+
+    def __init__(self, maker: _Maker, asked: Measured) -> None:
+        self.images = _stacked(maker.make(FLOWS[0], asked.texts))
+        self.texts = [str(text) for text in maker.make(FLOWS[1], asked.images)]
+        self.image_variations = _stacked(maker.make(FLOWS[2], asked.images))
+        self.text_variations = [str(text) for text in maker.make(FLOWS[3], asked.texts)]
+
+
+def _scores(
+    classifier: EmojiClassifier, things: Sequence[Thing], asked: Measured, made: _Made
+) -> Mapping[str, Figures]:
+    reader = CaptionReader(things)
+    kept = [reader.read(a).thing == reader.read(b).thing for a, b in zip(asked.texts, made.text_variations, strict=True)]
+    same = [a == b for a, b in zip(asked.texts, made.text_variations, strict=True)]
+    return {
+        "text_to_image": _read(classifier, made.images, asked),
+        "image_to_text": {"thing": _mean(_said(things, asked, made.texts))},
+        "image_variation": _read(classifier, made.image_variations, asked),
+        "text_variation": {"thing": _mean(torch.tensor(kept)), "unchanged": _mean(torch.tensor(same))},
+        "classifier": _read(classifier, torch.stack(list(asked.images)), asked),
+    }
+
+
+def _read(classifier: EmojiClassifier, images: Float[Tensor, "n 3 h w"], asked: Measured) -> Figures:
+    """Shares of images that show what was asked. Of held-out cells, a hand counts where it is what is held out."""
+    read = torch.cat([classifier.read(batch) for batch in images.split(64)])
+    right = read == asked.labels
+    held = {"hand": torch.tensor(asked.by_hand), "treatment": torch.tensor(asked.by_treatment)}
+    figures: dict[str, float] = {}
+    for i, name in enumerate(LABELS):
+        counted = held.get(name)
+        counts = counted if counted is not None and counted.any() else torch.ones(len(right), dtype=torch.bool)
+        figures[name] = _mean(right[counts, i])
+    return figures
+
+
+def _said(things: Sequence[Thing], asked: Measured, texts: Sequence[str]) -> Bool[Tensor, " n"]:
+    """Whether each text names the thing, or says a keyword that is this thing's alone."""
+    reader, own = CaptionReader(things), _own_keywords(things)
+    right: list[bool] = []
+    for (number, *_), text in zip(asked.labels.tolist(), texts, strict=True):
+        thing = things[number]
+        words = f" {' '.join(text.lower().replace(',', ' ').split())} "
+        right.append(reader.read(text).thing == thing.id or any(f" {word} " in words for word in own[thing.id]))
+    return torch.tensor(right)
+
+
+def _own_keywords(things: Sequence[Thing]) -> Mapping[str, list[str]]:
+    users: dict[str, int] = {}
+    for thing in things:
+        for word in thing.keywords:
+            users[word] = users.get(word, 0) + 1
+    return {thing.id: [word.lower() for word in thing.keywords if users[word] == 1] for thing in things}
+
+
+def _first_and_within(things: Sequence[Thing], asked: Measured, turns: Sequence[Sequence[str]]) -> Figures:
+    right = torch.stack([_said(things, asked, texts) for texts in turns])
+    return {"first": _mean(right[0]), f"within_{len(turns)}": _mean(right.any(0))}
+
+
+def _sections(where: str, asked: Measured, made: _Made) -> list[Section]:
+    """The first outputs, not the best."""
+    shown = range(min(SHOWN, len(asked.texts)))
+    drawn, varied = ([to_pil(images[i]) for i in shown] for images in (made.images, made.image_variations))
+    given = [to_pil(asked.images[i]) for i in shown]
+    return [
+        Section(f"Text to image: {where}", [Exhibit((drawn[i],), asked.texts[i]) for i in shown], SHOWN),
+        Section(f"Image to text: {where}", [Exhibit((given[i],), made.texts[i]) for i in shown], SHOWN),
+        Section(f"Image variation: {where}", [Exhibit((given[i], varied[i]), "") for i in shown], SHOWN // 2),
+    ]
+
+
+def _stacked(images: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
+    return torch.stack([image for image in images if isinstance(image, Tensor)]).cpu().float()
+
+
+def _mean(right: Bool[Tensor, " n"]) -> float:
+    return right.float().mean().item()

@@ -1,0 +1,100 @@
+"""The recipe of the model of emoji: its sizes, its data and how each stage is trained."""
+
+from __future__ import annotations
+
+from dataclasses import field, replace
+
+from pydantic.dataclasses import dataclass
+
+from versatile_diffusion.diffuser import DiffuserConfig
+from versatile_diffusion.model_presets import (
+    ImagePreset,
+    Preset,
+    TextPreset,
+    clip_text,
+    clip_vision,
+    kl_autoencoder,
+    optimus,
+    tiny,
+)
+from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
+from versatile_diffusion.training.task import Amount, AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES, IMAGES, SEED
+
+WORDS = 3000
+"""Words and punctuation marks of captions of the whole data set; see `EmojiData.words`."""
+
+
+def emoji(words: int = WORDS) -> Preset:
+    """Returns the sizes of the model: images of 128×128 with latents of 16×8×8, texts with latents of 96.
+
+    Args:
+        words: of the vocabulary.
+    """
+    image = ImagePreset(
+        kl_autoencoder(channels=(64, 96, 128), layers=1, size=128, latent_channels=16, groups=8, patch_size=4),
+        clip_vision(width=128, layers=3, size=128, patch=16, projection=128, heads=4),
+    )
+    text = TextPreset(
+        optimus(
+            width=128,
+            layers=2,
+            pieces=words + 4,
+            tokens=words + 4,
+            latent=96,
+            positions=(64, 64),
+            heads=4,
+            spread=0.09,
+        ),
+        clip_text(width=128, layers=2, tokens=words + 3, positions=32, projection=128, heads=4),
+        latent_dim=96,
+    )
+    diffuser = DiffuserConfig(32, (3, 4, 6), (1, 1, 1), (True, True, True), num_heads=4)
+    return Preset(diffuser, {"image": image, "text": text})
+
+
+@dataclass(frozen=True, config=CONFIG, kw_only=True)
+class EmojiRecipe(ModelRecipe):
+    """Everything that `vd train emoji` can be told; see `ModelRecipe` as well.
+
+    Attributes:
+        attribute_classifier: reads images, to measure with; it alone sees held-out cells.
+        perceptual_network: reads images, for the autoencoder to learn with.
+        kl_adversarial: the autoencoder of images with the perceptual network and a discriminator.
+    """
+
+    preset: Preset = field(default_factory=emoji)
+    images: AtLeastOne = IMAGES
+    seed: Count = SEED
+    attribute_classifier: TrainingConfig = TrainingConfig(20_000, 48, 2e-3, seed=1, checkpoint_every=200)
+    perceptual_network: TrainingConfig = TrainingConfig(8000, 48, 2e-3, seed=2, checkpoint_every=200)
+    kl: TrainingConfig = TrainingConfig(40_000, 16, 8e-4, seed=3, checkpoint_every=100, preview_every=1000)
+    kl_adversarial: TrainingConfig = TrainingConfig(10_000, 16, 2e-4, seed=9, checkpoint_every=100, preview_every=1000)
+    clip: TrainingConfig = TrainingConfig(6000, 192, 1e-3, seed=4)
+    optimus: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=5)
+    one_flow: TrainingConfig = TrainingConfig(4000, 64, 1e-3, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = TrainingConfig(8000, 64, 1e-3, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=8)
+    kl_divergence_weight: Amount = 3e-4
+    kl_edge_weight: Amount = 1.0
+
+
+def tiny_recipe(words: int) -> EmojiRecipe:
+    """Returns all stages, a few steps each, on small networks: shows that everything runs, and learns nothing.
+
+    Args:
+        words: of the vocabulary of the data.
+    """
+    image = ImagePreset(
+        kl_autoencoder(channels=(8, 16, 16), layers=1, size=128, groups=8, patch_size=4),
+        clip_vision(width=16, layers=1, size=128, patch=32, projection=16, heads=2),
+    )
+    text = TextPreset(
+        optimus(width=16, layers=1, pieces=words + 4, tokens=words + 4, latent=16, positions=(64, 64), heads=2),
+        clip_text(width=16, layers=1, tokens=words + 3, positions=32, projection=16, heads=2),
+        latent_dim=16,
+    )
+    step = TrainingConfig(2, 2, 1e-3, warmup_steps=1, checkpoint_every=1, preview_every=2, log_every=1)
+    stages = {stage: replace(step, seed=EMOJI_STAGES.index(stage)) for stage in EMOJI_STAGES}
+    whole = EmojiRecipe(preset=Preset(tiny().diffuser, {"image": image, "text": text}), images=48, validation_images=64)
+    return replace(whole, **stages)
