@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -12,12 +11,15 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy.lib.format import open_memmap
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from rich.progress import track
 
 from versatile_diffusion.files import read_lines
 from versatile_diffusion.training.data import CaptionRoles, TrainingData
 
 METADATA = "metadata.jsonl"
+
+_LINE, _TEXTS = TypeAdapter(dict[str, object]), TypeAdapter(tuple[str, ...])
 
 
 class CaptionedFolder(TrainingData):
@@ -43,7 +45,9 @@ class CaptionedFolder(TrainingData):
     def lines(self) -> list[Mapping[str, object]]:
         """What is known of each image."""
         read = read_lines(self.folder / METADATA)[: self.limit]
-        return [_line(text, f"{self.folder / METADATA}, line {i + 1}", self._roles.count) for i, text in enumerate(read)]
+        return [
+            _line(text, f"{self.folder / METADATA}, line {i + 1}", self._roles.count) for i, text in enumerate(read)
+        ]
 
     def __len__(self) -> int:
         """See `TrainingData.__len__`: the images need not be read to count them."""
@@ -95,19 +99,18 @@ class CaptionedFolder(TrainingData):
 
 def _line(text: str, where: str, count: int) -> Mapping[str, object]:
     try:
-        line = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON: {error}.") from error
-    if not isinstance(line, dict) or not isinstance(line.get("file_name"), str):
+        line = _LINE.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(f"{where} is no object of JSON: {error.errors()[0]['msg']}.") from error
+    if not isinstance(line.get("file_name"), str):
         raise ValueError(f"{where} names no file: it needs a file_name.")
-    if len(_texts(line)) != count:
-        raise ValueError(f"{where} has {len(_texts(line))} texts where {count} are expected.")
+    if (found := len(_texts(line))) != count:
+        raise ValueError(f"{where} has {found} texts where {count} are expected.")
     return line
 
 
-def _texts(line: Mapping[str, object]) -> list[str]:
-    texts = line.get("texts")
-    return [str(text) for text in texts] if isinstance(texts, list) else []
+def _texts(line: Mapping[str, object]) -> tuple[str, ...]:
+    return _TEXTS.validate_python(line.get("texts", ()))
 
 
 def _pixels(file: Path) -> UInt8[np.ndarray, "h w 3"]:

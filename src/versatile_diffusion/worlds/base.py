@@ -164,7 +164,7 @@ class World(ABC):
         stages: what is trained, in order; the last is the whole model.
         former_names: today's names of stages and settings by those of earlier versions, which are still taken.
         evaluations: how its models are measured, the usual way first.
-        sources: what its data set is made from, in a few words, if `vd data` writes it; None if it is drawn when needed.
+        sources: what its data set is made from, if `vd data` writes it; None if it is drawn when it is needed.
     """
 
     name: str

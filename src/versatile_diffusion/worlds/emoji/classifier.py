@@ -121,7 +121,8 @@ class EmojiClassifierTask(Task[EmojiClassifier]):
         which = torch.searchsorted(self.ends, index, right=True)
         images: list[Tensor] = []
         labels: list[Tensor] = []
-        for part, place in zip(which.tolist(), index.tolist(), strict=True):
+        places: list[list[int]] = torch.stack([which, index], dim=1).numpy().tolist()
+        for part, place in places:
             held, shown = self.parts[part]
             within = place - int(self.ends[part]) + len(held)
             images.append(torch.tensor(held[within]))

@@ -27,7 +27,16 @@ LISTED = [
     ("1F3C1", "chequered flag", ["race"], 9, 90),
     ("1F916", "robot", ["machine"], 0, 55),
 ]
-SUBGROUPS = {30: "food-fruit", 20: "animal", 40: "lock", 50: "heart", 55: "face", 60: "time", 70: "alphanum", 80: "person-role"}
+SUBGROUPS = {
+    30: "food-fruit",
+    20: "animal",
+    40: "lock",
+    50: "heart",
+    55: "face",
+    60: "time",
+    70: "alphanum",
+    80: "person-role",
+}
 SHAPES = ('<circle cx="8" cy="8" r="{r}" fill="{c}"/>', '<rect x="2" y="2" width="{r}" height="12" fill="{c}"/>')
 
 
@@ -54,7 +63,9 @@ def _installed(folder: Path, hand: Hand, number: int) -> Hand:
 
 def _icons(number: int) -> bytes:
     icons = {
-        label.replace("’", "").replace(" ", "-"): {"body": SHAPES[i % 2].format(r=3 + i % 5, c=f"#{40 + 20 * number:02x}8{i % 10}40")}
+        label.replace("’", "").replace(" ", "-"): {
+            "body": SHAPES[i % 2].format(r=3 + i % 5, c=f"#{40 + 20 * number:02x}8{i % 10}40")
+        }
         for i, (_, label, *_) in enumerate(LISTED)
     }
     del icons["fox"]

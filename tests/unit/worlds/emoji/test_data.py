@@ -124,7 +124,9 @@ def test_treatments_are_functions_of_a_drawing(name: str) -> None:
         assert tuple(one[2, 2]) == COLORS["green"]
     if not treatment.keeps_inside:
         assert len(np.unique(one[42:88, 32:98].reshape(-1, 3), axis=0)) == 1
-    assert name == "plain" or not np.array_equal(one, TREATMENTS["plain"].draw(drawing, "green", np.random.default_rng(5)))
+    assert name == "plain" or not np.array_equal(
+        one, TREATMENTS["plain"].draw(drawing, "green", np.random.default_rng(5))
+    )
 
 
 def test_the_builder_writes_a_captioned_folder(packages: Path, tmp_path: Path) -> None:

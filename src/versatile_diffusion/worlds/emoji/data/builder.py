@@ -98,7 +98,9 @@ def build(
     write_whole(output / THINGS, (json.dumps(_things(catalog), indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(output / NOTICE, notice().encode())
     say(f"{len(catalog.things)} things, {len(catalog.pairs)} drawings of them, {SIZE} pixels")
-    parts = [part for split in Split for part in _parts(output / split.value, packages, split, seed, _count(images, split))]
+    parts = [
+        part for split in Split for part in _parts(output / split.value, packages, split, seed, _count(images, split))
+    ]
     with ExitStack() as stack:
         run = map
         if images > FOLDER:

@@ -121,7 +121,8 @@ def phrases(things: Sequence[Thing]) -> list[str]:
 def _noun(thing: Thing, rng: np.random.Generator, plainly: bool) -> str:
     if plainly or not thing.keywords or rng.random() > _KEYWORD_SHARE:
         return thing.name.lower()
-    words = [thing.keywords[i].lower() for i in rng.permutation(len(thing.keywords))[:2]]
+    drawn: list[int] = rng.permutation(len(thing.keywords))[:2].tolist()
+    words = [thing.keywords[i].lower() for i in drawn]
     return words[0] if rng.random() < 0.25 else f"{thing.name.lower()}, {', '.join(words)}"
 
 

@@ -18,6 +18,9 @@ from versatile_diffusion.worlds.emoji.data.treatments import TREATMENTS, Treatme
 FEWEST_HANDS = 4
 """So many must have drawn a thing for it to be one of the world's."""
 
+_MISTAKEN = {("1F48F", "fxemoji"), ("2328", "fxemoji"), ("2602", "fxemoji"), ("1F68B", "fxemoji")}
+"""What a set calls like a thing, but is another one (a kissing face, a piano, a closed umbrella) or is damaged."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -122,6 +125,8 @@ def _drawn(hand: Hand, packages: Path, things: list[Thing]) -> dict[Thing, Artwo
     icons = IconSet.model_validate_json(hand.package.read(packages, lambda name: name == "icons.json")["icons.json"])
     found: dict[Thing, Artwork] = {}
     for thing in things:
+        if (thing.id, hand.name) in _MISTAKEN:
+            continue
         artwork = next((drawn for slug in thing.slugs if (drawn := icons.artwork(slug)) is not None), None)
         if artwork is not None:
             found[thing] = artwork
@@ -138,14 +143,10 @@ def _rendered(hand: Hand, packages: Path, things: list[Thing]) -> dict[Thing, Ar
     files = hand.package.read(packages, lambda name: name.endswith(".webp"))
     by_id = {_without_variation(Path(name).stem): content for name, content in files.items()}
     return {
-        thing: ImageArtwork(by_id[identity])
-        for thing in things
-        if (identity := _without_variation(thing.id)) in by_id
+        thing: ImageArtwork(by_id[identity]) for thing in things if (identity := _without_variation(thing.id)) in by_id
     }
 
 
 def _without_variation(code_points: str) -> str:
     """Code points without the one that only asks for a coloured picture."""
     return "-".join(each for each in code_points.lower().split("-") if each != "fe0f")
-
-

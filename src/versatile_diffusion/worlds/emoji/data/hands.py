@@ -89,7 +89,9 @@ HANDS: tuple[Hand, ...] = (
         THREE_D,
         ("3D", "glossy"),
         "fluent",
-        Package("@lobehub/fluent-emoji-3d", "1.1.0", "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"),
+        Package(
+            "@lobehub/fluent-emoji-3d", "1.1.0", "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58"
+        ),
         "Fluent Emoji 3D",
         "Microsoft Corporation, packaged by LobeHub",
         "MIT",

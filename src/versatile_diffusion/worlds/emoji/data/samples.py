@@ -79,7 +79,7 @@ class Samples:
         return sample.cell.treatment.draw(drawing, sample.color, self._rng(index, 1))
 
     def _cell(self, rng: np.random.Generator) -> Cell:
-        """Draws until there is a cell of this part: of the held-out ones, as many by their hand as by their treatment."""
+        """Draws until there is a cell of this part; half of the held-out ones are so by their hand."""
         by_hand = rng.random() < 0.5
         while True:
             thing, hand = self._pairs[int(rng.integers(len(self._pairs)))]

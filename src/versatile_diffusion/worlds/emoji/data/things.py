@@ -22,11 +22,12 @@ GROUPS = {
 
 _JOINER = "200D"
 _CLOCK_FACE = re.compile(r"(o.clock|-thirty)$")
-_NO_THINGS = frozenset({"keycap", "alphanum", "av-symbol", "arrow"})
-"""Subgroups of letters, buttons and arrows, which are read and not looked at, or hardly differ."""
-_SIZES = re.compile(r"\b(small|medium|medium-small)\b")
+_NO_THINGS = frozenset(
+    {"alphanum", "arrow", "av-symbol", "gender", "geometric", "keycap", "math", "other-symbol", "punctuation"}
+)
+"""Subgroups of letters, buttons, arrows and plain shapes, which are read and not looked at, or hardly differ."""
 _COLOR_WORDS = re.compile(r"\b(red|orange|yellow|green|blue|light blue|purple|brown|black|white|pink|grey)\b")
-_TOLD_APART_BY_COLOR = frozenset({"heart", "geometric", "book-paper"})
+_TOLD_APART_BY_COLOR = frozenset({"heart", "book-paper"})
 
 
 class Listed(BaseModel):
@@ -76,8 +77,8 @@ class Thing:
 def read_things(listed: bytes, groups: bytes, unicode_names: bytes) -> list[Thing]:
     """Returns the things of emojibase that are told apart by eye, in its order.
 
-    Left out are what is joined of several emoji, variants of skin and gender, flags, letters, the 24 clock faces, and
-    squares and circles that differ in size alone.
+    Left out are what is joined of several emoji, variants of skin and gender, flags, the 24 clock faces, and signs that
+    are read.
 
     Args:
         listed: the file en/data.json of emojibase-data.
@@ -86,7 +87,10 @@ def read_things(listed: bytes, groups: bytes, unicode_names: bytes) -> list[Thin
     """
     subgroups = TypeAdapter(dict[str, object]).validate_json(groups)["subgroups"]
     names = {int(number): name for number, name in TypeAdapter(dict[str, str]).validate_python(subgroups).items()}
-    emoji, formal = TypeAdapter(list[Listed]).validate_json(listed), TypeAdapter(dict[str, str]).validate_json(unicode_names)
+    emoji, formal = (
+        TypeAdapter(list[Listed]).validate_json(listed),
+        TypeAdapter(dict[str, str]).validate_json(unicode_names),
+    )
     things = [
         Thing(
             each.hexcode,
@@ -117,9 +121,7 @@ def slugs(label: str, formal: str = "") -> tuple[str, ...]:
 
 
 def _is_told_apart(thing: Thing) -> bool:
-    if thing.subgroup in _NO_THINGS or _CLOCK_FACE.search(thing.name):
-        return False
-    return not (thing.subgroup == "geometric" and _SIZES.search(thing.name))
+    return thing.subgroup not in _NO_THINGS and _CLOCK_FACE.search(thing.name) is None
 
 
 def _plain(label: str) -> str:

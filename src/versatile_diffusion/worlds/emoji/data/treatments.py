@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageFilter
-from scipy import ndimage
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs] - scipy has no types
 
 Drawing = UInt8[np.ndarray, "h w 4"]
 Finished = UInt8[np.ndarray, "h w 3"]
@@ -82,8 +82,8 @@ def _pixel_art(drawing: Drawing, _color: str, _rng: np.random.Generator) -> Fini
     small = premultiplied.reshape(32, side // 32, 32, side // 32, 4).mean((1, 3))
     solid = small[..., 3:] > 0.5
     color = small[..., :3] / np.maximum(small[..., 3:], 1e-3)
-    few = np.round(color / 51) * 51
-    return _levels(np.where(solid, few, 255.0).repeat(side // 32, axis=0).repeat(side // 32, axis=1))
+    few = np.asarray(np.where(solid, np.rint(color / 51) * 51, 255), dtype=np.float32)
+    return _levels(few.repeat(side // 32, axis=0).repeat(side // 32, axis=1))
 
 
 def _line_drawing(drawing: Drawing, _color: str, _rng: np.random.Generator) -> Finished:
@@ -109,7 +109,7 @@ def _night(drawing: Drawing, _color: str, rng: np.random.Generator) -> Finished:
     height, width = drawing.shape[:2]
     sky = np.linspace(_SKY_TOP, _SKY_BOTTOM, height, dtype=np.float32)[:, None].repeat(width, axis=1)
     for _ in range(int(rng.integers(6, 14))):
-        top, left = rng.integers(0, height - 1), rng.integers(0, width - 1)
+        top, left = (int(rng.random() * (side - 1)) for side in (height, width))
         sky[top : top + 2, left : left + 2] = rng.uniform(150, 245)
     lit = drawing.copy()
     lit[..., :3] = _levels(drawing[..., :3] * _MOONLIGHT)
@@ -119,9 +119,8 @@ def _night(drawing: Drawing, _color: str, rng: np.random.Generator) -> Finished:
 def _sticker(drawing: Drawing, _color: str, _rng: np.random.Generator) -> Finished:
     """Cut out with a white rim, and laid on grey, where it throws a soft shadow."""
     unit = drawing.shape[0] / 128
-    away = ndimage.distance_transform_edt(drawing[..., 3] < 128)
-    rim = np.clip(5 * unit + 0.5 - away, 0, 1)[..., None]
-    shadow = ndimage.gaussian_filter(np.roll(rim, round(2 * unit), axis=0), (2 * unit, 2 * unit, 0))
+    rim = np.clip(5 * unit + 0.5 - _distance_from(drawing[..., 3] >= 128), 0, 1)[..., None]
+    shadow = _blurred(np.roll(rim, round(2 * unit), axis=0), 2 * unit)
     ground = _STICKER_GROUND * (1 - 0.4 * shadow)
     return over(drawing, ground * (1 - rim) + 255 * rim)
 
@@ -129,12 +128,12 @@ def _sticker(drawing: Drawing, _color: str, _rng: np.random.Generator) -> Finish
 def _neon(drawing: Drawing, _color: str, _rng: np.random.Generator) -> Finished:
     """Glowing tubes along the edges, in the dark."""
     unit = drawing.shape[0] / 128
-    painted = ndimage.uniform_filter(over(drawing, WHITE).astype(np.float32), (7, 7, 1))
+    painted = _blurred(over(drawing, WHITE).astype(np.float32), 2 * unit)
     pale = painted.min(2, keepdims=True)
     vivid = (painted - pale) / np.maximum((painted - pale).max(2, keepdims=True), 24)
     hue = 90 + 165 * np.where((painted - pale).max(2, keepdims=True) > 24, vivid, np.array([0.35, 0.75, 1.0]))
     tubes = _edges(drawing)[..., None]
-    glow = ndimage.gaussian_filter(tubes * hue, (3 * unit, 3 * unit, 0))
+    glow = _blurred(tubes * hue, 3 * unit)
     return _levels(_NEON_GROUND * (1 - tubes) + tubes * hue + 0.8 * glow)
 
 
@@ -143,14 +142,10 @@ def _watercolor(drawing: Drawing, _color: str, rng: np.random.Generator) -> Fini
     height, width = drawing.shape[:2]
     unit = height / 128
     shift = [1.3 * unit * _smooth_noise(rng, (height, width), 7 * unit) for _ in range(2)]
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    moved = [
-        ndimage.map_coordinates(drawing[..., i].astype(np.float32), [rows + shift[0], columns + shift[1]], order=1)
-        for i in range(4)
-    ]
-    wet = Image.fromarray(_levels(np.stack(moved[:3], axis=2))).filter(ImageFilter.MedianFilter(5))
-    share = np.clip(moved[3][..., None] / 255, 0, 1)
-    inner = ndimage.gaussian_filter(share, (2.5 * unit, 2.5 * unit, 0))
+    moved = _moved(drawing.astype(np.float32), shift[0], shift[1])
+    wet = Image.fromarray(_levels(moved[..., :3])).filter(ImageFilter.MedianFilter(5))
+    share = np.clip(moved[..., 3:] / 255, 0, 1)
+    inner = _blurred(share, 2.5 * unit)
     thin = 0.74 + 0.26 * share * np.clip(2 * (1 - inner), 0, 1)
     wash = np.clip(thin + 0.12 * _smooth_noise(rng, (height, width), 5 * unit)[..., None], 0, 1) * share
     return _levels(np.asarray(wet, dtype=np.float32) * wash + _PAPER * (1 - wash))
@@ -188,12 +183,40 @@ def _edges(drawing: Drawing) -> Float[np.ndarray, "h w"]:
     """Where colours or the outline change, from 0 to 1."""
     unit = drawing.shape[0] / 128
     layers = np.concatenate([over(drawing, WHITE), drawing[..., 3:]], axis=2).astype(np.float32)
-    smooth = ndimage.gaussian_filter(layers, (1.0 * unit, 1.0 * unit, 0))
-    slopes = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1)) * unit
+    slopes = _slopes(_blurred(layers, unit)) * unit
     return np.clip((slopes.max(2) - 75) / 140, 0, 1)
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], width: float) -> Float[np.ndarray, "h w"]:
     """Noise of unit variance whose spots are so many pixels wide."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), width, mode="wrap")
+    noise = _blurred(rng.standard_normal((*shape, 1)).astype(np.float32), width)[..., 0]
     return noise / max(float(noise.std()), 1e-6)
+
+
+# ---- what scipy does, which leaves types out ----
+
+
+def _blurred(values: Float[np.ndarray, "h w c"], width: float) -> Float[np.ndarray, "h w c"]:
+    return np.asarray(ndimage.gaussian_filter(values, (width, width, 0)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def _slopes(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c"]:
+    down, across = (np.asarray(ndimage.sobel(values, axis)) for axis in (0, 1))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return np.hypot(down, across)
+
+
+def _distance_from(solid: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    return np.asarray(ndimage.distance_transform_edt(~solid))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def _moved(
+    values: Float[np.ndarray, "h w c"], down: Float[np.ndarray, "h w"], across: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w c"]:
+    """Values taken from so many pixels further down and across."""
+    rows, columns = np.indices(down.shape, dtype=np.float32)
+    where = np.stack([rows + down, columns + across])
+    layers = [
+        np.asarray(ndimage.map_coordinates(values[..., i], where, order=1))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        for i in range(values.shape[2])
+    ]
+    return np.stack(layers, axis=2)

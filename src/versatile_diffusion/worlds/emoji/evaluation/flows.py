@@ -125,7 +125,9 @@ def _scores(
     classifier: EmojiClassifier, things: Sequence[Thing], asked: Measured, made: _Made
 ) -> Mapping[str, Figures]:
     reader = CaptionReader(things)
-    kept = [reader.read(a).thing == reader.read(b).thing for a, b in zip(asked.texts, made.text_variations, strict=True)]
+    kept = [
+        reader.read(a).thing == reader.read(b).thing for a, b in zip(asked.texts, made.text_variations, strict=True)
+    ]
     same = [a == b for a, b in zip(asked.texts, made.text_variations, strict=True)]
     return {
         "text_to_image": _read(classifier, made.images, asked),
@@ -138,7 +140,7 @@ def _scores(
 
 def _read(classifier: EmojiClassifier, images: Float[Tensor, "n 3 h w"], asked: Measured) -> Figures:
     """Shares of images that show what was asked. Of held-out cells, a hand counts where it is what is held out."""
-    read = torch.cat([classifier.read(batch) for batch in images.split(64)])
+    read = torch.cat([classifier.read(torch.stack(list(batch))) for batch in batches(list(images), 64)])
     right = read == asked.labels
     held = {"hand": torch.tensor(asked.by_hand), "treatment": torch.tensor(asked.by_treatment)}
     figures: dict[str, float] = {}
@@ -153,8 +155,8 @@ def _said(things: Sequence[Thing], asked: Measured, texts: Sequence[str]) -> Boo
     """Whether each text names the thing, or says a keyword that is this thing's alone."""
     reader, own = CaptionReader(things), _own_keywords(things)
     right: list[bool] = []
-    for (number, *_), text in zip(asked.labels.tolist(), texts, strict=True):
-        thing = things[number]
+    numbers: list[int] = asked.labels[:, 0].numpy().tolist()
+    for thing, text in zip((things[number] for number in numbers), texts, strict=True):
         words = f" {' '.join(text.lower().replace(',', ' ').split())} "
         right.append(reader.read(text).thing == thing.id or any(f" {word} " in words for word in own[thing.id]))
     return torch.tensor(right)

@@ -67,7 +67,8 @@ def draw_measured(data: Path, split: Split, num: int, seed: int) -> Measured:
         seed: equal ones give equal images.
     """
     part = EmojiData(data, split)
-    chosen = np.random.default_rng((seed, list(Split).index(split))).permutation(len(part))[:num].tolist()
+    order = np.random.default_rng((seed, list(Split).index(split))).permutation(len(part))
+    chosen: list[int] = order[:num].tolist()
     lines = [part.lines[i] for i in chosen]
     return Measured(
         [part.image_items(i, i + 1)[0] for i in chosen],
