@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs] - there are none
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -26,7 +26,6 @@ from versatile_diffusion.training.trainer import Trainer, average_decay, draw, l
 from versatile_diffusion.worlds.registry import get_world
 
 _AT_LEAST = 1.5
-_SAMPLES = 1000
 _TOLERANCE = 0.05
 """Of the losses, which both steps reach from the same weights and draws; of a sum over hundreds of samples."""
 
@@ -38,19 +37,24 @@ class RandomLatents:
         self.latents = {name: pipe.modality(name).latent_shape() for name in pipe.modalities}
         self.tokens = {name: pipe.modality(name).unconditional(name).shape[1:] for name in pipe.modalities}
 
-    def __len__(self) -> int:
-        return _SAMPLES
+    def draw(
+        self, flow: Flow, count: int, generator: Generator
+    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        """See `LatentData.draw`."""
+        latents = torch.randn(count, *self.latents[flow.output], generator=generator)
+        return latents, torch.randn(count, *self.tokens[flow.context], generator=generator)
 
-    def pairs(
-        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
-    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """See `LatentData.pairs`."""
-        latents = torch.randn(len(index), *self.latents[flow.output], generator=generator)
-        return latents, torch.randn(len(index), *self.tokens[flow.context], generator=generator)
+    def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """See `LatentData.first`."""
+        return self.draw(flow, count, Generator().manual_seed(0))
 
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         """See `LatentData.unconditional`."""
         return torch.zeros(1, *self.tokens[flow.context])
+
+    def teaches(self, flow: Flow) -> bool:
+        """See `LatentData.teaches`."""
+        return True
 
 
 class PlainLoop:

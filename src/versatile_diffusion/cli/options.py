@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeGuard, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
@@ -119,6 +120,27 @@ class JobOptions(ModelOptions):
         if seeds[-1] >= 2**64:
             raise ValueError(f"--seed {first} leaves no room for {self.num} seeds, which go up to {2**64 - 1}.")
         return seeds
+
+
+class ManyValues(TyperCommand):
+    """A command whose options of many values take them one after the other as well: --flows A B is --flows A --flows B."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its kind of context to itself
+        """Writes the option before each of its values."""
+        many = {flag for each in self.params if getattr(each, "multiple", False) for flag in each.opts}
+        arguments = any(each.param_type_name == "argument" for each in self.params)
+        option: str | None = None
+        written: list[str] = []
+        for word in args:
+            if word.startswith("-"):
+                option, fresh = (word, True) if word in many and not arguments else (None, False)
+                written.append(word)
+                continue
+            if option is not None and not fresh:
+                written.append(option)
+            fresh = False
+            written.append(word)
+        return super().parse_args(ctx, written)
 
 
 def set_options(sampling: Sampling) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
     figure = Figure(figsize=(3.6 * COLUMNS, 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
     for panel, (stage, lines) in zip(panels, logs.items(), strict=False):
-        steps = [line["step"] for line in lines]
-        for loss in (name for name in lines[-1] if name not in NO_LOSS):
-            panel.plot(steps, [line[loss] for line in lines], label=loss)
+        for loss in dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS):
+            told = [line for line in lines if loss in line]
+            panel.plot([line["step"] for line in told], [line[loss] for line in told], label=loss)
         panel.set(title=stage, xlabel="step", yscale="log")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small")
