@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs] - there are none
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -96,7 +95,6 @@ def measure(settings: Settings) -> Result:
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
     recipe = get_world(DEFAULT_MODEL).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
-    _forget_precision()  # another benchmark, or test, may have chosen otherwise
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
         plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
@@ -107,18 +105,12 @@ def measure(settings: Settings) -> Result:
         for work in works.values():
             work(0)
         found = alternate(works, settings.rounds)
-        _forget_precision()
     for mine, theirs in zip(*found.values(), strict=True):
         _require_near(mine.output, theirs.output)
     figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
     figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
     how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
     return Result("A training step of four flows", figures, how)
-
-
-def _forget_precision() -> None:
-    """Lets accelerate choose the precision anew, which it does once in a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage] - it has no public way
 
 
 def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask:

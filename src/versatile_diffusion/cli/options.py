@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, get_type_hints
 
@@ -123,23 +124,19 @@ class JobOptions(ModelOptions):
 
 
 class ManyValues(TyperCommand):
-    """A command whose options of many values take them one after the other as well: --flows A B is --flows A --flows B."""
+    """A command without arguments, whose options of many values may be written once: --flows A B."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its kind of context to itself
-        """Writes the option before each of its values."""
+        """Writes the option before each of its values, as typer expects it."""
         many = {flag for each in self.params if getattr(each, "multiple", False) for flag in each.opts}
-        arguments = any(each.param_type_name == "argument" for each in self.params)
-        option: str | None = None
         written: list[str] = []
-        for word in args:
-            if word.startswith("-"):
-                option, fresh = (word, True) if word in many and not arguments else (None, False)
-                written.append(word)
-                continue
-            if option is not None and not fresh:
+        option: str | None = None
+        for before, word in pairwise([None, *args]):
+            if word is not None and word.startswith("-"):
+                option = word if word in many else None
+            elif option is not None and before != option:
                 written.append(option)
-            fresh = False
-            written.append(word)
+            written += [word] if word is not None else []
         return super().parse_args(ctx, written)
 
 

@@ -16,12 +16,12 @@ from versatile_diffusion.training.settings import Trained, TrainingOptions, Trai
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
-HELP_OF_ALL = """Train a model: on your own data, or one of the bundled worlds from nothing.
+HELP_OF_ALL = f"""Train a model: on your own data, or one of the bundled worlds from nothing.
 
 \b
 vd train ./my-pictures
 vd train ./my-pictures --help
-vd train postcards
+vd train {DEFAULT_MODEL}
 """
 
 HELP = """Train a model of {name}. {about}
@@ -109,7 +109,8 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             list[str] | None, typer.Option("--flows", metavar="FLOW…", help="What is learnt; all by default.")
         ] = None,
         output: Annotated[
-            Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False)
+            Path | None,
+            typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
         ] = None,
         settings: Annotated[
             list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")

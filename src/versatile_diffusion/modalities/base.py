@@ -132,6 +132,10 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
         """
         return item
 
+    def context_view(self, item: Item) -> Item:
+        """Returns all that the context encoder takes in of an item, which has the same tokens; it may be smaller."""
+        return item
+
     def latent_shape_of(self, item: Item) -> tuple[int, ...]:
         """Returns the shape of the latent of an item that `crop` returned."""
         return self.latent_shape()

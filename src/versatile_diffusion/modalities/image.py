@@ -121,6 +121,10 @@ class ImageModality(ModalityOfParts[Tensor]):
         middle = _center(item, min(height, round(rows / scale)), min(width, round(columns / scale)))
         return resize(middle, rows, columns)
 
+    def context_view(self, item: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 size size"]:
+        """See `Modality.context_view`: the square that CLIP sees, in the size in which it does."""
+        return clip_view(item, self._context_encoder().image_size)
+
     def latent_shape_of(self, item: Float[Tensor, "3 h w"]) -> tuple[int, ...]:
         """See `Modality.latent_shape_of`."""
         return self.latent_shape(*item.shape[-2:])
@@ -243,7 +247,12 @@ def aspect_buckets(size: int, step: int, widest: float = 2.0) -> list[tuple[int,
 
 
 def clip_pixels(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
-    """Returns what CLIP is given: the central square, resized by PIL on 8-bit levels as in training, and normalised."""
+    """Returns what CLIP is given: what it sees of an image, normalised."""
+    return normalize_for_clip(clip_view(image, size))
+
+
+def clip_view(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
+    """Returns what CLIP sees of an image: the central square, resized by PIL on 8-bit levels as in training."""
     height, width = image.shape[-2:]
     shorter = min(height, width)
     shown = to_pil(_center(image, min(height, _LONGEST * shorter), min(width, _LONGEST * shorter)))
@@ -251,7 +260,7 @@ def clip_pixels(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 si
     shown = shown.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
     left, top = ((side - size) // 2 for side in scaled)
     levels = np.array(shown.crop((left, top, left + size, top + size)))
-    return normalize_for_clip(torch.as_tensor(levels).permute(2, 0, 1) / 255)
+    return torch.as_tensor(levels).permute(2, 0, 1) / 255
 
 
 def normalize_for_clip(images: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:

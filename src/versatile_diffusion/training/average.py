@@ -31,7 +31,8 @@ class WeightAverage:
         """
         averaged, current = list(self.tensors.values()), [each.detach() for each in self.parameters.values()]
         if self._empty:
-            torch._foreach_copy_(averaged, current)  # pyright: ignore[reportPrivateUsage] - as torch.optim does it
+            for mean, weight in zip(averaged, current, strict=True):
+                mean.copy_(weight)
         else:
             get_ema_multi_avg_fn(decay)(averaged, current, 0)
         self._empty = False

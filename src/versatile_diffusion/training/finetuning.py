@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import torch
 import yaml
@@ -28,7 +29,7 @@ from versatile_diffusion.training.reading.captioned_data import SKIPPED, Caption
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
-from versatile_diffusion.training.settings import MAY_CHANGE, Precision, Schedule, Trained, TrainingSettings
+from versatile_diffusion.training.settings import MAY_CHANGE, Precision, RateSchedule, Trained, TrainingSettings
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -73,13 +74,15 @@ class FineTuning:
             self.diffuser,
             learnt,
             data[TRAINING],
-            self._scheduler,
+            noise_schedule(self.model.scheduler),
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
             modalities=self.model.modalities,
             validation=data[VALIDATION],
         )
-        trainer = Trainer(task, self.config, self.folder / STATE, "training", self.mixed_precision, on_preview=page.show)
+        trainer = Trainer(
+            task, self.config, self.folder / STATE, "training", self.mixed_precision, on_preview=page.show
+        )
         trainer.run()
         target = self._save()
         if main:
@@ -150,7 +153,7 @@ class FineTuning:
             settings.batch_size,
             settings.learning_rate,
             warmup_steps=settings.warmup_steps,
-            final_rate=1.0 if settings.schedule is Schedule.CONSTANT else 0.05,
+            final_rate=1.0 if settings.schedule is RateSchedule.CONSTANT else 0.05,
             weight_decay=settings.weight_decay,
             clip_norm=settings.clip_norm,
             ema_decay=settings.ema_decay,
@@ -165,10 +168,6 @@ class FineTuning:
         """What the trainer computes in, as accelerate calls it."""
         quick = computes_bf16() if self.settings.precision is Precision.AUTO else False
         return "bf16" if quick or self.settings.precision is Precision.BF16 else "no"
-
-    @property
-    def _scheduler(self) -> DDIMScheduler:
-        return DDIMScheduler.from_config(self.model.scheduler.config)
 
     def _save(self) -> Path:
         lora = self.settings.train is Trained.LORA
@@ -194,7 +193,7 @@ def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSetting
     context = {f"context_layers.{flow.context}" for flow in flows}
     diffuser.requires_grad_(False)
     if settings.checkpointing:
-        diffuser.enable_gradient_checkpointing()
+        diffuser.enable_gradient_checkpointing()  # pyright: ignore[reportUnknownMemberType] - untyped in part in diffusers
     if settings.train is Trained.LORA:
         targets = [path for path, _ in adaptable_layers(diffuser) if group_of(path) in data | context]
         seeded(settings.seed, lambda: inject(diffuser, LORA, settings.rank, targets))
@@ -206,6 +205,14 @@ def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSetting
     for name, parameter in diffuser.named_parameters():
         group = next((each for each in groups[settings.train] if name.startswith(f"{each}.")), None)
         parameter.requires_grad_(group is not None)
+
+
+def noise_schedule(scheduler: object) -> DDIMScheduler:
+    """Returns the schedule of noise of any scheduler of diffusers, as training adds it."""
+    config: object = getattr(scheduler, "config", None)
+    made: object = DDIMScheduler.from_config(config)  # pyright: ignore - untyped in part in diffusers
+    assert isinstance(made, DDIMScheduler)
+    return made
 
 
 def require_same_run(settings: TrainingSettings, folder: Path) -> None:
@@ -241,4 +248,4 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def _told(value: object) -> str:
-    return " ".join(map(str, value)) or "all" if isinstance(value, tuple) else str(value)
+    return " ".join(map(str, cast("tuple[object, ...]", value))) or "all" if isinstance(value, tuple) else str(value)

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from string import Template
+from typing import cast
 
 from PIL import Image
 
@@ -60,13 +61,14 @@ class RunPage:
             state: how far the run is.
         """
         lines = read_log(self.folder / STATE / LOG)
+        settings: dict[str, object] = json.loads(self.settings.model_dump_json())
         text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
             title=html.escape(f"Training on {self.settings.data}"),
             state=html.escape(state),
             figures=_table(dict(self._figures(lines))),
             curves=self._curves(),
             sheets="\n".join(map(_sheet, self._chosen_sheets())) or "<p>There is none yet.</p>",
-            settings=_table({name: _told(value) for name, value in json.loads(self.settings.model_dump_json()).items()}),
+            settings=_table({name: _told(value) for name, value in settings.items()}),
             commands="\n".join(map(_command, self.commands)),
         )
         write_whole(self.folder / PAGE, text.encode())
@@ -82,7 +84,10 @@ class RunPage:
         flow = self.flows[0]
         context = "a prompt" if modality_spec(flow.context).codec.inline else "FILE"
         return [
-            ("Go on, or on to more steps", ["vd", "train", str(self.folder / "run.yaml"), "--output", str(self.folder)]),
+            (
+                "Go on, or on to more steps",
+                ["vd", "train", str(self.folder / "run.yaml"), "--output", str(self.folder)],
+            ),
             ("Use it", ["vd", str(flow), context, *model]),
             ("Look at it in the studio", ["vd", "app", *model]),
             ("Serve it", ["vd", "serve", *model]),
@@ -133,4 +138,4 @@ def _image(file: Path, what: str) -> str:
 
 
 def _told(value: object) -> str:
-    return ", ".join(map(str, value)) or "all" if isinstance(value, list) else str(value)
+    return ", ".join(map(str, cast("list[object]", value))) or "all" if isinstance(value, list) else str(value)

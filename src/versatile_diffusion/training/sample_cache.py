@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +17,13 @@ from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors import safe_open
 from safetensors.torch import save  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
-from torch import Generator, Tensor
+from torch import Tensor
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.sample import BadSample, Sample, read_sample
-from versatile_diffusion.training.sample_encoder import LATENTS, ROWS, TOKENS, Bucket, SampleEncoder
+from versatile_diffusion.training.reading.sample import BadSample, read_sample
+from versatile_diffusion.training.sample_encoder import LATENTS, ROWS, TOKENS, Bucket, FittedSample, SampleEncoder
 
 TRAINING, VALIDATION = "training", "validation"
 SHARD = 256
@@ -46,15 +48,13 @@ class Shard:
     @classmethod
     def open(cls, path: Path) -> Shard:
         """Opens a file; tensors are read when they are asked for."""
-        with safe_open(path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType] - safetensors has no types
-            found: Any = file.metadata()
-        return cls(path, tuple(json.loads(found["keys"])))
+        with _opened(path) as file:
+            return cls(path, tuple(json.loads(file.metadata()["keys"])))
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, memory-mapped."""
-        file: Any
-        with safe_open(self.path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType] - see `open`
+        with _opened(self.path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
 
     def teaches(self, flow: Flow) -> bool:
@@ -106,7 +106,7 @@ class SampleCache:
         return any(shard.teaches(flow) for shard in self.shards)
 
     def draw(
-        self, flow: Flow, count: int, generator: Generator
+        self, flow: Flow, count: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
         """See `LatentData.draw`. All samples are of one bucket, drawn by its share of all samples."""
         groups = self._groups[flow]
@@ -142,7 +142,8 @@ class SampleCache:
     ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
         """Latents and tokens of samples. A variation is learnt from another item of the sample, if it has several."""
         latents, tokens = list[Tensor](), list[Tensor]()
-        for (shard, row), (shown, seen) in zip(samples, choices.tolist(), strict=True):
+        for (shard, row), choice in zip(samples, choices, strict=True):
+            shown, seen = map(float, choice)
             latent, place, count = shard.items(flow.output, LATENTS, row, shown)
             if flow.output == flow.context and count > 1:
                 other = (place + 1 + min(int(seen * (count - 1)), count - 2)) % count
@@ -195,8 +196,8 @@ class CacheBuilder:
         there = self._shards()
         self._bytes = sum(shard.path.stat().st_size for shard in there)
         known = {key for shard in there for key in shard.keys}
-        waiting: dict[tuple[str, Bucket], list[Sample]] = {}
-        with _progress() as bar:
+        waiting: dict[tuple[str, Bucket], list[FittedSample]] = {}
+        with _progress() as bar, _warnings_in_one():
             task = bar.add_task("encoding samples", total=None, completed=len(known))
             for sample in self._samples(data, known):
                 bar.advance(task)
@@ -208,7 +209,7 @@ class CacheBuilder:
             for (split, _), queue in sorted(waiting.items(), key=lambda item: item[0]):
                 self._write(split, queue)
 
-    def _samples(self, data: CaptionedData, known: set[str]) -> Iterator[Sample]:
+    def _samples(self, data: CaptionedData, known: set[str]) -> Iterator[FittedSample]:
         for row in data.rows():
             if row.key in known:
                 continue
@@ -226,7 +227,7 @@ class CacheBuilder:
         chosen = zlib.crc32(key.encode(errors="replace")) / 2**32 < self.validation
         return VALIDATION if chosen else TRAINING
 
-    def _write(self, split: str, samples: Sequence[Sample]) -> None:
+    def _write(self, split: str, samples: Sequence[FittedSample]) -> None:
         parts: dict[str, list[Tensor]] = {}
         for start in range(0, len(samples), BATCH):
             for name, rows in self.encoder.encode(samples[start : start + BATCH]).items():
@@ -243,5 +244,20 @@ class CacheBuilder:
         write_whole(self.folder / f"{split}-{number:05d}.safetensors", content)
 
 
+@contextmanager
+def _warnings_in_one() -> Generator[None]:
+    """Tells once what encoders warn of, which a large data set may make them do for every caption."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    if told:
+        more = f" There are {len(told) - 1:,} more warnings of this data set." if len(told) > 1 else ""
+        warnings.warn(f"{told[0].message}.{more}", UserWarning, stacklevel=2)
+
+
 def _progress() -> Progress:
     return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="pt")  # pyright: ignore[reportUnknownVariableType] - safetensors has no types

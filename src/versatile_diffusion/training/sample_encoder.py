@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -14,9 +15,26 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.training.reading.cleaning import clean_caption
 from versatile_diffusion.training.reading.sample import Sample
 
+Items = tuple[object, ...]
+
 LATENTS, TOKENS, ROWS = "latents", "tokens", "rows"
 Bucket = tuple[tuple[str, tuple[int, ...]], ...]
 """The modalities of a sample, each with the shape of its latents: only samples of one bucket fit in one batch."""
+
+
+@dataclass(frozen=True)
+class FittedSample:
+    """A sample as it is encoded: its items in the sizes that are trained, and as the context encoders see them.
+
+    Attributes:
+        key: the sample's.
+        shown: items that become latents, by modality.
+        seen: items that become tokens, by modality.
+    """
+
+    key: str
+    shown: Mapping[str, Items]
+    seen: Mapping[str, Items]
 
 
 class SampleEncoder:
@@ -43,21 +61,24 @@ class SampleEncoder:
         """Returns the flows that can be learnt from a sample."""
         return [flow for flow in self.flows if flow.output in sample.items and flow.context in sample.items]
 
-    def fit(self, sample: Sample) -> Sample:
-        """Returns a sample with its items in the sizes that are trained; nothing is stretched."""
-        items = {
-            name: tuple(self.modalities[name].crop(item, self.multiple, self.size) for item in items)
-            for name, items in sample.items.items()
-        }
-        return Sample(sample.key, items, sample.facts)
+    def fit(self, sample: Sample) -> FittedSample:
+        """Returns a sample as it is encoded; outputs are cropped, not stretched."""
+        shown, seen = dict[str, Items](), dict[str, Items]()
+        for name, items in sample.items.items():
+            modality = self.modalities[name]
+            if name in self.made:
+                shown[name] = tuple(modality.crop(item, self.multiple, self.size) for item in items)
+            if name in self.seen:
+                seen[name] = tuple(map(modality.context_view, items))
+        return FittedSample(sample.key, shown, seen)
 
-    def bucket(self, sample: Sample) -> Bucket:
-        """Returns the bucket of a sample that fits."""
-        shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.items.items()}
-        return tuple(sorted(shapes.items()))
+    def bucket(self, sample: FittedSample) -> Bucket:
+        """Returns the bucket of a sample."""
+        shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.shown.items()}
+        return tuple(sorted({**dict.fromkeys(sample.seen, ()), **shapes}.items()))
 
     @torch.no_grad()
-    def encode(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:
         """Encodes samples of one bucket.
 
         Returns:
@@ -66,16 +87,15 @@ class SampleEncoder:
         """
         encoded: dict[str, Tensor] = {}
         for name, modality in self.modalities.items():
-            items = [(row, item) for row, sample in enumerate(samples) for item in sample.items.get(name, ())]
-            if not items:
-                continue
-            rows, data = zip(*items, strict=True)
-            encoded[f"{name}/{ROWS}"] = torch.tensor(rows, dtype=torch.int32)
-            if name in self.made:
-                told = [clean_caption(item) if isinstance(item, str) else item for item in data]
+            shown = [(row, item) for row, sample in enumerate(samples) for item in sample.shown.get(name, ())]
+            seen = [(row, item) for row, sample in enumerate(samples) for item in sample.seen.get(name, ())]
+            if shown or seen:
+                encoded[f"{name}/{ROWS}"] = torch.tensor([row for row, _ in shown or seen], dtype=torch.int32)
+            if shown:
+                told = [clean_caption(item) if isinstance(item, str) else item for _, item in shown]
                 encoded[f"{name}/{LATENTS}"] = _kept(modality.encode(told))
-            if name in self.seen:
-                encoded[f"{name}/{TOKENS}"] = _kept(modality.embed(data))
+            if seen:
+                encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
         return encoded
 
     def _unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:

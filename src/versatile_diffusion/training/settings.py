@@ -1,4 +1,4 @@
-"""Everything that training on one's own data can be told, declared once: the command line and run.yaml derive from it."""
+"""All that training on one's own data can be told, declared once: the command line and run.yaml derive from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
-class Schedule(StrEnum):
+class RateSchedule(StrEnum):
     """How the learning rate goes on after its warm-up."""
 
     COSINE = "cosine"
@@ -54,7 +54,7 @@ class TrainingOptions(Strict):
     batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update.")] = 8
     learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one.")] = 1e-3
     warmup_steps: Annotated[int, Field(ge=0, strict=True, description="Updates until it is at its highest.")] = 20
-    schedule: Annotated[Schedule, Field(description="Of the learning rate after that.")] = Schedule.COSINE
+    schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that.")] = RateSchedule.COSINE
     weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's.")] = 0.01
     clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed.")] = 1.0
     ema_decay: Annotated[float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept.")] = 0.99
@@ -89,7 +89,8 @@ class TrainingSettings(TrainingOptions):
 
     data: Annotated[str, Field(min_length=1, description="A folder, a file, a pattern of files, or hub:owner/name.")]
     flows: Annotated[
-        tuple[str, ...], Field(description="What is learnt, such as text-to-image; by default all that the data teaches.")
+        tuple[str, ...],
+        Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
     @field_validator("flows")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from versatile_diffusion.modalities.images import resize, to_pil
+from versatile_diffusion.training.lettering import letters
 from versatile_diffusion.training.task import Preview
 
 _WIDTH, _MARGIN, _LINE = 1040, 16, 20
@@ -50,7 +51,7 @@ def _words(text: str, bold: bool = False) -> Image.Image:
     lines = [line for part in text.splitlines() if part.strip() for line in textwrap.wrap(part, _LETTERS)] or [""]
     image = Image.new("RGB", (_WIDTH, _LINE * len(lines) + 4), "white")
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(16 if bold else 14)
+    font = letters(15 if bold else 13)
     for number, line in enumerate(lines):
         draw.text((0, _LINE * number), line, "black" if bold else "#333", font=font)
     return image

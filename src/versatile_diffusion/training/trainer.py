@@ -21,11 +21,11 @@ from torch import Tensor
 
 from versatile_diffusion.kernels import optimize
 from versatile_diffusion.kernels.concurrency import at_once
-from versatile_diffusion.processes import processes
+from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.interrupt import HeldInterrupt
-from versatile_diffusion.training.metric_logger import MetricLogger
+from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
 from versatile_diffusion.training.task import Batch, M, Pass, Preview, Task, TrainingConfig
 
 OnPreview = Callable[[int, Preview], None]
@@ -80,6 +80,7 @@ class Trainer(Generic[M]):
         self.on_preview = on_preview
         tracker = "tensorboard" if is_tensorboard_available() else None
         processes()
+        forget_precision()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
@@ -201,7 +202,10 @@ class Trainer(Generic[M]):
         shown = done or self.step % self.config.preview_every == 0
         if shown:
             with torch.no_grad(), self.average.applied():
-                means = {**means, **{f"validation/{name}": loss for name, loss in self.task.validate(self.model).items()}}
+                means = {
+                    **means,
+                    **{f"{VALIDATION}{name}": loss for name, loss in self.task.validate(self.model).items()},
+                }
         if done or self.step % self.config.log_every == 0:
             self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
         if shown:

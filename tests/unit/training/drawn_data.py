@@ -62,7 +62,8 @@ def csv(place: Path, count: int) -> str:
 
 def parquet(place: Path, count: int) -> str:
     """Pictures and captions in two parquet files."""
-    from datasets import Dataset, Image as ImageFeature
+    from datasets import Dataset
+    from datasets import Image as ImageFeature
 
     place.mkdir(parents=True)
     for half in range(2):

@@ -47,7 +47,20 @@ def vd(*words: str) -> Any:
 
 def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    small = ["--steps", "4", "--batch-size", "2", "--checkpoint-every", "2", "--sheet-every", "2", "--rank", "2", "--validation", "0.3"]
+    small = [
+        "--steps",
+        "4",
+        "--batch-size",
+        "2",
+        "--checkpoint-every",
+        "2",
+        "--sheet-every",
+        "2",
+        "--rank",
+        "2",
+        "--validation",
+        "0.3",
+    ]
     done = vd("train", data, "--start", model, "--output", str(run), "--learning-rate", "0.05", *small)
     assert done.exit_code == 0, done.output
     assert f"--lora {run / 'lora'}:1.0" in done.stdout
@@ -155,7 +168,7 @@ def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, tmp_pat
 
 def test_data_of_which_nothing_can_be_learnt_is_named(model: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(ValueError, match="Nothing can be learnt from .* It is empty"):
+    with pytest.raises(ValueError, match=r"Nothing can be learnt from .* It is empty"):
         FineTuning(settings(str(tmp_path / "data"), model), tmp_path / "run").train()
     (tmp_path / "data" / "a.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="Of a: "):

@@ -38,7 +38,9 @@ class SkippedSamples:
             ValueError: if the first one ends the run; the message names the sample.
         """
         if self.strict:
-            raise ValueError(f"{key:.300}: {reason:.500} Mend or remove it, or leave out --strict to skip such samples.")
+            raise ValueError(
+                f"{key:.300}: {reason:.500} Mend or remove it, or leave out --strict to skip such samples."
+            )
         if key in self.reasons:
             return
         self.reasons[key] = reason
@@ -71,7 +73,9 @@ class CaptionedData:
         """
         try:
             for entry in self.table:
-                yield entry["row"]
+                row = entry["row"]
+                assert isinstance(row, Row)
+                yield row
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"{self.source:.300} cannot be read as {self.format.about}: {error!s:.500}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from versatile_diffusion.training.reading.sample import Part, Row, file_modality, words_modality
+from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
 
 
 class _Image(BaseModel):
@@ -56,8 +56,8 @@ def coco_rows(file: str) -> Iterator[Row]:
         places = (folder / image.file_name for folder in folders)
         place = next((each for each in places if each.is_file()), path.parent / image.file_name)
         modality = file_modality(image.file_name)
-        own = [] if modality is None else [Part(modality, place)]
-        yield Row(image.file_name, [*own, *(Part(words_modality(), each) for each in captions.get(image.id, []))])
+        own = [] if modality is None else [SamplePart(modality, place)]
+        yield Row(image.file_name, [*own, *(SamplePart(words_modality(), each) for each in captions.get(image.id, []))])
 
 
 def _folders(file: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from versatile_diffusion.training.reading.sample import Part, Row, captions_of, file_modality, words_modality
+from versatile_diffusion.training.reading.sample import Row, SamplePart, captions_of, file_modality, words_modality
 
 
 def folder_rows(folder: Path) -> dict[str, list[str]]:
@@ -23,12 +23,12 @@ def folder_rows(folder: Path) -> dict[str, list[str]]:
 
 def row_of_files(folder: Path, name: str, files: Sequence[str]) -> Row:
     """Returns the row of files that share a name. Each line of a text is a caption."""
-    parts: list[Part] = []
+    parts: list[SamplePart] = []
     for file in files:
         modality = file_modality(file)
         assert modality is not None  # see `folder_rows`
         if modality != words_modality():
-            parts.append(Part(modality, folder / file))
+            parts.append(SamplePart(modality, folder / file))
             continue
         try:
             parts += captions_of((folder / file).read_text(encoding="utf-8-sig"))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from versatile_diffusion.training.reading.coco import coco_rows, is_coco
-from versatile_diffusion.training.reading.folder import folder_rows, named_files
+from versatile_diffusion.training.reading.folder import folder_rows, named_files, row_of_files
+from versatile_diffusion.training.reading.sample import Row
+from versatile_diffusion.training.reading.streams import RowStream, generated, hub_table, table
 from versatile_diffusion.training.reading.tables import rows_of_table
 from versatile_diffusion.training.reading.tars import tar_rows
-
-if TYPE_CHECKING:
-    from datasets import IterableDataset  # pyright: ignore[reportMissingTypeStubs] - datasets has no types
 
 HUB = "hub:"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -36,7 +35,7 @@ class DataFormat(ABC):
         """Tells whether a data set is kept in this way, without reading it."""
 
     @abstractmethod
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """Returns the rows, each under the name "row", as `datasets` streams them: from shards, with its state."""
 
 
@@ -49,11 +48,9 @@ class HubFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return source.startswith(HUB)
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`. It is streamed, so that training begins before all of it is here."""
-        from datasets import load_dataset  # pyright: ignore[reportMissingTypeStubs] - datasets has no types
-
-        return rows_of_table(load_dataset(source.removeprefix(HUB), split="train", streaming=True), None)
+        return rows_of_table(hub_table(source.removeprefix(HUB)), None)
 
 
 class CocoFormat(DataFormat):
@@ -65,9 +62,9 @@ class CocoFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return is_coco(Path(source))
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`."""
-        return _generated(coco_rows, file=source)
+        return generated(coco_rows, file=source)
 
 
 class TarFormat(DataFormat):
@@ -79,9 +76,9 @@ class TarFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return bool(named_files(source, (".tar",)))
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`: each tar is a shard."""
-        return _generated(tar_rows, tars=[str(file) for file in named_files(source, (".tar",))])
+        return generated(tar_rows, tars=[str(file) for file in named_files(source, (".tar",))])
 
 
 class TableFormat(DataFormat):
@@ -93,11 +90,11 @@ class TableFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return _table(Path(source)) is not None
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`."""
         file = _table(Path(source))
         assert file is not None
-        return rows_of_table(_streamed(file.suffix.lower(), [file]), file.parent)
+        return rows_of_table(table(_READERS[file.suffix.lower()], [file]), file.parent)
 
 
 class ParquetFormat(DataFormat):
@@ -109,10 +106,10 @@ class ParquetFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return bool(named_files(source, (".parquet",)))
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`: each file is a shard."""
         files = named_files(source, (".parquet",))
-        return rows_of_table(_streamed(".parquet", files), files[0].parent)
+        return rows_of_table(table(_READERS[".parquet"], files), files[0].parent)
 
 
 class FolderFormat(DataFormat):
@@ -124,10 +121,10 @@ class FolderFormat(DataFormat):
         """See `DataFormat.recognises`."""
         return Path(source).is_dir()
 
-    def rows(self, source: str) -> IterableDataset:
+    def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`: each sample is a shard."""
         stems = folder_rows(Path(source))
-        return _generated(_named_rows, folder=source, names=list(stems), files=list(stems.values()))
+        return generated(_named_rows, folder=source, names=list(stems), files=list(stems.values()))
 
 
 FORMATS: tuple[DataFormat, ...] = (
@@ -164,25 +161,6 @@ def _table(source: Path) -> Path | None:
     return next((source / name for name in METADATA if (source / name).is_file()), None)
 
 
-def _streamed(suffix: str, files: list[Path]) -> Any:
-    from datasets import load_dataset  # pyright: ignore[reportMissingTypeStubs] - datasets has no types
-
-    return load_dataset(_READERS[suffix], data_files=[str(file) for file in files], split="train", streaming=True)
-
-
-def _generated(generate: Any, **shards: Any) -> IterableDataset:
-    from datasets import IterableDataset  # pyright: ignore[reportMissingTypeStubs] - datasets has no types
-
-    return IterableDataset.from_generator(_wrapped, gen_kwargs={"generate": generate, **shards})
-
-
-def _wrapped(generate: Any, **shards: Any) -> Iterator[dict[str, object]]:
-    for row in generate(**shards):
-        yield {"row": row}
-
-
-def _named_rows(folder: str, names: list[str], files: list[list[str]]) -> Iterator[Any]:
-    from versatile_diffusion.training.reading.folder import row_of_files
-
+def _named_rows(folder: str, names: Sequence[str], files: Sequence[Sequence[str]]) -> Iterator[Row]:
     for name, own in zip(names, files, strict=True):
         yield row_of_files(Path(folder), name, own)

@@ -11,7 +11,7 @@ from versatile_diffusion.modalities.registry import modality_names, modality_spe
 
 
 @dataclass(frozen=True)
-class Part:
+class SamplePart:
     """An item of a sample as its data set holds it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Row:
     """
 
     key: str
-    parts: Sequence[Part] = ()
+    parts: Sequence[SamplePart] = ()
     facts: Mapping[str, object] = field(default_factory=dict[str, object])
     problem: str | None = None
 
@@ -92,14 +92,14 @@ def words_modality() -> str:
     return next(name for name in modality_names() if modality_spec(name).codec.inline)
 
 
-def captions_of(text: str) -> Iterator[Part]:
+def captions_of(text: str) -> Iterator[SamplePart]:
     """Yields the captions in the text of a file, one a line; an empty text is an empty caption."""
     modality = words_modality()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    yield from (Part(modality, line) for line in lines or [""])
+    yield from (SamplePart(modality, line) for line in lines or [""])
 
 
-def _items(part: Part, modality: Modality) -> list[object]:
+def _items(part: SamplePart, modality: Modality) -> list[object]:
     codec = modality.spec.codec
     try:
         match part.content:

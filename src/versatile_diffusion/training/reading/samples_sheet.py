@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from versatile_diffusion.modalities.images import to_pil
+from versatile_diffusion.training.lettering import letters
 from versatile_diffusion.training.reading.sample import Sample
 
 _SIDE, _WORDS, _MARGIN, _LINE, _LETTERS = 256, 520, 16, 20, 64
@@ -17,7 +18,7 @@ _SIDE, _WORDS, _MARGIN, _LINE, _LETTERS = 256, 520, 16, 20, 64
 def samples_sheet(samples: Sequence[Sample]) -> Image.Image:
     """Draws samples one below the other: their images, and beside these their names and texts."""
     sheet = Image.new("RGB", (_SIDE + _WORDS + 3 * _MARGIN, len(samples) * (_SIDE + _MARGIN) + _MARGIN), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw, font = ImageDraw.Draw(sheet), letters(13)
     for number, sample in enumerate(samples):
         top = _MARGIN + number * (_SIDE + _MARGIN)
         items = [item for several in sample.items.values() for item in several]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from versatile_diffusion.training.reading.sample import Part, Row, captions_of, file_modality, words_modality
+from pydantic import TypeAdapter
+
+from versatile_diffusion.training.reading.sample import Row, SamplePart, captions_of, file_modality, words_modality
+from versatile_diffusion.training.reading.streams import tar_entries
 from versatile_diffusion.training.reading.tables import caption_parts
 
 _FACTS = "json"
@@ -15,8 +17,6 @@ _FACTS = "json"
 
 def tar_rows(tars: Sequence[str]) -> Iterator[Row]:
     """Yields the rows of tars. What is damaged of a tar is left out, and told in a row of its own."""
-    import webdataset  # pyright: ignore[reportMissingTypeStubs] - it has no types
-
     for tar in tars:
         problems: list[str] = []
 
@@ -24,15 +24,14 @@ def tar_rows(tars: Sequence[str]) -> Iterator[Row]:
             problems.append(f"{type(error).__name__}: {error}")
             return True
 
-        found: Any = webdataset.WebDataset([tar], shardshuffle=False, handler=note)
-        for entry in found:
+        for entry in tar_entries(tar, note):
             yield _row(f"{Path(tar).name}/{entry['__key__']}", entry)
         for problem in problems:
             yield Row(tar, problem=f"The tar is damaged, and what follows in it is lost ({problem:.200}).")
 
 
 def _row(key: str, entry: Mapping[str, object]) -> Row:
-    parts: list[Part] = []
+    parts: list[SamplePart] = []
     facts: dict[str, object] = {}
     for suffix, content in entry.items():
         if suffix.startswith("__") or not isinstance(content, bytes):
@@ -40,12 +39,11 @@ def _row(key: str, entry: Mapping[str, object]) -> Row:
         modality = file_modality(f"{key}.{suffix}")
         try:
             if suffix == _FACTS:
-                found: object = json.loads(content)
-                facts = found if isinstance(found, dict) else {}
+                facts = TypeAdapter(dict[str, object]).validate_python(json.loads(content))
             elif modality == words_modality():
                 parts += captions_of(content.decode("utf-8-sig"))
             elif modality is not None:
-                parts.append(Part(modality, content))
+                parts.append(SamplePart(modality, content))
         except ValueError as error:
             return Row(key, problem=f"Its .{suffix} cannot be read: {error}.")
     if not any(part.modality == words_modality() for part in parts):
