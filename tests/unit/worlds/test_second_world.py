@@ -228,7 +228,7 @@ def test_the_studio_shows_the_examples_of_the_first_model_that_is_a_world(instal
 def test_worlds_are_found_by_name(installed: Path) -> None:
     assert get_world("colors") is WORLD and get_world("postcards").name == "postcards"
     assert find_world("nowhere") is None
-    with pytest.raises(ValueError, match="no world 'nowhere', only postcards, colors"):
+    with pytest.raises(ValueError, match="no world 'nowhere', only emoji, postcards, colors"):
         get_world("nowhere")
 
 

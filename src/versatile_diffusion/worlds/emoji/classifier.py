@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from versatile_diffusion.checkpoints import CheckpointError
-from versatile_diffusion.checkpoints.folder import CLASSIFIER
+from versatile_diffusion.checkpoints.folder import CLASSIFIER, read_json
 from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.training.data import to_floats
 from versatile_diffusion.training.task import Batch, Pass, Task
@@ -110,7 +110,7 @@ class EmojiClassifierTask(Task[EmojiClassifier]):
     def __init__(
         self,
         classifier: EmojiClassifier,
-        parts: Sequence[tuple[UInt8[ndarray, "n h w 3"], Int64[Tensor, "n 3"]]],
+        parts: Sequence[tuple[UInt8[ndarray, "_ h w 3"], Int64[Tensor, "_ 3"]]],
     ) -> None:
         self.model, self.parts = classifier, parts
         self.ends = torch.tensor([len(images) for images, _ in parts]).cumsum(0)
@@ -153,7 +153,7 @@ def load_emoji_classifier(model: str | Path) -> EmojiClassifier:
         CheckpointError: if there is no such model, or no classifier in its folder.
     """
     folder = locate(model) / CLASSIFIER
-    if not folder.is_dir():
+    if not folder.is_dir() or "things" not in read_json(folder / "config.json"):
         raise CheckpointError(
             f"{folder.parent} holds no classifier of emoji, which `vd train emoji` saves with a model in its folder "
             f"{CLASSIFIER}. Copy that folder here."

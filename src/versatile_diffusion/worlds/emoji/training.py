@@ -32,7 +32,7 @@ from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES
 
 INTRODUCTION = """\
 A small Versatile Diffusion model (arXiv 2211.08332): text to image, image to text, image variation and text variation,
-of a thousand everyday things as eight sets of emoji draw them, plain and in ten treatments. """
+of a thousand everyday things as seven sets of emoji draw them, plain and in ten treatments. """
 
 LIMITS = """\
 It knows the things, styles and treatments that its data names, in English, one thing to an image. It says so when a

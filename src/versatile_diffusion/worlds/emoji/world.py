@@ -74,7 +74,7 @@ def _measure_flows(pipe: VersatileDiffusionPipeline, request: EvaluationRequest)
 
 WORLD = EmojiWorld(
     name="emoji",
-    about="A thousand everyday things by eight hands, in eleven treatments, with captions.",
+    about="A thousand everyday things by seven hands, in eleven treatments, with captions.",
     stages=(*EMOJI_STAGES, MODEL),
     evaluations=(
         Evaluation(

@@ -42,7 +42,7 @@ SHAPES = ('<circle cx="8" cy="8" r="{r}" fill="{c}"/>', '<rect x="2" y="2" width
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Writes packages with these emoji, and makes the catalogue take them for the pinned ones."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     files = {"en/data.json": _listed(), "meta/groups.json": _groups(), "meta/unicode-names.json": b"{}"}
     emojibase = _write(folder, hands.EMOJIBASE, files)
     drawn = tuple(_installed(folder, hand, number) for number, hand in enumerate(HANDS))

@@ -38,6 +38,8 @@ SHARES: Mapping[Split, float] = {
     Split.STRANGER: 1 / 16,
 }
 """Images of the other parts, as shares of those to learn from."""
+FEWEST: Mapping[Split, int] = {Split.VALIDATION: 64}
+"""Images of a part that there must be, to pick a text among as many."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _is_whole(output: Path, images: int) -> bool:
 
 
 def _count(images: int, split: Split) -> int:
-    return max(round(images * SHARES.get(split, 1)), 1)
+    return max(round(images * SHARES.get(split, 1)), FEWEST.get(split, 1))
 
 
 def _parts(folder: Path, packages: Path, split: Split, seed: int, count: int) -> Iterator[_Part]:
