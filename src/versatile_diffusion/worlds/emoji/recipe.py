@@ -96,5 +96,5 @@ def tiny_recipe(words: int) -> EmojiRecipe:
     )
     step = TrainingConfig(2, 2, 1e-3, warmup_steps=1, checkpoint_every=1, preview_every=2, log_every=1)
     stages = {stage: replace(step, seed=EMOJI_STAGES.index(stage)) for stage in EMOJI_STAGES}
-    whole = EmojiRecipe(preset=Preset(tiny().diffuser, {"image": image, "text": text}), images=48, validation_images=64)
+    whole = EmojiRecipe(preset=Preset(tiny().diffuser, {"image": image, "text": text}), images=16, validation_images=64)
     return replace(whole, **stages)

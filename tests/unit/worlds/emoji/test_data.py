@@ -17,6 +17,10 @@ from versatile_diffusion.worlds.emoji.data.things import slugs
 from versatile_diffusion.worlds.emoji.data.treatments import COLORS, TREATMENTS
 
 
+def quietly(_: str) -> None:
+    """Says nothing."""
+
+
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made_up.install(tmp_path / "packages", monkeypatch)
@@ -130,7 +134,7 @@ def test_treatments_are_functions_of_a_drawing(name: str) -> None:
 
 
 def test_the_builder_writes_a_captioned_folder(packages: Path, tmp_path: Path) -> None:
-    output = build(tmp_path / "data", packages, images=24, seed=5, say=str, fetches=False)
+    output = build(tmp_path / "data", packages, images=24, seed=5, say=quietly, fetches=False)
     lines = [json.loads(line) for line in (output / "train" / METADATA).read_text().splitlines()]
     assert len(lines) == 24 and {len(line["texts"]) for line in lines} == {4}
     assert not any(line["holds_out_hand"] or line["holds_out_treatment"] for line in lines)
@@ -144,13 +148,13 @@ def test_the_builder_writes_a_captioned_folder(packages: Path, tmp_path: Path) -
 
 
 def test_a_build_goes_on_where_it_stopped_and_keeps_its_seed(packages: Path, tmp_path: Path) -> None:
-    output = build(tmp_path / "data", packages, images=8, seed=5, say=str, fetches=False)
+    output = build(tmp_path / "data", packages, images=8, seed=5, say=quietly, fetches=False)
     first = (output / "train" / "000" / "000003.png").read_bytes()
-    build(output, packages, images=12, seed=5, say=str, fetches=False)
+    build(output, packages, images=12, seed=5, say=quietly, fetches=False)
     assert (output / "train" / "000" / "000003.png").read_bytes() == first
     assert len((output / "train" / METADATA).read_text().splitlines()) == 12
     with pytest.raises(ValueError, match="choose another --output"):
-        build(output, packages, images=12, seed=6, say=str, fetches=False)
+        build(output, packages, images=12, seed=6, say=quietly, fetches=False)
 
 
 def test_packages_are_checked(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,4 +167,4 @@ def test_packages_are_checked(packages: Path, tmp_path: Path, monkeypatch: pytes
         read_catalog(packages)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(FileNotFoundError, match="npm, which fetches the emoji, is not installed"):
-        npm.fetch([npm.Package("one", "1.0.0", "")], tmp_path / "none", str)
+        npm.fetch([npm.Package("one", "1.0.0", "")], tmp_path / "none", quietly)

@@ -18,6 +18,7 @@ from versatile_diffusion.worlds.emoji.training import EmojiTraining
 from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES
 
 
+@pytest.mark.slow
 def test_all_stages_from_the_packages_to_the_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = made_up.install(tmp_path / "run" / "packages", monkeypatch)
     words = vocabulary_of(phrases(read_catalog(packages).things))
