@@ -24,7 +24,7 @@ from versatile_diffusion.worlds.emoji.labels import HAND_NAMES, LABELS, TREATMEN
 GROUPS = 8
 
 
-class ResidualBlock(nn.Module):
+class HalvingBlock(nn.Module):
     """Halves an image in height and width, then adds to it what two convolutions see.
 
     Args:
@@ -65,7 +65,7 @@ class EmojiClassifier(ModelMixin, PerceptualNetwork, ConfigMixin):
         super().__init__()
         first, *rest = widths
         stem = nn.Sequential(nn.Conv2d(3, first, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, first), nn.SiLU())
-        blocks = [ResidualBlock(inner, outer) for inner, outer in zip(widths, rest, strict=False)]
+        blocks = [HalvingBlock(inner, outer) for inner, outer in zip(widths, rest, strict=False)]
         self.stages = nn.ModuleList([stem, *blocks])
         counts = {"thing": things, "hand": len(HAND_NAMES), "treatment": len(TREATMENT_NAMES)}
         self.heads = nn.ModuleDict({name: nn.Linear(2 * widths[-1], counts[name]) for name in LABELS})

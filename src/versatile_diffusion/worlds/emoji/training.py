@@ -24,7 +24,7 @@ from versatile_diffusion.worlds.emoji.classifier import (
 )
 from versatile_diffusion.worlds.emoji.data.builder import build
 from versatile_diffusion.worlds.emoji.data.notice import notice
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.evaluation.stage_scores import accuracies, reconstruction_figures
 from versatile_diffusion.worlds.emoji.recipe import EmojiRecipe
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
@@ -61,21 +61,23 @@ class EmojiTraining(ModelTraining):
             if processes().is_main_process:
                 build(data, folder / "packages", recipe.images, recipe.seed, rich.print)
         self.emoji, self.fresh, self.held_out = (
-            self.part(Split.TRAIN),
-            self.part(Split.VALIDATION, recipe.validation_images),
-            self.part(Split.HELD_OUT, recipe.validation_images),
+            self.part(EmojiSplit.TRAIN),
+            self.part(EmojiSplit.VALIDATION, recipe.validation_images),
+            self.part(EmojiSplit.HELD_OUT, recipe.validation_images),
         )
         run = TrainingRun(folder, recipe, ("train", "emoji"), mixed_precision, start)
         super().__init__(self.emoji, self.fresh, run)
 
-    def part(self, split: Split, limit: int | None = None) -> EmojiData:
+    def part(self, split: EmojiSplit, limit: int | None = None) -> EmojiData:
         """Returns a part of the data set, or its first images."""
         return EmojiData(self.folder / "data", split, limit)
 
     @cached_property
     def attribute_classifier(self) -> EmojiClassifier:
         """Reads emoji, to measure with. It sees held-out cells as well, in other places than they are measured in."""
-        trained = self._classifier("attribute_classifier", (24, 64, 128, 256), (self.emoji, self.part(Split.JUDGE)))
+        trained = self._classifier(
+            "attribute_classifier", (24, 64, 128, 256), (self.emoji, self.part(EmojiSplit.JUDGE))
+        )
         self.measurements.measure("attribute_classifier", lambda: self._measured(trained))
         return trained
 

@@ -16,7 +16,7 @@ from versatile_diffusion.training.captioned_folder import CaptionedFolder
 from versatile_diffusion.training.data import CaptionRoles
 from versatile_diffusion.worlds.emoji.data.builder import THINGS
 from versatile_diffusion.worlds.emoji.data.captions import phrases
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import Thing
 from versatile_diffusion.worlds.emoji.labels import HAND_NAMES, LABELS, TREATMENT_NAMES
 
@@ -37,7 +37,7 @@ class EmojiData(CaptionedFolder):
         limit: takes only so many images, the first ones.
     """
 
-    def __init__(self, data: Path, split: Split, limit: int | None = None) -> None:
+    def __init__(self, data: Path, split: EmojiSplit, limit: int | None = None) -> None:
         super().__init__(data / split.value, data / ARRAYS, ROLES, limit)
         self.data, self.split = data, split
 

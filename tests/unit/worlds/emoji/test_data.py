@@ -11,8 +11,8 @@ from versatile_diffusion.worlds.emoji.data import packages as npm
 from versatile_diffusion.worlds.emoji.data.builder import METADATA, NOTICE, THINGS, build
 from versatile_diffusion.worlds.emoji.data.catalog import Catalog, read_catalog, treatments_of
 from versatile_diffusion.worlds.emoji.data.hands import HANDS, STRANGER
-from versatile_diffusion.worlds.emoji.data.samples import Samples
-from versatile_diffusion.worlds.emoji.data.split import HELD_OUT_SHARE, Split, holds_out_hand, holds_out_treatment
+from versatile_diffusion.worlds.emoji.data.samples import EmojiSamples
+from versatile_diffusion.worlds.emoji.data.split import HELD_OUT_SHARE, EmojiSplit, holds_out_hand, holds_out_treatment
 from versatile_diffusion.worlds.emoji.data.things import slugs
 from versatile_diffusion.worlds.emoji.data.treatments import COLORS, TREATMENTS
 
@@ -57,12 +57,12 @@ def test_what_is_held_out_stays_so() -> None:
 
 
 def test_nothing_that_is_held_out_is_learnt_from(catalog: Catalog) -> None:
-    for split in (Split.TRAIN, Split.VALIDATION):
-        samples = Samples(catalog, split, seed=3)
-        assert not any(samples[i].cell.is_held_out for i in range(400))
-    for split in (Split.HELD_OUT, Split.JUDGE):
-        samples = Samples(catalog, split, seed=3)
-        cells = [samples[i].cell for i in range(400)]
+    for split in (EmojiSplit.TRAIN, EmojiSplit.VALIDATION):
+        samples = EmojiSamples(catalog, split, seed=3)
+        assert not any(samples[i].cell.is_held_out for i in range(80))
+    for split in (EmojiSplit.HELD_OUT, EmojiSplit.JUDGE):
+        samples = EmojiSamples(catalog, split, seed=3)
+        cells = [samples[i].cell for i in range(80)]
         assert all(cell.is_held_out for cell in cells)
         assert {cell.holds_out_hand for cell in cells} == {cell.holds_out_treatment for cell in cells} == {True, False}
 
@@ -75,12 +75,12 @@ def test_hands_that_share_designs_are_held_out_together() -> None:
 
 
 def test_the_stranger_is_in_no_other_part(catalog: Catalog) -> None:
-    strange = Samples(catalog, Split.STRANGER, seed=3)
+    strange = EmojiSamples(catalog, EmojiSplit.STRANGER, seed=3)
     assert {strange[i].cell.hand.name for i in range(50)} == {STRANGER.name}
     assert STRANGER.name not in {hand.name for hand in HANDS}
-    for split in set(Split) - {Split.STRANGER}:
-        samples = Samples(catalog, split, seed=3)
-        assert STRANGER.name not in {samples[i].cell.hand.name for i in range(100)}
+    for split in set(EmojiSplit) - {EmojiSplit.STRANGER}:
+        samples = EmojiSamples(catalog, split, seed=3)
+        assert STRANGER.name not in {samples[i].cell.hand.name for i in range(40)}
 
 
 def test_things_are_told_apart_by_eye(catalog: Catalog) -> None:
@@ -109,7 +109,7 @@ def test_slugs(label: str, expected: str) -> None:
 
 
 def test_equal_seeds_give_equal_samples(catalog: Catalog) -> None:
-    one, again, other = (Samples(catalog, Split.TRAIN, seed) for seed in (3, 3, 4))
+    one, again, other = (EmojiSamples(catalog, EmojiSplit.TRAIN, seed) for seed in (3, 3, 4))
     assert [one[i] for i in range(30)] == [again[i] for i in range(30)]
     assert [one[i].texts for i in range(30)] != [other[i].texts for i in range(30)]
 

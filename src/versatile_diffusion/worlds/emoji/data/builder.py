@@ -4,7 +4,7 @@
     OUTPUT/things.json                  all things with their names, keywords and hands
     OUTPUT/train/metadata.jsonl         a line for each image: file_name, texts, thing, hand, treatment, …
     OUTPUT/train/000/000000.png         1,000 images to a folder
-    OUTPUT/validation/…                 and so every part; see `Split`
+    OUTPUT/validation/…                 and so every part; see `EmojiSplit`
 
 Images are written a folder at a time, so that a build that was killed goes on with the folders that are missing.
 """
@@ -25,20 +25,20 @@ from rich.progress import track
 from versatile_diffusion.files import read_lines, write_whole
 from versatile_diffusion.worlds.emoji.data.catalog import Catalog, read_catalog
 from versatile_diffusion.worlds.emoji.data.notice import notice
-from versatile_diffusion.worlds.emoji.data.samples import SIZE, Sample, Samples
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.samples import SIZE, EmojiSample, EmojiSamples
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 
 METADATA, THINGS, NOTICE, SETTINGS = "metadata.jsonl", "things.json", "NOTICE.md", "settings.json"
 FOLDER = 1000
 """Images in a folder."""
-SHARES: Mapping[Split, float] = {
-    Split.VALIDATION: 1 / 16,
-    Split.HELD_OUT: 1 / 16,
-    Split.JUDGE: 1 / 4,
-    Split.STRANGER: 1 / 16,
+SHARES: Mapping[EmojiSplit, float] = {
+    EmojiSplit.VALIDATION: 1 / 16,
+    EmojiSplit.HELD_OUT: 1 / 16,
+    EmojiSplit.JUDGE: 1 / 4,
+    EmojiSplit.STRANGER: 1 / 16,
 }
 """Images of the other parts, as shares of those to learn from."""
-FEWEST: Mapping[Split, int] = {Split.VALIDATION: 64}
+FEWEST: Mapping[EmojiSplit, int] = {EmojiSplit.VALIDATION: 64}
 """Images of a part that there must be, to pick a text among as many."""
 
 
@@ -48,7 +48,7 @@ class _Part:
 
     packages: Path
     folder: Path
-    split: Split
+    split: EmojiSplit
     seed: int
     start: int
     stop: int
@@ -62,7 +62,7 @@ class _Part:
         """Unless it is there."""
         if self.lines.exists():
             return
-        samples = Samples(_catalog(self.packages), self.split, self.seed)
+        samples = EmojiSamples(_catalog(self.packages), self.split, self.seed)
         found: list[str] = []
         for index in range(self.start, self.stop):
             name = f"{index // FOLDER:03}/{index:06}.png"
@@ -101,7 +101,9 @@ def build(
     write_whole(output / NOTICE, notice().encode())
     say(f"{len(catalog.things)} things, {len(catalog.pairs)} drawings of them, {SIZE} pixels")
     parts = [
-        part for split in Split for part in _parts(output / split.value, packages, split, seed, _count(images, split))
+        part
+        for split in EmojiSplit
+        for part in _parts(output / split.value, packages, split, seed, _count(images, split))
     ]
     with ExitStack() as stack:
         run = map
@@ -110,22 +112,22 @@ def build(
             run = workers.map
         for _ in track(run(_Part.write, parts), "drawing", total=len(parts)):
             pass
-    for split in Split:
+    for split in EmojiSplit:
         own = [part for part in parts if part.split is split]
         write_whole(output / split.value / METADATA, b"".join(part.lines.read_bytes() for part in own))
     return output
 
 
 def _is_whole(output: Path, images: int) -> bool:
-    files = {split: output / split.value / METADATA for split in Split}
+    files = {split: output / split.value / METADATA for split in EmojiSplit}
     return all(file.is_file() and len(read_lines(file)) == _count(images, split) for split, file in files.items())
 
 
-def _count(images: int, split: Split) -> int:
+def _count(images: int, split: EmojiSplit) -> int:
     return max(round(images * SHARES.get(split, 1)), FEWEST.get(split, 1))
 
 
-def _parts(folder: Path, packages: Path, split: Split, seed: int, count: int) -> Iterator[_Part]:
+def _parts(folder: Path, packages: Path, split: EmojiSplit, seed: int, count: int) -> Iterator[_Part]:
     for start in range(0, count, FOLDER):
         yield _Part(packages, folder, split, seed, start, min(start + FOLDER, count))
 
@@ -140,7 +142,7 @@ def _catalog(packages: Path) -> Catalog:
     return _CATALOGS[packages]
 
 
-def _facts(sample: Sample) -> dict[str, object]:
+def _facts(sample: EmojiSample) -> dict[str, object]:
     cell = sample.cell
     return {
         "texts": list(sample.texts),

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from versatile_diffusion.worlds.emoji.data.captions import Shown, texts_of
 from versatile_diffusion.worlds.emoji.data.catalog import Catalog, Cell, treatments_of
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.treatments import COLORS, PLAIN
 
 PLAIN_SHARE = 0.3
@@ -21,7 +21,7 @@ SIZE = 128
 
 
 @dataclass(frozen=True)
-class Sample:
+class EmojiSample:
     """An image of the data set before it is drawn.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sample:
         texts: see `texts_of`.
     """
 
-    split: Split
+    split: EmojiSplit
     index: int
     cell: Cell
     color: str
@@ -43,7 +43,7 @@ class Sample:
     texts: tuple[str, ...]
 
 
-class Samples:
+class EmojiSamples:
     """The samples of a part of the data set. Item i depends on seed, part and i alone.
 
     Args:
@@ -52,17 +52,17 @@ class Samples:
         seed: of all that is drawn at random.
     """
 
-    def __init__(self, catalog: Catalog, split: Split, seed: int) -> None:
+    def __init__(self, catalog: Catalog, split: EmojiSplit, seed: int) -> None:
         self.catalog, self.split, self.seed = catalog, split, seed
-        self._pairs = catalog.strange_pairs if split is Split.STRANGER else catalog.pairs
+        self._pairs = catalog.strange_pairs if split is EmojiSplit.STRANGER else catalog.pairs
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> EmojiSample:
         rng = self._rng(index, 0)
         cell = self._cell(rng)
         color = list(COLORS)[int(rng.integers(len(COLORS)))]
         side, left, top = rng.uniform(SMALLEST, LARGEST), rng.random(), rng.random()
         texts = texts_of(Shown(cell.thing, cell.hand, cell.treatment, color), rng)
-        return Sample(self.split, index, cell, color, side, left, top, tuple(texts))
+        return EmojiSample(self.split, index, cell, color, side, left, top, tuple(texts))
 
     def draw(self, index: int, size: int = SIZE) -> UInt8[np.ndarray, "size size 3"]:
         """Returns the image of a sample.
@@ -86,7 +86,7 @@ class Samples:
             treated = treatments_of(thing)[1:]
             plain = rng.random() < PLAIN_SHARE or not treated
             cell = Cell(thing, hand, PLAIN if plain else treated[int(rng.integers(len(treated)))])
-            if self.split is Split.STRANGER:
+            if self.split is EmojiSplit.STRANGER:
                 return Cell(thing, hand, PLAIN)
             if self.split.is_learnt_from:
                 if not cell.is_held_out:
@@ -95,4 +95,4 @@ class Samples:
                 return cell
 
     def _rng(self, index: int, part: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, list(Split).index(self.split), index, part))
+        return np.random.default_rng((self.seed, list(EmojiSplit).index(self.split), index, part))

@@ -13,7 +13,7 @@ SPLIT_SEED = 19
 HELD_OUT_SHARE = 1 / 8
 
 
-class Split(StrEnum):
+class EmojiSplit(StrEnum):
     """Parts of the data set.
 
     TRAIN, and VALIDATION in other places and sizes, show pairs that are learnt from; HELD_OUT shows the others. JUDGE
@@ -30,7 +30,7 @@ class Split(StrEnum):
     @property
     def is_learnt_from(self) -> bool:
         """Whether it shows only pairs that a model may learn from."""
-        return self in (Split.TRAIN, Split.VALIDATION)
+        return self in (EmojiSplit.TRAIN, EmojiSplit.VALIDATION)
 
 
 def holds_out_hand(thing: str, family: str, seed: int = SPLIT_SEED) -> bool:

@@ -20,7 +20,7 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier
 from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import Thing
 from versatile_diffusion.worlds.emoji.evaluation.flows_report import EmojiReport, Figures
 from versatile_diffusion.worlds.emoji.evaluation.measured import Measured, draw_measured
@@ -28,7 +28,7 @@ from versatile_diffusion.worlds.emoji.labels import LABELS
 from versatile_diffusion.worlds.emoji.training_data import read_thing_list
 
 FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))
-PARTS = {"seen": Split.VALIDATION, "held_out": Split.HELD_OUT}
+PARTS = {"seen": EmojiSplit.VALIDATION, "held_out": EmojiSplit.HELD_OUT}
 SHOWN, SAID = 8, 5
 _NOISE = 0x656D6F6A  # keeps the draws of evaluation apart from those of training
 
@@ -71,7 +71,7 @@ def evaluate(
             made = _Made(_Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size), asked)
             found[name] = _scores(classifier, things, asked, made)
             sections += _sections(name.replace("_", " "), asked, made)
-        asked = draw_measured(data, Split.STRANGER, num, seed)
+        asked = draw_measured(data, EmojiSplit.STRANGER, num, seed)
         maker = _Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
         said = [maker.make(FLOWS[1], asked.images, turn) for turn in range(SAID)]
     found["stranger"] = {"image_to_text": _first_and_within(things, asked, [[str(t) for t in texts] for texts in said])}

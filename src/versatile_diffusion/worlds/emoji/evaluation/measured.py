@@ -13,7 +13,7 @@ from torch import Tensor
 
 from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.worlds.emoji.data.builder import THINGS
-from versatile_diffusion.worlds.emoji.data.split import Split
+from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
 
 WRITTEN = Path("data", "emoji")
@@ -57,7 +57,7 @@ def find_data(model: str) -> Path:
     return found
 
 
-def draw_measured(data: Path, split: Split, num: int, seed: int) -> Measured:
+def draw_measured(data: Path, split: EmojiSplit, num: int, seed: int) -> Measured:
     """Returns images of a part, drawn with a seed.
 
     Args:
@@ -67,7 +67,7 @@ def draw_measured(data: Path, split: Split, num: int, seed: int) -> Measured:
         seed: equal ones give equal images.
     """
     part = EmojiData(data, split)
-    order = np.random.default_rng((seed, list(Split).index(split))).permutation(len(part))
+    order = np.random.default_rng((seed, list(EmojiSplit).index(split))).permutation(len(part))
     chosen: list[int] = order[:num].tolist()
     lines = [part.lines[i] for i in chosen]
     return Measured(
