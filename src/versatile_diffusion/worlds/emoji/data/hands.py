@@ -14,7 +14,7 @@ class Hand:
     Attributes:
         name: what it is called here.
         styles: words for its look, as they stand before "style"; the first is the plainest.
-        family: sets of one family share designs: of a thing all of them are held out, or none.
+        family: sets of one family share designs or designers: of a thing all of them are held out, or none.
         package: where the drawings are.
         title, author, license, source: for the attribution.
     """
