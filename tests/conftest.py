@@ -10,6 +10,7 @@ import tests.typechecking  # noqa: F401 - named below
 
 install_import_hook("versatile_diffusion", "tests.typechecking.typechecker")  # before the package is imported
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +26,22 @@ from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sends the tests of a file to one worker, so that what they share is made once; browser tests share a studio."""
+    """Sends the tests of a file to one worker, so that what they share is made once; browser tests share a studio.
+
+    Groups with many slow tests begin first, so that no worker is alone with one at the end.
+    """
+    slow: Counter[str] = Counter()
     for item in items:
-        folder, file = item.path.parent.name, item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "browser" else file))
+        slow[_group(item)] += item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: -slow[_group(item)])
+
+
+def _group(item: pytest.Item) -> str:
+    folder, file = item.path.parent.name, item.nodeid.partition("::")[0]
+    return folder if folder == "browser" else file
 
 
 settings.register_profile("untimed", deadline=None, max_examples=50)
