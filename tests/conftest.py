@@ -1,4 +1,6 @@
 # ruff: noqa: E402 - the order matters
+from __future__ import annotations
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch counts the cores
@@ -14,16 +16,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
 
-from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.modalities import TextModality
-from versatile_diffusion.modalities.vocabulary import word_tokenizers
-from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
+if TYPE_CHECKING:  # imported by the tests alone: the process that gives them out to others would wait for it
+    from versatile_diffusion import VersatileDiffusionPipeline
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -58,6 +59,11 @@ CAPTIONS = (
 @pytest.fixture(scope="session")
 def session_pipe() -> VersatileDiffusionPipeline:
     """All four flows at the smallest size, with random weights everywhere."""
+    from versatile_diffusion import VersatileDiffusionPipeline
+    from versatile_diffusion.modalities import TextModality
+    from versatile_diffusion.modalities.vocabulary import word_tokenizers
+    from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
+
     tokenizers = word_tokenizers(CAPTIONS)
     sizes = [len(getattr(tokenizers, name)) for name in ("clip", "bert", "gpt2")]
     preset = tiny()
@@ -91,6 +97,8 @@ def pipe(session_pipe: VersatileDiffusionPipeline) -> Iterator[VersatileDiffusio
 @pytest.fixture(scope="session")
 def bundled() -> VersatileDiffusionPipeline:
     """The bundled model, for what only a trained one can show."""
+    from versatile_diffusion import VersatileDiffusionPipeline
+
     return VersatileDiffusionPipeline.from_pretrained("postcards")
 
 
