@@ -98,12 +98,12 @@ class Visit:
         self.click("Generate")
         return self.said("Done in")
 
-    def generate_for_long(self) -> None:
+    def generate_for_long(self, steps: int = 100) -> None:
         """Begins what takes many steps, and waits for the first of them."""
         self.write("a red house")
         self.panel.get_by_label("number input for Outputs").fill("8")
         self.panel.get_by_role("button", name="Advanced options").click()
-        self.panel.get_by_label("number input for Steps").fill("100")
+        self.panel.get_by_label("number input for Steps").fill(str(steps))
         self.click("Generate")
         self.said("Step ")
 
