@@ -16,33 +16,41 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:  # imported by the tests alone: the process that gives them out to others would wait for it
     from versatile_diffusion import VersatileDiffusionPipeline
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sends the tests of a file to one worker, so that what they share is made once; browser tests share a studio.
+class ByFile(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, so that what they share is made once; browser tests share a studio."""
 
-    Groups with many slow tests begin first, so that no worker is alone with one at the end.
-    """
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets the groups with many slow tests begin first, so that no worker is alone with one at the end."""
     slow: Counter[str] = Counter()
     for item in items:
-        slow[_group(item)] += item.get_closest_marker("slow") is not None
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: -slow[_group(item)])
+        slow[group(item.nodeid)] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -slow[group(item.nodeid)])
 
 
-def _group(item: pytest.Item) -> str:
-    folder, file = item.path.parent.name, item.nodeid.partition("::")[0]
-    return folder if folder == "browser" else file
+def group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return "tests/browser" if file.startswith("tests/browser/") else file
 
 
 settings.register_profile("untimed", deadline=None, max_examples=50)
