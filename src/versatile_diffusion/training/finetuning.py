@@ -220,7 +220,7 @@ def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSetting
         diffuser.enable_gradient_checkpointing()  # pyright: ignore[reportUnknownMemberType] - untyped in part in diffusers
     if settings.train is Trained.LORA:
         targets = [path for path, _ in adaptable_layers(diffuser) if group_of(path) in data | context]
-        seeded(settings.seed, lambda: inject(diffuser, LORA, settings.rank, targets))
+        seeded(settings.seed, lambda: inject(diffuser, LORA, dict.fromkeys(targets, settings.rank)))
         for _, layer in adapted_layers(diffuser):
             for factor in FACTORS:
                 getattr(layer, factor)[LORA].requires_grad_(True)
