@@ -35,6 +35,7 @@ class ModelRecipe:
         kl_divergence_weight: see `KLAutoencoderTask`.
         kl_edge_weight: see `KLAutoencoderTask`.
         kl_adversarial_weight: see `AdversarialAutoencoderTask`; means something where there is that stage.
+        kl_even_channels: whether each channel of the latents of images has unit variance, or only all together.
         image_guidance: guidance scale of images where the user does not say.
         text_guidance: guidance scale of texts where the user does not say.
         validation_images: images that were not learnt from, which each stage is measured on; at least 64.
@@ -56,6 +57,7 @@ class ModelRecipe:
     kl_divergence_weight: Amount = 1e-3
     kl_edge_weight: Amount = 0.0
     kl_adversarial_weight: Amount = 0.05
+    kl_even_channels: Annotated[bool, Field(strict=True)] = False
     image_guidance: Amount = 3.0
     text_guidance: Amount = 3.0
     validation_images: Annotated[int, Field(strict=True, ge=64)] = 512

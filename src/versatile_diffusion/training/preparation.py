@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Shaped
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from versatile_diffusion.modalities import Modality
@@ -18,6 +19,31 @@ T = TypeVar("T")
 def unit_scale(modality: Modality, items: Sequence[Any]) -> float:
     """Returns the factor that gives the latents of the items, which are data of the modality, unit variance."""
     return float(modality.config["scaling_factor"] / modality.encode(items).std())
+
+
+@torch.no_grad()
+def even_channels(autoencoder: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> None:
+    """Gives each channel of the latents no mean and unit variance, in place; reconstructions stay the same.
+
+    The two pointwise convolutions beside the latent take it up, so that nothing else must know of it.
+
+    Args:
+        autoencoder: with these convolutions, as it has them by default.
+        latents: of many images, as the autoencoder makes them.
+
+    Raises:
+        ValueError: if the autoencoder lacks them.
+    """
+    inward, outward = autoencoder.quant_conv, autoencoder.post_quant_conv
+    if inward is None or outward is None or inward.bias is None or outward.bias is None:
+        raise ValueError("Channels are evened in the convolutions beside the latent, which this autoencoder lacks.")
+    count = latents.shape[1]
+    mean, std = latents.float().mean((0, 2, 3)), latents.float().std((0, 2, 3))
+    inward.weight[:count] /= std[:, None, None, None]
+    inward.bias[:count] = (inward.bias[:count] - mean) / std
+    inward.bias[count:] -= 2 * std.log()  # the logarithms of variances
+    outward.bias += outward.weight[:, :, 0, 0] @ mean
+    outward.weight *= std[:, None, None]
 
 
 def seeded(seed: int, make: Callable[[], T]) -> T:

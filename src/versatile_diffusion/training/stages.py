@@ -33,7 +33,7 @@ from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.names import ADVERSARIAL, MODEL, STAGES
-from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
+from versatile_diffusion.training.preparation import by_image, channels_last, even_channels, seeded, unit_scale
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.tasks.adversarial_autoencoder import (
     AdversarialAutoencoderTask,
@@ -191,7 +191,12 @@ class ModelTraining(ABC):
     def image(self) -> ImageModality:
         """Images, trained, with latents of unit variance."""
         image = self._untrained_image()
-        image.autoencoder, image.context_encoder = getattr(self, self._image_stage), self.clip.image
+        autoencoder: AutoencoderKL = getattr(self, self._image_stage)
+        image.autoencoder, image.context_encoder = autoencoder, self.clip.image
+        if self.recipe.kl_even_channels:
+            image.autoencoder = copy.deepcopy(autoencoder)
+            latents = image.encode(self.data.image_items(0, 500)) / image.config["scaling_factor"]
+            even_channels(image.autoencoder, latents)
         image.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
             scaling_factor=unit_scale(image, self.data.image_items(0, 500)),
             guidance_scale=self.recipe.image_guidance,

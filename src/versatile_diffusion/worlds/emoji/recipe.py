@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from typing import Annotated
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from versatile_diffusion.diffuser import DiffuserConfig
@@ -77,6 +79,7 @@ class EmojiRecipe(ModelRecipe):
     four_flow: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=8)
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
+    kl_even_channels: Annotated[bool, Field(strict=True)] = True
 
 
 def tiny_recipe(words: int) -> EmojiRecipe:
