@@ -27,22 +27,18 @@ from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import loaded
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.autoencoder_stages import adversarial_task, reconstruction_task, with_even_channels
 from versatile_diffusion.training.card import CardTexts, write_card
 from versatile_diffusion.training.data import TrainingData
 from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.names import ADVERSARIAL, MODEL, STAGES
-from versatile_diffusion.training.preparation import by_image, channels_last, even_channels, seeded, unit_scale
+from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
 from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.tasks.adversarial_autoencoder import (
-    AdversarialAutoencoderTask,
-    AutoencoderWithDiscriminator,
-    PatchDiscriminator,
-)
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
-from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask, PerceptualNetwork
+from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
 
 IMAGE_VARIATION, TEXT_TO_IMAGE = Flow("image", "image"), Flow("text", "image")
@@ -133,7 +129,8 @@ class ModelTraining(ABC):
         image = self._untrained_image()
         autoencoder = channels_last(loaded(image.autoencoder, "image autoencoder", "to images"))
         perceptual = None if self._image_stage == ADVERSARIAL else self.perceptual()
-        trained = image.autoencoder = self.run.train("kl", self._reconstruction(autoencoder, perceptual))
+        task = reconstruction_task(self.recipe, autoencoder, self.images, perceptual)
+        trained = image.autoencoder = self.run.train("kl", task)
         self.measurements.measure("kl", lambda: self.measure_kl(image))
         return trained
 
@@ -141,10 +138,7 @@ class ModelTraining(ABC):
     def kl_adversarial(self) -> AutoencoderKL:
         """The autoencoder of images after a discriminator has sharpened it, in worlds that name this stage."""
         image, seed = self._untrained_image(), self.run.config(ADVERSARIAL).seed
-        autoencoder = channels_last(copy.deepcopy(self.kl).requires_grad_(True))
-        model = AutoencoderWithDiscriminator(autoencoder, seeded(seed, PatchDiscriminator))
-        errors = self._reconstruction(autoencoder, self.perceptual())
-        task = AdversarialAutoencoderTask(model, errors, self.recipe.kl_adversarial_weight)
+        task = adversarial_task(self.recipe, self.kl, self.images, self.perceptual(), seed)
         trained = image.autoencoder = self.run.train(ADVERSARIAL, task).autoencoder
         self.measurements.measure(ADVERSARIAL, lambda: self.measure_kl(image))
         return trained
@@ -191,12 +185,9 @@ class ModelTraining(ABC):
     def image(self) -> ImageModality:
         """Images, trained, with latents of unit variance."""
         image = self._untrained_image()
-        autoencoder: AutoencoderKL = getattr(self, self._image_stage)
-        image.autoencoder, image.context_encoder = autoencoder, self.clip.image
+        image.autoencoder, image.context_encoder = getattr(self, self._image_stage), self.clip.image
         if self.recipe.kl_even_channels:
-            image.autoencoder = copy.deepcopy(autoencoder)
-            latents = image.encode(self.data.image_items(0, 500)) / image.config["scaling_factor"]
-            even_channels(image.autoencoder, latents)
+            image.autoencoder = with_even_channels(image, self.data.image_items(0, 500))
         image.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
             scaling_factor=unit_scale(image, self.data.image_items(0, 500)),
             guidance_scale=self.recipe.image_guidance,
@@ -294,11 +285,6 @@ class ModelTraining(ABC):
     def _image_stage(self) -> str:
         """The last stage of the autoencoder of images."""
         return ADVERSARIAL if ADVERSARIAL in self.stages else "kl"
-
-    def _reconstruction(self, autoencoder: AutoencoderKL, perceptual: PerceptualNetwork | None) -> KLAutoencoderTask:
-        recipe = self.recipe
-        weights = recipe.kl_feature_weight, recipe.kl_divergence_weight, recipe.kl_edge_weight
-        return KLAutoencoderTask(autoencoder, self.images, perceptual, *weights)
 
     def _untrained_image(self) -> ImageModality:
         """A copy of the image modality before training, with all its parts."""
