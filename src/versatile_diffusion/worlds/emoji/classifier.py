@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.checkpoints.folder import CLASSIFIER, read_json
 from versatile_diffusion.checkpoints.sources import locate
+from versatile_diffusion.evaluation.fid import ImageFeatures
 from versatile_diffusion.training.data import to_floats
 from versatile_diffusion.training.task import Batch, Pass, Task
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
@@ -95,6 +96,20 @@ class EmojiClassifier(ModelMixin, PerceptualNetwork, ConfigMixin):
         """Returns the indices of the thing, hand and treatment that each image in [0, 1] shows."""
         scores = self(images)
         return torch.stack([scores[name].argmax(1) for name in LABELS], dim=1)
+
+
+class EmojiFeatures(ImageFeatures):
+    """The classifier's last features, wherever in the image they are, to compare sets of images in."""
+
+    def __init__(self, classifier: EmojiClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.num_features = 2 * int(classifier.config["widths"][-1])
+
+    @torch.no_grad()
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """See `ImageFeatures.forward`."""
+        return self.classifier.pooled(images)
 
 
 class EmojiClassifierTask(Task[EmojiClassifier]):

@@ -83,6 +83,7 @@ WORLD = EmojiWorld(
             drawing="sheet",
             drawing_help="some of what was made",
             measure=_measure_flows,
+            needs="torchmetrics",
         ),
     ),
     sources="sets of emoji under open licences, which `npm pack` fetches",

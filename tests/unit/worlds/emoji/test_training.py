@@ -32,10 +32,11 @@ def test_all_stages_from_the_packages_to_the_scores(tmp_path: Path, monkeypatch:
     card = (model / "README.md").read_text()
     assert "CC-BY-4.0" in card and "Noto Emoji" in card and "emojibase" in card
     pipe = VersatileDiffusionPipeline.from_pretrained(model)
-    report = evaluate(pipe, load_emoji_classifier(model), find_data(str(model)), num=2, steps=1, progress=False)
+    report = evaluate(pipe, load_emoji_classifier(model), find_data(str(model)), num=3, steps=1, progress=False)
     scores = report.as_dict()
     assert set(scores) == {"seen", "held_out", "stranger", "settings", "seconds"}
     assert set(report.scores["held_out"]["text_to_image"]) == {"thing", "hand", "treatment"}
+    assert set(report.scores["seen"]["fid"]) == {"distance", "floor"}
     assert set(report.scores["stranger"]["image_to_text"]) == {"first", "within_5"}
     assert report.drawing().startswith(b"\x89PNG") and len(report.tables()) == 1
 

@@ -38,8 +38,8 @@ SHARES: Mapping[EmojiSplit, float] = {
     EmojiSplit.STRANGER: 1 / 16,
 }
 """Images of the other parts, as shares of those to learn from."""
-FEWEST: Mapping[EmojiSplit, int] = {EmojiSplit.VALIDATION: 64}
-"""Images of a part that there must be, to pick a text among as many."""
+FEWEST: Mapping[EmojiSplit, int] = {EmojiSplit.VALIDATION: 64, EmojiSplit.HELD_OUT: 8}
+"""Images of a part that there must be: to pick a text among as many, and to compare sets of them."""
 
 
 @dataclass(frozen=True)

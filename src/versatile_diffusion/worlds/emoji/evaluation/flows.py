@@ -15,10 +15,11 @@ from versatile_diffusion.applications.versatile import VersatileDiffusionPipelin
 from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.batches import batches
 from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
+from versatile_diffusion.evaluation.fid import frechet_distance
 from versatile_diffusion.evaluation.generation import generators, progress_bar, quiet, require_enough
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.images import to_pil
-from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier
+from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier, EmojiFeatures
 from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import Thing
@@ -59,6 +60,7 @@ def evaluate(
 
     Raises:
         ValueError: if num is too small, or the model lacks a flow.
+        ImportError: if torchmetrics is not installed.
     """
     require_enough(num)
     begin, things = perf_counter(), read_thing_list(data)
@@ -69,7 +71,11 @@ def evaluate(
         for number, (name, split) in enumerate(PARTS.items()):
             asked = draw_measured(data, split, num, seed)
             made = _Made(_Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size), asked)
-            found[name] = _scores(classifier, things, asked, made)
+            others = torch.stack(list(draw_measured(data, split, num, seed, skip=num).images))
+            found[name] = {
+                **_scores(classifier, things, asked, made),
+                "fid": _distances(classifier, asked, made, others),
+            }
             sections += _sections(name.replace("_", " "), asked, made)
         asked = draw_measured(data, EmojiSplit.STRANGER, num, seed)
         maker = _Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
@@ -135,6 +141,16 @@ def _scores(
         "image_variation": _read(classifier, made.image_variations, asked),
         "text_variation": {"thing": _mean(torch.tensor(kept)), "unchanged": _mean(torch.tensor(same))},
         "classifier": _read(classifier, torch.stack(list(asked.images)), asked),
+    }
+
+
+def _distances(classifier: EmojiClassifier, asked: Measured, made: _Made, others: Float[Tensor, "n 3 h w"]) -> Figures:
+    """How far images of texts are from drawn ones; the floor is what as many drawn ones get."""
+    features = EmojiFeatures(classifier)
+    drawn = torch.stack(list(asked.images))
+    return {
+        "distance": frechet_distance(features, others, made.images),
+        "floor": frechet_distance(features, others, drawn),
     }
 
 

@@ -12,7 +12,7 @@ from versatile_diffusion.provenance import png
 from versatile_diffusion.worlds.base import WorldReport
 
 Figures = Mapping[str, float]
-"""Shares in [0, 1] by their names."""
+"""Shares in [0, 1] by their names, or distances."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class EmojiReport(WorldReport):
 
     def tables(self) -> Sequence[Table]:
         """See `WorldReport.tables`."""
-        table = Table("", *(name.replace("_", " ") for name in self.scores), title="shares that are right")
+        table = Table(
+            "",
+            *(name.replace("_", " ") for name in self.scores),
+            title="shares that are right, and distances of sets of images",
+        )
         flows = dict.fromkeys(flow for part in self.scores.values() for flow in part)
         for flow in flows:
             names = dict.fromkeys(name for part in self.scores.values() for name in part.get(flow, {}))

@@ -57,7 +57,7 @@ def find_data(model: str) -> Path:
     return found
 
 
-def draw_measured(data: Path, split: EmojiSplit, num: int, seed: int) -> Measured:
+def draw_measured(data: Path, split: EmojiSplit, num: int, seed: int, skip: int = 0) -> Measured:
     """Returns images of a part, drawn with a seed.
 
     Args:
@@ -65,10 +65,11 @@ def draw_measured(data: Path, split: EmojiSplit, num: int, seed: int) -> Measure
         split: the part.
         num: how many; as many as there are if these are fewer.
         seed: equal ones give equal images.
+        skip: how many to leave out, which another call has drawn.
     """
     part = EmojiData(data, split)
     order = np.random.default_rng((seed, list(EmojiSplit).index(split))).permutation(len(part))
-    chosen: list[int] = order[:num].tolist()
+    chosen: list[int] = order[skip : skip + num].tolist()
     lines = [part.lines[i] for i in chosen]
     return Measured(
         [part.image_items(i, i + 1)[0] for i in chosen],
