@@ -24,6 +24,7 @@ from versatile_diffusion.modalities.focus import adjust_focus, match_color
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
+from versatile_diffusion.modalities.size_range import SizeRange
 
 _LONGEST = 4  # sides of an image as CLIP sees it; what sticks out further is cropped before it is resized
 
@@ -36,6 +37,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         context_encoder: a transformers CLIPVisionConfig as a dict; None leaves it out.
         scaling_factor: brings latents to about unit variance.
         guidance_scale: default for outputs; see `Guidance`.
+        largest_area: pixels beyond which outputs fall apart; None is four times the area of training.
     """
 
     spec = IMAGE
@@ -47,6 +49,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         context_encoder: dict[str, Any] | None = None,
         scaling_factor: float = 0.18215,
         guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
+        largest_area: int | None = None,
     ) -> None:
         super().__init__()
         self.autoencoder = None if autoencoder is None else AutoencoderKL(**autoencoder)
@@ -76,6 +79,11 @@ class ImageModality(ModalityOfParts[Tensor]):
     def size(self) -> int:
         """Height and width of images where the user gives none, in pixels: the size of training."""
         return self._autoencoder().config["sample_size"]
+
+    @property
+    def sizes(self) -> SizeRange:
+        """See `Modality.sizes`."""
+        return SizeRange.of(self.size, self.factor, self.config["largest_area"])
 
     def data_layers(self, plan: Plan) -> ConvolutionalLayers:
         """See `Modality.data_layers`."""

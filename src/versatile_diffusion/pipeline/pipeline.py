@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from contextlib import contextmanager
@@ -114,6 +115,7 @@ class FlowPipeline(ModelPipeline):
         generators = one_each(_from_seeds(request) if generator is None else generator, len(batch))
         modality.check_decoding(len(batch), **request.decoding)
         shape = modality.latent_shape(request.height, request.width) if begin is None else begin.shape[1:]
+        _warn_of_size(modality, request)
         seeds = None if scheduler is not None else _seeds(generators)  # before they draw
         first = noise((len(batch), *shape), request.latents, generators, device)
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
@@ -243,6 +245,13 @@ class FlowPipeline(ModelPipeline):
                 return StepChange(stop=True) if change is None else replace(change, stop=True)
 
             yield after_step
+
+
+def _warn_of_size(modality: Modality, request: Request) -> None:
+    """Warns if the outputs are far larger than what the model was trained at."""
+    beyond = None if modality.sizes is None else modality.sizes.far_beyond(request.height, request.width)
+    if beyond is not None:
+        warnings.warn(beyond, UserWarning, stacklevel=3)
 
 
 def _told(step: Step) -> tuple[int, Tensor, dict[str, Tensor]]:
