@@ -14,6 +14,7 @@ from safetensors.torch import load
 
 from versatile_diffusion.engine.requests import Edit, JobRequest
 from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.modalities.size_range import SizeRange
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance import png
 from versatile_diffusion.serving.schemas import OutputOut, generate_model
@@ -39,7 +40,7 @@ BY_KEY = {task.key: task for task in TASKS}
 
 
 BOTH = ("image", "text")
-MODELS = {"postcards": ModelInfo(BOTH, BOTH, {"image": 3.0}, {"image": 64})}
+MODELS = {"postcards": ModelInfo(BOTH, BOTH, {"image": 3.0}, {"image": SizeRange.of(64)})}
 
 
 def filled(task: StudioTask, **values: Any) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def test_options_become_those_of_the_pipeline() -> None:
 
 
 def test_each_model_has_its_own_guidance_scale() -> None:
-    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": 64})
+    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": SizeRange.of(64)})
     assert own_guidance_scale(painter, "image") == 3.0
     assert own_guidance_scale(painter, "text") == 7.5
 
