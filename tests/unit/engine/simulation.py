@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
 from PIL import Image
 
@@ -68,7 +69,7 @@ class Client:
     """
 
     owner: str
-    options: Mapping[str, int]
+    options: Mapping[str, Any]
     outputs: int = 1
 
     @property

@@ -15,7 +15,7 @@ from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.uploads import Part, Uploads
 
-REQUESTS, FILES = 300, 2000
+REQUESTS, FILES = 600, 2000
 
 
 def test_no_request_ends_in_an_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
