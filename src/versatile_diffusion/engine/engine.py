@@ -13,13 +13,13 @@ from operator import itemgetter
 from threading import Condition, Thread
 
 from versatile_diffusion._moved import former_names
-from versatile_diffusion.engine.batch import Batch
 from versatile_diffusion.engine.costs import Speed, cost
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.limits import EngineLimits
 from versatile_diffusion.engine.refusals import Busy, Closed, TooLong
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult, Reason
+from versatile_diffusion.engine.running import RunningBatch
 from versatile_diffusion.engine.scheduling import FairQueue
 from versatile_diffusion.engine.workers import Disturbed, ModelInfo, Worker
 
@@ -158,13 +158,13 @@ class Engine:
         while work := self._next():
             self._run(work)
 
-    def _next(self, beside: Batch | None = None) -> dict[Job, JobRequest]:
+    def _next(self, beside: RunningBatch | None = None) -> dict[Job, JobRequest]:
         """The job whose turn it is, and others of its kind as far as there is room. Nothing at the end.
 
         Args:
             beside: a batch at one of its steps, in which others may go in between: nothing if none may.
         """
-        running = None if beside is None else beside.running
+        running = None if beside is None else beside.progress
         with self._changed:
             if running is None:
                 self._changed.wait_for(lambda: len(self._queue) or self._closed)
@@ -199,7 +199,7 @@ class Engine:
         work = {job: request for job, request in work.items() if job.advance(status=Status.RUNNING, started=now)}
         if not work:
             return
-        batch = Batch(work, self.limits.timeout, self._clock, self._fail, self._after_step)
+        batch = RunningBatch(work, self.limits.timeout, self._clock, self._fail, self._after_step)
         try:
             results = self._worker.run(list(work.values()), batch)
         except Exception as error:
@@ -216,7 +216,7 @@ class Engine:
                 case None:
                     pass  # the job is final already
 
-    def _after_failure(self, batch: Batch, error: Exception) -> None:
+    def _after_failure(self, batch: RunningBatch, error: Exception) -> None:
         work = batch.work
         if isinstance(error, Disturbed):
             self._run(work)
@@ -231,7 +231,7 @@ class Engine:
             log.log(level, "A job failed", exc_info=error)
             self._fail(next(iter(work)), failure)
 
-    def _after_step(self, batch: Batch) -> None:
+    def _after_step(self, batch: RunningBatch) -> None:
         """Learns how quick the model is, and computes what may go in between."""
         self._charge(batch)
         if batch.step_number > 1 or batch.steps == 1:  # the first one reads and encodes, too
@@ -240,13 +240,13 @@ class Engine:
             with batch.paused():
                 self._run(others)
 
-    def _computed(self, batch: Batch) -> None:
+    def _computed(self, batch: RunningBatch) -> None:
         batch.note_time()
         self._charge(batch)
         self._seconds_per_job += 0.2 * (batch.own / len(batch.work) - self._seconds_per_job)
         self._observer.computed(list(batch.work.values()), batch.own)
 
-    def _charge(self, batch: Batch) -> None:
+    def _charge(self, batch: RunningBatch) -> None:
         """Charges the owners of a batch for its time since the last step."""
         with self._changed:
             for job in batch.work:

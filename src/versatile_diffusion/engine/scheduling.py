@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Running:
+class Progress:
     """A batch at one of its steps.
 
     Attributes:
@@ -89,7 +89,7 @@ class FairQueue(Generic[Item]):
         """Lets no job wait any more."""
         self._waiting.clear()
 
-    def next(self, running: Running | None = None) -> tuple[str, Item] | None:
+    def next(self, running: Progress | None = None) -> tuple[str, Item] | None:
         """The job whose turn it is, with its owner; beside a running batch one that may go in between, if there is any.
 
         Between jobs of one owner only their lengths decide; between owners also who has had less.

@@ -5,7 +5,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from versatile_diffusion.engine.scheduling import KEPT, SHORTER, FairQueue, Running
+from versatile_diffusion.engine.scheduling import KEPT, SHORTER, FairQueue, Progress
 
 Ask = tuple[str, int, float]
 """The owner, a number and the seconds of a job."""
@@ -99,7 +99,7 @@ def test_a_batch_keeps_its_share_and_only_much_shorter_ones_go_in_between(
         own += step
         left = sum(steps[number + 1 :])
         queue, _ = queue_of({"me": others})
-        while found := queue.next(Running("me", own, given, left)):
+        while found := queue.next(Progress("me", own, given, left)):
             owner, job = found
             assert job[2] * SHORTER <= left + 1e-9
             queue.remove(owner, job)
@@ -109,7 +109,7 @@ def test_a_batch_keeps_its_share_and_only_much_shorter_ones_go_in_between(
 
 def test_between_owners_who_has_had_less_goes_first() -> None:
     queue, _ = queue_of({"a": [1.0], "b": [1.0]})
-    running = Running("c", own=10, given=0, left=100)
+    running = Progress("c", own=10, given=0, left=100)
     queue.charge("c", 10)
     queue.charge("a", 11)
     assert queue.next(running) == ("b", ("b", 0, 1.0))
@@ -119,5 +119,5 @@ def test_between_owners_who_has_had_less_goes_first() -> None:
 
 def test_what_is_not_known_goes_never_in_between() -> None:
     queue, _ = queue_of({"a": [float("inf")]})
-    assert queue.next(Running("a", own=10, given=0, left=1000)) is None
+    assert queue.next(Progress("a", own=10, given=0, left=1000)) is None
     assert len(queue.order()) == 1

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from versatile_diffusion.engine.jobs import Job
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, Reason
-from versatile_diffusion.engine.scheduling import Running
+from versatile_diffusion.engine.scheduling import Progress
 
 
-class Batch:
+class RunningBatch:
     """Jobs that are computed together; see `workers.Watch`.
 
     Args:
@@ -35,7 +35,7 @@ class Batch:
         timeout: float,
         clock: Callable[[], float],
         fail: Callable[[Job, Failure], object],
-        after_step: Callable[[Batch], object],
+        after_step: Callable[[RunningBatch], object],
     ) -> None:
         self.work = work
         self.cost = sum(job.cost for job in work)
@@ -46,10 +46,10 @@ class Batch:
         self._started = clock()
 
     @property
-    def running(self) -> Running:
+    def progress(self) -> Progress:
         """How far it is, for the policy."""
         left = self.own / self.step_number * (self.steps - self.step_number)
-        return Running(next(iter(self.work)).owner, self.own, self._given, left)
+        return Progress(next(iter(self.work)).owner, self.own, self._given, left)
 
     def note_time(self) -> None:
         """Brings `own` and `last` up to now."""
