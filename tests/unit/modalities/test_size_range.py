@@ -1,12 +1,16 @@
 """Sizes that a model makes well, and what stands for those that it does not."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.modalities import ImageModality
 from versatile_diffusion.modalities.size_range import SizeRange
+from versatile_diffusion.model_presets import tiny
 
 POSTCARDS, OFFICIAL = SizeRange.of(64, 8), SizeRange.of(512, 8)
 Side = st.integers(1, 99999)
@@ -49,3 +53,18 @@ def test_what_is_far_beyond_is_told() -> None:
     assert POSTCARDS.far_beyond(None, None) is None and POSTCARDS.far_beyond(128, 128) is None
     assert "1024 × 64 pixels" in (POSTCARDS.far_beyond(None, 1024) or "")
     assert "16384 pixels" in (POSTCARDS.far_beyond(256, 128) or "")
+
+
+def test_a_model_keeps_its_largest_area(tmp_path: Path) -> None:
+    preset = tiny().image
+    modality = ImageModality(preset.autoencoder, preset.context_encoder, largest_area=1500)
+    modality.save_pretrained(tmp_path)
+    opened = ImageModality.from_pretrained(tmp_path)
+    assert isinstance(opened, ImageModality) and opened.sizes == SizeRange(32, 2, 1500)
+    assert ImageModality(preset.autoencoder).sizes == SizeRange(32, 2, 4096)
+
+
+def test_the_library_warns_of_what_is_far_beyond(pipe: VersatileDiffusionPipeline) -> None:
+    with pytest.warns(UserWarning, match="64 × 128 pixels are far more than the 32 × 32 this model was trained at"):
+        made = pipe.text_to_image("a tent", num_inference_steps=1, height=128, width=64).images[0]
+    assert made.size == (64, 128)
