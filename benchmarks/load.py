@@ -204,7 +204,8 @@ def measure_mixed(clients: int, seconds: float, model: str, steps: int) -> Waits
 
 async def _ask_mixed(server: subprocess.Popen[bytes], address: str, clients: int, seconds: float, steps: int) -> Waits:
     waits, few = Waits(), max(1, clients // 10)
-    async with httpx.AsyncClient(base_url=address, timeout=600, limits=httpx.Limits(max_connections=None)) as http:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # the server closes idle ones
+    async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as http:
         await _until_ready(http, server)
         (shown, *_) = (await http.get("/v1/models")).json()["data"]
         side = int(shown["largest_areas"]["image"] ** 0.5)

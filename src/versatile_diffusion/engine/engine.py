@@ -73,7 +73,8 @@ class Engine:
     @property
     def waiting(self) -> int:
         """How many jobs wait."""
-        return len(self._queue)
+        with self._changed:
+            return len(self._queue)
 
     @property
     def is_alive(self) -> bool:
