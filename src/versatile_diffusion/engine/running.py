@@ -47,9 +47,10 @@ class RunningBatch:
 
     @property
     def progress(self) -> Progress:
-        """How far it is, for the policy."""
+        """How far it is, for the policy. Its longest job counts: others as short as its own do not go in between."""
         left = self.own / self.step_number * (self.steps - self.step_number)
-        return Progress(next(iter(self.work)).owner, self.own, self._given, left)
+        longest = max(job.cost for job in self.work) / self.cost
+        return Progress(next(iter(self.work)).owner, self.own, self._given, left * longest)
 
     def note_time(self) -> None:
         """Brings `own` and `last` up to now."""

@@ -35,7 +35,7 @@ class Progress:
         owner: whose batch it is.
         own: seconds that it has been computed for.
         given: seconds for which others went in between.
-        left: seconds that it still needs, as far as is known.
+        left: seconds that the longest of its jobs still needs, as far as is known.
     """
 
     owner: str
@@ -45,8 +45,10 @@ class Progress:
 
     @property
     def budget(self) -> float:
-        """Seconds for which others may go in between now."""
-        return 0.0 if self.left < WORTH_IT else min(self.left / SHORTER, (KEPT - 1) * self.own - self.given)
+        """Seconds that a batch may take which goes in between now; 0 while none may, since enough time was given."""
+        if self.left < WORTH_IT or self.given > (KEPT - 1) * self.own:
+            return 0.0
+        return self.left / SHORTER
 
 
 class FairQueue(Generic[Item]):

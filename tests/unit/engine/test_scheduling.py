@@ -102,9 +102,9 @@ def test_a_batch_keeps_its_share_and_only_much_shorter_ones_go_in_between(
         while found := queue.next(Progress("me", own, given, left)):
             owner, job = found
             assert job[2] * SHORTER <= left + 1e-9
+            assert own * KEPT >= own + given - 1e-6, "before the last one that goes in between"
             queue.remove(owner, job)
             given += job[2]
-            assert own * KEPT >= own + given - 1e-6
 
 
 def test_between_owners_who_has_had_less_goes_first() -> None:
