@@ -98,6 +98,7 @@ def dual_guided(
     if len(texts) != len(pictures):
         raise ValueError(f"Each prompt needs a picture: got {len(texts)} prompts and {len(pictures)} pictures.")
     nothing, grey = ([""] * len(texts), encoding.grey(len(texts))) if guidance_scale > 1 else (None, None)
+    self.set_transformer_params(text_to_image_strength)  # which calls of `image_unet` by hand go on from
     both = [
         encoding.of_texts(self, texts, nothing, num_images_per_prompt, text_to_image_strength),
         encoding.of_pictures(self, pictures, grey, num_images_per_prompt, 1 - text_to_image_strength),

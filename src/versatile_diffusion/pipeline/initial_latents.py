@@ -67,19 +67,22 @@ def noise(
 
 
 def is_latent(start: object, shape: tuple[int, ...]) -> bool:
-    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of levels."""
-    if isinstance(start, Tensor):
-        floating = start.is_floating_point()
-    elif isinstance(start, np.ndarray) or _are_numbers(start):
-        start = np.asarray(start)
-        floating = start.dtype.kind == "f"
-    else:
-        return False
-    return floating and start.ndim == len(shape) + 1 and start.shape[1] == shape[0]
+    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of 8-bit levels."""
+    sizes, innermost = _array_sizes(start)
+    return len(sizes) == len(shape) + 1 and sizes[1] == shape[0] and not _are_levels(innermost)
 
 
-def _are_numbers(value: object) -> bool:
-    """Whether it is a list of numbers, however deep."""
+def _array_sizes(value: object) -> tuple[list[int], object]:
+    """The shape of an array, of nested lists of numbers or of lists of arrays; and the first number or array in it."""
+    sizes: list[int] = []
     while isinstance(value, list | tuple) and value:
-        value = cast("Sequence[object]", value)[0]  # isinstance says nothing of what is in a list
-    return isinstance(value, float)
+        several = cast("Sequence[object]", value)  # isinstance says nothing of what is in a list
+        sizes.append(len(several))
+        value = several[0]
+    if isinstance(value, Tensor | np.ndarray):
+        return sizes + list(cast("Tensor", value).shape), value  # which both have
+    return (sizes, value) if isinstance(value, int | float) else ([], value)
+
+
+def _are_levels(numbers: object) -> bool:
+    return isinstance(numbers, Tensor | np.ndarray) and str(numbers.dtype).endswith("uint8")| np.ndarray) and numbers.dtype in (torch.uint8, np.dtype(np.uint8))
