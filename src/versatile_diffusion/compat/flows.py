@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
 
 from versatile_diffusion.compat import encoding
 from versatile_diffusion.compat.drawing import Callback, Generators, draws_pictures
@@ -22,7 +21,7 @@ def text_to_image(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,
@@ -51,7 +50,7 @@ def image_variation(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,
@@ -82,7 +81,7 @@ def dual_guided(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,

@@ -82,7 +82,7 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
         Raises:
             ValueError: if something is given that is not computed here, or the batches differ.
         """
-        if given := [name for name, value in others.items() if value is not None]:
+        if given := [name for name, value in others.items() if value is not None and value != {}]:
             raise ValueError(f"This U-Net does not compute with {', '.join(given)}: leave it out.")
         if len(encoder_hidden_states) != len(sample):
             raise ValueError(

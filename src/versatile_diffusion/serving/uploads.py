@@ -103,7 +103,11 @@ class Uploads:
         import torch  # takes seconds, which those who send no arrays need not wait for
 
         try:
-            value = as_tensor(given if isinstance(given, list) else _safetensors(self.content(given)), name)
+            sent = given if isinstance(given, list) else _safetensors(self.content(given))
+        except ValueError as error:
+            raise Refused(f"{name} is a rectangle of numbers: {error}") from error
+        try:
+            value = as_tensor(sent, name)
         except ValueError as error:
             raise Refused(str(error)) from error
         return value if value.dtype in (torch.float16, torch.float32) else value.float()  # which have a checksum
