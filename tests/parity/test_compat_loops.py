@@ -177,11 +177,11 @@ def trained(library: Library, folder: Path, *, wider: bool) -> list[Tensor]:
         widened = torch.zeros(32, 8, 3, 3, dtype=unet.conv_in.weight.dtype)
         widened[:, :4] = unet.conv_in.weight.detach()
         unet.conv_in.weight = torch.nn.Parameter(widened)
-        unet.conv_in.requires_grad_(True)
     unet._hf_peft_config_loaded = True
     unet.peft_config = {}
     inject_adapter_in_model(LoraConfig(r=4, lora_alpha=4, target_modules=LORA), unet, "default")
     unet.set_adapter("default")
+    unet.conv_in.requires_grad_(wider)
     with torch.no_grad():  # peft draws them in its own order of layers
         for name, parameter in sorted(unet.named_parameters()):
             if "lora_" in name:

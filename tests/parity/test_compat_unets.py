@@ -13,9 +13,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from PIL import Image
 from torch import Generator, Tensor, nn
 
-from tests.parity.small_pipelines import PROMPTS, built, mended, seeded
+from tests.parity.small_pipelines import PROMPTS, built, components, mended, seeded
 from versatile_diffusion import VersatileDiffusionPipeline, compat
 from versatile_diffusion.compat import DualTransformer2DModel
+from versatile_diffusion.kernels import linear, packing
 
 WIDTH, TEXT, IMAGE = 24, 77, 257
 STEP = {"rtol": 0, "atol": 1e-4}
@@ -34,6 +35,13 @@ def both(name: str = "DualGuided", **instead: Any) -> tuple[Any, Any]:
 def predicted(pipe: Any, tokens: int = TEXT + IMAGE, batch: int = 2, timestep: Any = 601) -> Tensor:
     latents, embeddings = random(batch, 4, 8, 8), random(batch, tokens, WIDTH, seed=1)
     return pipe.image_unet(latents, timestep, encoder_hidden_states=embeddings).sample
+
+
+def text_unet() -> Any:
+    """A U-Net of texts with the time embedding of that of images, as in a model that was trained."""
+    made = components()
+    made["text_unet"].time_embedding.load_state_dict(made["image_unet"].time_embedding.state_dict())
+    return made["text_unet"]
 
 
 def duals(pipe: Any, kind: type = DualTransformer2DModel) -> list[Any]:
@@ -153,13 +161,11 @@ def test_attributes_and_configuration(unets: tuple[Any, Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_have_diffusers_names_and_the_diffusers_weights(name: str) -> None:
-    ours, theirs = both(name)
-    views = {"image_unet": 4 * len(NAMES)} if name == "ImageVariation" else {"image_unet": 1, "text_unet": 1}
-    for unet in views:
+    ours, theirs = both(name, text_unet=text_unet())
+    for unet in ("image_unet", "text_unet") if name in ("", "DualGuided") else ("image_unet",):
         mine, other = (dict(getattr(pipe, unet).named_parameters()) for pipe in (ours, theirs))
-        if unet == "image_unet" or name in ("", "DualGuided"):
-            assert mine.keys() == other.keys()
-            assert all(torch.equal(mine[key].flatten(), other[key].flatten()) for key in mine)
+        assert mine.keys() == other.keys()
+        assert all(torch.equal(mine[key].flatten(), other[key].flatten()) for key in mine)
     held = {id(parameter) for parameter in ours.image_unet.brought().parameters()}
     assert {id(parameter) for parameter in ours.image_unet.parameters()} <= held, "no weight is there twice"
     block = ours.image_unet.down_blocks[0].attentions[0]
@@ -210,7 +216,7 @@ def test_half_precision_and_moving() -> None:
 
 @torch.no_grad()
 def test_text_unet_is_there_and_computes_where_it_was_given() -> None:
-    ours, theirs = both("")
+    ours, theirs = both("", text_unet=text_unet())
     ours.text_unet.eval().requires_grad_(False)
     latents, tokens = random(2, 48, 4, 1), random(2, TEXT, WIDTH)
     expected = theirs.text_unet(latents, 3, encoder_hidden_states=tokens).sample
@@ -285,12 +291,15 @@ def test_loras_go_into_the_diffuser_and_out_again() -> None:
     assert not any("lora" in name for name, _ in ours.image_unet.brought().named_parameters())
 
 
-def test_packing_is_undone_by_what_needs_weights(picture: Image.Image) -> None:
-    ours, _ = both()
+def test_packing_is_undone_by_what_needs_weights(picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (packing, linear):
+        monkeypatch.setattr(module, "LARGE", 1)
+    ours = built(compat, "DualGuided")
     with torch.no_grad():
         before, pictures = predicted(ours), seeded(ours, PROMPTS[0], picture)
         weights = {name: tensor.clone() for name, tensor in ours.image_unet.state_dict().items()}
         ours.pack()
+        assert any(isinstance(part, packing.PackedLayer) for part in ours.image_unet.modules())
         torch.testing.assert_close(predicted(ours), before, **STEP)
         assert abs(seeded(ours, PROMPTS[0], picture) - pictures).max() < 1e-4
         assert ours.image_unet.state_dict().keys() == weights.keys()
@@ -299,7 +308,8 @@ def test_packing_is_undone_by_what_needs_weights(picture: Image.Image) -> None:
         assert torch.equal(tensor, weights[name]) and tensor.requires_grad
     ours.pack()
     ours.unpack()
-    assert not any(type(part).__name__.startswith("Packed") for part in ours.vae.modules())
+    parts = [part for name in ("image_unet", "text_unet", "vae") for part in getattr(ours, name).modules()]
+    assert not any(isinstance(part, packing.PackedLayer) for part in parts)
 
 
 @torch.no_grad()

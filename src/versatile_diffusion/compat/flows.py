@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from versatile_diffusion.compat import encoding
 from versatile_diffusion.compat.drawing import Callback, Generators, draws_pictures
 

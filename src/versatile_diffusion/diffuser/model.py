@@ -128,7 +128,7 @@ class Diffuser(ModelMixin, ConfigMixin):
         timesteps: Int[Tensor, "b"] | Float[Tensor, "b"],
         output: str,
         attending: Iterable[Callable[[Tensor], Tensor]],
-    ) -> Float[Tensor, "kb *_"]:
+    ) -> Float[Tensor, "kb ..."]:
         """Predicts the noise as `forward` does, where every context step of the plan is given as a function.
 
         Args:
