@@ -37,6 +37,8 @@ def as_tensor(value: object, name: str) -> Tensor:
     given = cast("Sequence[object]", value) if several else (value,)
     tensors = [each for each in given if is_tensor(each)]
     if len(tensors) == len(given) > 0:
+        if len({each.shape for each in tensors}) > 1:
+            raise ValueError(f"{name} must be a rectangle of numbers, got {_listed(tensors)}.")
         tensor = torch.stack(tensors) if several else tensors[0]
     else:
         tensor = torch.as_tensor(_array(value, name))
@@ -49,6 +51,11 @@ def as_tensor(value: object, name: str) -> Tensor:
     if not tensor.isfinite().all():
         raise ValueError(f"{name} holds values that are NaN or infinite.")
     return tensor
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    shapes = list(dict.fromkeys(str(tuple(each.shape)) for each in tensors))
+    return f"tensors of shapes {', '.join(shapes[:3])}{', …' if len(shapes) > 3 else ''}"
 
 
 def _array(value: object, name: str) -> NDArray[Any]:

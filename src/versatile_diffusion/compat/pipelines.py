@@ -113,6 +113,24 @@ class _Pipeline(DiffusionPipeline):
         self.unpack()
         super().enable_sequential_cpu_offload(*args, **options)
 
+    def enable_group_offload(  # pyright: ignore[reportIncompatibleMethodOverride] - it groups otherwise
+        self,
+        onload_device: torch.device,
+        offload_device: torch.device = torch.device("cpu"),
+        offload_type: str = "leaf_level",
+        **options: Any,
+    ) -> None:
+        """Brings each layer to the accelerator when it is needed. Leaves out `text_unet`, whose layers are shared.
+
+        Raises:
+            ValueError: if the type is another than "leaf_level": blocks of `image_unet` are not what computes.
+        """
+        if offload_type != "leaf_level":
+            raise ValueError(f'offload_type must be "leaf_level" here, got {offload_type!r}.')
+        self.remove_unused_weights()
+        self.unpack()
+        super().enable_group_offload(onload_device, offload_device, offload_type, **options)
+
     def pack(self) -> None:
         """Makes `image_unet` and `vae` quicker on the CPU where no gradient is asked for.
 

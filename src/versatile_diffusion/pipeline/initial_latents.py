@@ -66,6 +66,11 @@ def noise(
     return given.to(device, torch.float32)
 
 
+def read_start(start: object, shape: tuple[int, ...]) -> object:
+    """A start as it is, or as a tensor where it is a batch of latents of such a shape."""
+    return as_tensor(start, "start") if is_latent(start, shape) else start
+
+
 def is_latent(start: object, shape: tuple[int, ...]) -> bool:
     """Whether it is a batch of latents of such a shape; images with an alpha channel are one of 8-bit levels."""
     sizes, innermost = _array_sizes(start)
