@@ -115,8 +115,8 @@ class _Pipeline(DiffusionPipeline):
 
     def enable_group_offload(  # pyright: ignore[reportIncompatibleMethodOverride] - it groups otherwise
         self,
-        onload_device: torch.device,
-        offload_device: torch.device = torch.device("cpu"),
+        onload_device: torch.device | str,
+        offload_device: torch.device | str = "cpu",
         offload_type: str = "leaf_level",
         **options: Any,
     ) -> None:
@@ -129,7 +129,7 @@ class _Pipeline(DiffusionPipeline):
             raise ValueError(f'offload_type must be "leaf_level" here, got {offload_type!r}.')
         self.remove_unused_weights()
         self.unpack()
-        super().enable_group_offload(onload_device, offload_device, offload_type, **options)
+        super().enable_group_offload(torch.device(onload_device), torch.device(offload_device), offload_type, **options)
 
     def pack(self) -> None:
         """Makes `image_unet` and `vae` quicker on the CPU where no gradient is asked for.
