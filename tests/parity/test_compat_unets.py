@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from diffusers.models import transformers as diffusers_transformers
+from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel as TheirTransformer
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from PIL import Image
 from torch import Generator, Tensor, nn
@@ -50,7 +50,7 @@ def duals(pipe: Any, kind: type = DualTransformer2DModel) -> list[Any]:
 
 def set_by_hand(pipe: Any, ratio: float, lengths: tuple[int, int], order: tuple[int, int]) -> None:
     """As the loops of the field do, which look for the class of the library that they import from."""
-    for module in duals(pipe, diffusers_transformers.dual_transformer_2d.DualTransformer2DModel):
+    for module in duals(pipe, TheirTransformer):
         module.mix_ratio = ratio
         for i in range(2):
             module.condition_lengths[i] = lengths[i]
@@ -69,7 +69,8 @@ def test_image_unet_is_called_as_a_u_net(name: str) -> None:
         torch.testing.assert_close(predicted(ours, NAMES[name], timestep=timestep), expected, **STEP)
     assert expected.std() > 0.01
     given = random(2, 4, 8, 12), 5, random(2, NAMES[name], WIDTH)
-    output, (as_tuple,) = ours.image_unet(*given), ours.image_unet(*given, return_dict=False, cross_attention_kwargs=None)
+    output = ours.image_unet(*given)
+    (as_tuple,) = ours.image_unet(*given, return_dict=False, cross_attention_kwargs=None)
     assert isinstance(output, UNet2DConditionOutput) and torch.equal(output.sample, as_tuple)
     torch.testing.assert_close(as_tuple, theirs.image_unet(*given).sample, **STEP)
 
@@ -97,10 +98,9 @@ def unets() -> tuple[Any, Any]:
 @torch.no_grad()
 def test_every_transformer_has_settings_of_its_own() -> None:
     ours, theirs = both()
-    assert len(duals(ours)) == len(duals(theirs, diffusers_transformers.dual_transformer_2d.DualTransformer2DModel)) == 4
-    assert duals(theirs) == []
+    assert len(duals(ours)) == len(duals(theirs, TheirTransformer)) == 4 and duals(theirs) == []
     for pipe in (ours, theirs):
-        for i, module in enumerate(duals(pipe, diffusers_transformers.dual_transformer_2d.DualTransformer2DModel)):
+        for i, module in enumerate(duals(pipe, TheirTransformer)):
             assert (module.mix_ratio, module.condition_lengths) == (0.5, [77, 257])
             assert module.transformer_index_for_condition == [1, 0]
             module.mix_ratio = 0.2 * i
@@ -116,7 +116,7 @@ def test_set_transformer_params(types: tuple[Any, Any]) -> None:
     ours.set_transformer_params(0.3, types)
     tokens = {"text": 8, "image": 5}
     theirs.set_transformer_params(0.3, types)
-    for module in duals(theirs, diffusers_transformers.dual_transformer_2d.DualTransformer2DModel):
+    for module in duals(theirs, TheirTransformer):
         module.condition_lengths = [tokens[kind] for kind in types]  # theirs knows the official 257 only
     torch.testing.assert_close(predicted(ours, 13), predicted(theirs, 13), **STEP)
 
@@ -164,7 +164,7 @@ def test_layers_have_diffusers_names_and_the_diffusers_weights(name: str) -> Non
     ours, theirs = both(name, text_unet=text_unet())
     for unet in ("image_unet", "text_unet") if name in ("", "DualGuided") else ("image_unet",):
         mine, other = (dict(getattr(pipe, unet).named_parameters()) for pipe in (ours, theirs))
-        assert mine.keys() == other.keys()
+        assert list(mine) == list(other), "LoRAs are drawn in the order of layers"
         assert all(torch.equal(mine[key].flatten(), other[key].flatten()) for key in mine)
     held = {id(parameter) for parameter in ours.image_unet.brought().parameters()}
     assert {id(parameter) for parameter in ours.image_unet.parameters()} <= held, "no weight is there twice"
@@ -237,7 +237,7 @@ def test_text_unet_is_opened_whole_if_asked_for(pipe: VersatileDiffusionPipeline
         part.text_unet(latents, 3, tokens)
     whole: Any = opened(tmp_path / "model", text_unet=True)
     assert whole.text_unet(latents, 3, tokens).sample.shape == latents.shape
-    assert whole.text_unet.in_channels == (48, 1, 1)
+    assert whole.text_unet.config.in_channels == (48, 1, 1)
 
 
 # ---- gradients, LoRAs and speed ----
@@ -296,7 +296,7 @@ def test_packing_is_undone_by_what_needs_weights(picture: Image.Image, monkeypat
         monkeypatch.setattr(module, "LARGE", 1)
     ours = built(compat, "DualGuided")
     with torch.no_grad():
-        before, pictures = predicted(ours), seeded(ours, PROMPTS[0], picture)
+        pictures, before = seeded(ours, PROMPTS[0], picture), predicted(ours)
         weights = {name: tensor.clone() for name, tensor in ours.image_unet.state_dict().items()}
         ours.pack()
         assert any(isinstance(part, packing.PackedLayer) for part in ours.image_unet.modules())

@@ -56,7 +56,7 @@ def test_gradients_stay() -> None:
     [
         ("words", "it must be a tensor or an array of numbers"),
         ([[1, 2], [3]], "it must be a tensor or an array of numbers"),
-        ([torch.ones(2, 3), torch.ones(3)], r"it must be a rectangle of numbers, got tensors of shapes \(2, 3\), \(3,\)"),
+        ([torch.ones(2, 3), torch.ones(3)], r"it must be a rectangle of numbers, got .* \(2, 3\), \(3,\)"),
         (object(), "it must be a tensor or an array of numbers"),
         (np.array([True]), "it must hold numbers, got bool"),
         (np.array([1j]), "it must hold numbers, got complex64"),

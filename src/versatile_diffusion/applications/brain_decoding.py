@@ -81,8 +81,9 @@ class Scans:
         if not given:
             raise ValueError("Nothing to reconstruct from: give an image_embedding, a text_embedding or both.")
         contexts = [
-            Context(name, embedding=each, weight=weights[name], unconditional=_unconditional(pipe, name, unconditional[name]))
+            Context(name, embedding=each, weight=weights[name], unconditional=nothing)
             for name, each in given.items()
+            for nothing in [_unconditional(pipe, name, unconditional[name])]
         ]
         starts = None if start is None else _read_start(pipe, start)
         sizes = {f"{name}_embedding": len(each) for name, each in given.items()}

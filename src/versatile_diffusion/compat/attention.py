@@ -33,7 +33,7 @@ class Transformer2DModel(nn.Module):
 
     def forward(
         self,
-        hidden_states: Float[Tensor, "b c h w"],
+        hidden_states: Float[Tensor, "b c *s"],
         encoder_hidden_states: Float[Tensor, "b n d"],
         timestep: object = None,
         return_dict: bool = True,
@@ -67,7 +67,7 @@ class DualTransformer2DModel(dual_transformer_2d.DualTransformer2DModel):
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - it offers no attention processors
         self,
-        hidden_states: Float[Tensor, "b c h w"],
+        hidden_states: Float[Tensor, "b c *s"],
         encoder_hidden_states: Float[Tensor, "b n d"],
         timestep: object = None,
         return_dict: bool = True,
@@ -89,6 +89,6 @@ class DualTransformer2DModel(dual_transformer_2d.DualTransformer2DModel):
         return output(sum(changes[1:], changes[0]) + hidden_states, return_dict)
 
 
-def output(features: Float[Tensor, "b c h w"], return_dict: bool) -> Output:
+def output(features: Float[Tensor, "b c *s"], return_dict: bool) -> Output:
     """Features as diffusers returns them."""
     return Transformer2DModelOutput(sample=features) if return_dict else (features,)

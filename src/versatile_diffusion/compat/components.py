@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequenc
         if text_unet is not None and not isinstance(text_unet, UNetFlatConditionModel):
             raise ValueError("This text_unet goes with an image_unet of diffusers: pass both, or neither.")
         if lacking := [context for context in contexts if context not in diffuser.context_layers]:
-            raise ValueError(f"image_unet lacks what attends to {' and '.join(lacking)}: take that of another pipeline.")
+            raise ValueError(f"image_unet lacks what attends to {' and '.join(lacking)}: take another pipeline's.")
         return diffuser
     config: Any = image_unet.config
     dual = config.get("dual_cross_attention")
@@ -48,7 +48,7 @@ def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequenc
     channels: int = config["in_channels"]
     data_layers: dict[str, DataLayersFactory] = {"image": lambda plan: ConvolutionalLayers(plan, channels)}
     if text_unet is not None:
-        stream = text_sizes(text_unet.config)
+        stream = text_sizes(cast("Mapping[str, Any]", text_unet.config))  # which every model of diffusers has
         data_layers["text"] = lambda plan: FullyConnectedLayers(plan, **stream)
     width: int = config["cross_attention_dim"]
     sizes = unet_sizes(config, "image_unet")

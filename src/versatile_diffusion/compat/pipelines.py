@@ -239,7 +239,6 @@ class VersatileDiffusionDualGuidedPipeline(_Pipeline):
             scheduler=scheduler,
         )
 
-
     def set_transformer_params(
         self, mix_ratio: float = 0.5, condition_types: Sequence[Literal["text", "image"]] = ("text", "image")
     ) -> None:

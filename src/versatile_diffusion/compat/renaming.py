@@ -21,37 +21,38 @@ class RenamedChildren(MutableMapping[str, nn.Module | None]):
 
     Args:
         network: that holds the layers.
-
-    Attributes:
-        places: where in the network the layer of each such child is.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.places: dict[str, str] = {}
-        self._own: dict[str, nn.Module | None] = {}
+        self._held: dict[str, str | nn.Module | None] = {}  # a child, or the place of a layer in the network
+
+    def show(self, name: str, place: str) -> None:
+        """Lets the layer at a place in the network be the child of that name."""
+        self._held[name] = place
 
     def __getitem__(self, name: str) -> nn.Module | None:
-        return self.network.get_submodule(self.places[name]) if name in self.places else self._own[name]
+        held = self._held[name]
+        return self.network.get_submodule(held) if isinstance(held, str) else held
 
     def __setitem__(self, name: str, module: nn.Module | None) -> None:
-        if name in self.places:
-            parent, _, last = self.places[name].rpartition(".")
+        held = self._held.get(name)
+        if isinstance(held, str):
+            parent, _, last = held.rpartition(".")
             setattr(self.network.get_submodule(parent), last, module)
         else:
-            self._own[name] = module
+            self._held[name] = module
 
     def __delitem__(self, name: str) -> None:
-        if name in self.places:
-            raise AttributeError(f"{name} is a layer of the diffuser, which cannot do without it.")
-        del self._own[name]
+        if isinstance(self._held[name], str):
+            raise AttributeError(f"{name} is a layer of the network, which cannot do without it.")
+        del self._held[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._own
-        yield from self.places
+        return iter(self._held)
 
     def __len__(self) -> int:
-        return len(self._own) + len(self.places)
+        return len(self._held)
 
 
 def renames_children(module: nn.Module, network: nn.Module) -> RenamedChildren:

@@ -1,7 +1,7 @@
 """The U-Nets of diffusers' pipelines, as views of one diffuser.
 
-Users of `image_unet` call it as a U-Net, find its layers by diffusers' names, put LoRAs into them and train them. All of
-that goes to the layers of the diffuser with which the pipeline computes, too; see `renaming`.
+Users of `image_unet` call it as a U-Net, find its layers by diffusers' names, put LoRAs into them and train them. All
+of that goes to the layers of the diffuser with which the pipeline computes, too; see `renaming`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -25,6 +26,11 @@ from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
 from versatile_diffusion.compat.attention import DualTransformer2DModel, Transformer2DModel
 from versatile_diffusion.compat.renaming import children_of, layers, renames_children
 from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser, FullyConnectedLayers
+
+_ORDER = (
+    *("conv_in", "time_embedding", "down_blocks", "up_blocks", "mid_block", "conv_norm_out", "conv_out"),
+    *("attentions", "resnets", "downsamplers", "upsamplers"),
+)
 
 UNetOutput = unet_2d_condition.UNet2DConditionOutput
 
@@ -54,10 +60,10 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
         table = diffusers_unet(network.plan, self._output, *contexts)
         names = layers({ours: theirs.key for ours, theirs in table.items()})
         self._attentions = [""] * len(network.plan.context)
-        for ours, theirs in names.items():
+        for ours, theirs in sorted(names.items(), key=lambda pair: _rank(pair[1])):
             if self._output in network.data_layers or ours.startswith("context_layers"):
                 self._show(ours, theirs)
-        self.register_load_state_dict_pre_hook(_flatten_pointwise)
+        self.register_load_state_dict_pre_hook(_flatten_pointwise)  # pyright: ignore[reportUnknownMemberType] - untyped
 
     # ---- what users call ----
 
@@ -65,7 +71,7 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
         self,
         sample: Float[Tensor, "b c *s"],
         timestep: Tensor | float,
-        encoder_hidden_states: Float[Tensor, "b n d"],
+        encoder_hidden_states: Float[Tensor, "_ n d"],
         *,
         return_dict: bool = True,
         **others: object,
@@ -89,15 +95,11 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
                 f"encoder_hidden_states must hold one row for each of the {len(sample)} latents, got "
                 f"{len(encoder_hidden_states)}."
             )
-        attending = [partial(self._attend, self.get_submodule(name), encoder_hidden_states) for name in self._attentions]
+        attentions = map(self.get_submodule, self._attentions)
+        attending = [partial(self._attend, attention, encoder_hidden_states) for attention in attentions]
         timesteps = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
         predicted = self._walk(sample, timesteps, attending)
         return UNetOutput(sample=predicted) if return_dict else (predicted,)
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of the latents."""
-        return self.config["in_channels"]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switches the gradients of all weights; see `pack` for what that undoes."""
@@ -167,10 +169,10 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
             if path[depth - 1 : depth] == ["attentions"]:
                 self._attentions[int(block.rpartition(".")[2])] = ".".join(path[: depth + 1])
             part = cast(nn.Module, children[name])  # which was made here
-        children_of(part).places[last] = ours
         if isinstance(part, nn.ModuleList):  # diffusers has layers without weights where numbers are left out
-            for number in set(range(int(last))) - set(map(int, children_of(part))):
+            for number in range(len(part), int(last)):
                 children_of(part)[str(number)] = nn.Identity()
+        children_of(part).show(last, ours)
 
     def _part(self, above: Sequence[str], block: str, numbered: bool) -> nn.Module:
         """A part of the U-Net that is to hold layers, or a list of parts."""
@@ -191,8 +193,9 @@ class _UNet(ModelMixin, ConfigMixin, peft.PeftAdapterMixin):
         sizes = network.plan.config
         kinds = ["CrossAttn" if attends else "" for attends in sizes.with_context]
         layers_per_block = set(sizes.num_res_blocks)
-        parameters = inspect.signature(unet_2d_condition.UNet2DConditionModel.__init__).parameters.values()
-        defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name != "self"}
+        theirs: Any = unet_2d_condition.UNet2DConditionModel  # which is typed in part
+        options = inspect.signature(theirs).parameters.values()
+        defaults = {option.name: option.default for option in options}
         return defaults | {
             "down_block_types": tuple(f"{kind}DownBlock{self._suffix}" for kind in kinds),
             "mid_block_type": f"UNetMidBlock{self._suffix}CrossAttn",
@@ -219,6 +222,11 @@ class UNet2DConditionModel(_UNet):
         layers = cast(ConvolutionalLayers, network.data_layers["image"])  # a ModuleDict holds modules of any kind
         super().__init__(network, contexts, sample_size, layers.latent_channels)
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the latents."""
+        return self.config["in_channels"]
+
 
 class UNetFlatConditionModel(_UNet):
     """The U-Net of texts. It shares what attends to texts with the U-Net of images.
@@ -237,8 +245,14 @@ class UNetFlatConditionModel(_UNet):
         self, sample: Tensor, timesteps: Tensor, attending: Sequence[Callable[[Tensor], Tensor]]
     ) -> Float[Tensor, "b ..."]:
         if "text" not in self._network[0].data_layers:
-            raise ValueError("What makes texts was left out: open the pipeline with from_pretrained(…, text_unet=True).")
+            raise ValueError("What makes texts was left out: open the pipeline with text_unet=True.")
         return super()._walk(sample.flatten(1), timesteps, attending).view_as(sample)
+
+
+def _rank(name: str) -> list[int]:
+    """Where a layer comes among all of diffusers' U-Net. LoRAs are drawn in that order, so a seed draws the same."""
+    steps = takewhile(lambda step: step.isdigit() or step in _ORDER, name.split("."))
+    return [int(step) if step.isdigit() else _ORDER.index(step) for step in steps]
 
 
 def _flatten_pointwise(unet: nn.Module, weights: dict[str, Tensor], prefix: str, *_: object) -> None:

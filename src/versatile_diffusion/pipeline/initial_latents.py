@@ -90,4 +90,4 @@ def _array_sizes(value: object) -> tuple[list[int], object]:
 
 
 def _are_levels(numbers: object) -> bool:
-    return isinstance(numbers, Tensor | np.ndarray) and str(numbers.dtype).endswith("uint8")| np.ndarray) and numbers.dtype in (torch.uint8, np.dtype(np.uint8))
+    return isinstance(numbers, Tensor | np.ndarray) and str(numbers.dtype).endswith("uint8")
