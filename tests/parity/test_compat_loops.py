@@ -220,11 +220,11 @@ def test_a_lora_of_theirs_is_one_of_ours(folder: Path, tmp_path: Path) -> None:
 
     ours, theirs = (prepared(library, folder, Settings(ratio=0.5)) for library in (OURS, THEIRS))
     theirs.image_unet.add_adapter(LoraConfig(r=2, target_modules=LORA, init_lora_weights=False))
-    theirs.image_unet.save_lora_adapter(tmp_path, weight_name="pytorch_lora_weights.safetensors")
+    theirs.image_unet.save_lora_adapter(tmp_path)
     given = random(1, 4, 8, 8, seed=5), 500, BOTH
     with torch.no_grad():
         before = ours.image_unet(*given).sample
-        ours.image_unet.load_lora_adapter(tmp_path, prefix=None)
+        ours.image_unet.load_lora_adapter(tmp_path, prefix=None, use_safetensors=True)
         made = ours.image_unet(*given).sample
         assert not torch.allclose(made, before, atol=1e-3)
         torch.testing.assert_close(made, theirs.image_unet(*given).sample, **STEP)

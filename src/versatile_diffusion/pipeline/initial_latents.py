@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from versatile_diffusion.arrays import as_tensor
@@ -74,20 +75,23 @@ def read_start(start: object, shape: tuple[int, ...]) -> object:
 def is_latent(start: object, shape: tuple[int, ...]) -> bool:
     """Whether it is a batch of latents of such a shape; images with an alpha channel are one of 8-bit levels."""
     sizes, innermost = _array_sizes(start)
-    return len(sizes) == len(shape) + 1 and sizes[1] == shape[0] and not _are_levels(innermost)
+    return len(sizes) == len(shape) + 1 and sizes[1] == shape[0] and not are_levels(innermost)
 
 
 def _array_sizes(value: object) -> tuple[list[int], object]:
     """The shape of an array, of nested lists of numbers or of lists of arrays; and the first number or array in it."""
     sizes: list[int] = []
-    while isinstance(value, list | tuple) and value:
-        several = cast("Sequence[object]", value)  # isinstance says nothing of what is in a list
+    innermost = value
+    while isinstance(innermost, list | tuple) and innermost:
+        several = cast("Sequence[object]", innermost)  # isinstance says nothing of what is in a list
         sizes.append(len(several))
-        value = several[0]
-    if isinstance(value, Tensor | np.ndarray):
-        return sizes + list(cast("Tensor", value).shape), value  # which both have
-    return (sizes, value) if isinstance(value, int | float) else ([], value)
+        innermost = several[0]
+    if isinstance(innermost, Tensor | np.ndarray):
+        array = cast("Tensor | NDArray[np.generic]", innermost)  # nor of what is in an array
+        return [*sizes, *array.shape], array
+    return (sizes, cast(object, innermost)) if isinstance(innermost, int | float) else ([], None)
 
 
-def _are_levels(numbers: object) -> bool:
-    return isinstance(numbers, Tensor | np.ndarray) and str(numbers.dtype).endswith("uint8")
+def are_levels(numbers: object) -> bool:
+    """Whether it is an array of 8-bit levels."""
+    return str(getattr(numbers, "dtype", "")).endswith("uint8")

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
+from versatile_diffusion.pipeline.initial_latents import are_levels
 from versatile_diffusion.pipeline.outputs import Origin
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.inputs import is_batch, is_single, item_value, mask_value, named
@@ -168,8 +168,8 @@ def _latents(codec: Codec, start: object) -> Tensor | None:
 
 def _are_numbers(start: object) -> bool:
     """Whether it is an array, but not of 8-bit levels, or a list of numbers, however deep."""
-    if isinstance(start, Tensor | np.ndarray):
-        return not str(start.dtype).endswith("uint8")
+    if hasattr(start, "dtype"):
+        return not are_levels(start)
     while is_batch(start) and start:
         start = start[0]
     return isinstance(start, int | float)
