@@ -313,6 +313,16 @@ def test_packing_is_undone_by_what_needs_weights(picture: Image.Image, monkeypat
 
 
 @torch.no_grad()
+def test_layers_may_be_offloaded_one_by_one(picture: Image.Image) -> None:
+    ours, _ = both()
+    expected = seeded(ours, PROMPTS[0], picture)
+    with pytest.raises(ValueError, match="leaf_level"):
+        ours.enable_group_offload("cpu", offload_type="block_level")
+    ours.enable_group_offload("cpu")
+    assert ours.text_unet is None and abs(seeded(ours, PROMPTS[0], picture) - expected).max() < 1e-4
+
+
+@torch.no_grad()
 def test_wider_input_layers_are_used() -> None:
     """Four more channels of the input, beside the latents, as Dynadiff adds them."""
     ours, theirs = both()
