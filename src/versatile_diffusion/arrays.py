@@ -24,8 +24,8 @@ def as_tensor(value: object, name: str) -> Tensor:
 
     Args:
         value: a tensor on any device, a numpy array of any type of integers or floating-point numbers, byte order and
-            layout, nested lists of numbers or of tensors, or whatever else numpy takes for an array. Integers and
-            float64 become float32; other floating-point tensors stay as they are, gradients included.
+            layout, nested lists of numbers or of tensors, or whatever else numpy takes for an array. Integers, float64
+            and floats of 8 bits become float32; other floating-point tensors stay as they are, gradients included.
         name: what the array is, for messages.
 
     Raises:
@@ -37,16 +37,25 @@ def as_tensor(value: object, name: str) -> Tensor:
     given = cast("Sequence[object]", value) if several else (value,)
     tensors = [each for each in given if is_tensor(each)]
     if len(tensors) == len(given) > 0:
+        if len({each.shape for each in tensors}) > 1:
+            raise ValueError(f"{name} must be a rectangle of numbers, got {_listed(tensors)}.")
         tensor = torch.stack(tensors) if several else tensors[0]
     else:
         tensor = torch.as_tensor(_array(value, name))
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must hold numbers, got {str(tensor.dtype).removeprefix('torch.')}.")
-    if not tensor.is_floating_point() or tensor.dtype == torch.float64:
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         tensor = tensor.float()
     if not tensor.isfinite().all():
         raise ValueError(f"{name} holds values that are NaN or infinite.")
     return tensor
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    shapes = list(dict.fromkeys(str(tuple(each.shape)) for each in tensors))
+    return f"tensors of shapes {', '.join(shapes[:3])}{', …' if len(shapes) > 3 else ''}"
 
 
 def _array(value: object, name: str) -> NDArray[Any]:

@@ -81,8 +81,9 @@ class Scans:
         if not given:
             raise ValueError("Nothing to reconstruct from: give an image_embedding, a text_embedding or both.")
         contexts = [
-            Context(name, embedding=each, weight=weights[name], unconditional=_batched(unconditional[name]))
+            Context(name, embedding=each, weight=weights[name], unconditional=nothing)
             for name, each in given.items()
+            for nothing in [_unconditional(pipe, name, unconditional[name])]
         ]
         starts = None if start is None else _read_start(pipe, start)
         sizes = {f"{name}_embedding": len(each) for name, each in given.items()}
@@ -115,7 +116,7 @@ def reconstruct(
     batch_size: int,
     draw: Callable[[int], Generator],
     output_type: str = "pil",
-    latents: Float[Tensor, "b *latent"] | None = None,
+    latents: object = None,
     on_batch: Callable[[Sequence[Origin]], None] | None = None,
     **options: Any,
 ) -> Reconstructions:
@@ -126,21 +127,22 @@ def reconstruct(
         scans: what is known of them.
         num_outputs, rank_by, batch_size, output_type, options: see there.
         draw: gives the generator of an output, counted over all scans.
-        latents: noise to start from, one row for each output.
+        latents: noise to start from (b *latent), one row for each output; a tensor or an array.
         on_batch: called with the origins of each batch while its inputs are at hand, such as records are made of.
     """
     check_output_type(output_type)
     _check_request(scans, num_outputs, rank_by, batch_size, options)
     total = scans.count * num_outputs
-    if latents is not None and len(latents) != total:
-        raise ValueError(f"latents must hold one row for each of the {total} outputs, got {len(latents)}.")
+    given = None if latents is None else as_tensor(latents, "latents")
+    if given is not None and given.shape[:1] != (total,):
+        raise ValueError(f"latents must hold one row for each of the {total} outputs, got {tuple(given.shape)}.")
     pictures: list[Any] = []
     scores: list[float] = []
     origins: list[Origin] = []
     for outputs in _batches(total, batch_size):
         of = [output // num_outputs for output in outputs]
         contexts, start = scans.rows(of)
-        noise = {} if latents is None else {"latents": latents[outputs]}
+        noise = {} if given is None else {"latents": given[outputs]}
         made = pipe.generate(
             "image",
             contexts,
@@ -197,15 +199,7 @@ def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Floa
     Raises:
         ValueError: if it has another shape than the model's contexts, or is not finite.
     """
-    tokens, width = context_shape(pipe, modality)
-    tensor = as_tensor(embedding, f"{modality}_embedding")
-    given = tuple(tensor.shape)
-    tensor = tensor[None] if tensor.ndim == 2 else tensor
-    if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
-        raise ValueError(
-            f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), got {given}."
-        )
-    return tensor
+    return _tokens(pipe, modality, embedding, f"{modality}_embedding")
 
 
 def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
@@ -245,12 +239,20 @@ def _read_start(pipe: FlowPipeline, start: object) -> Tensor | list[Tensor]:
     return as_tensor(start, "start") if is_latent(start, image.latent_shape()) else image.read(start)
 
 
-def _batched(unconditional: object) -> object:
-    """An array (n d) of all scans as one with a row for all, which anything else is already."""
-    if isinstance(unconditional, str):
-        return unconditional
-    given = as_tensor(unconditional, "unconditional")
-    return given[None] if given.ndim == 2 else given
+def _tokens(pipe: FlowPipeline, modality: str, value: object, name: str) -> Float[Tensor, "b n d"]:
+    """Context tokens of a modality, (n d) or (b n d), as a batch; errors call them `name`."""
+    tokens, width = context_shape(pipe, modality)
+    tensor = as_tensor(value, name)
+    given = tuple(tensor.shape)
+    tensor = tensor[None] if tensor.ndim == 2 else tensor
+    if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
+        raise ValueError(f"{name} must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), got {given}.")
+    return tensor
+
+
+def _unconditional(pipe: FlowPipeline, modality: str, value: object) -> object:
+    """What stands for no condition: a word, or tokens as a batch."""
+    return value if isinstance(value, str) else _tokens(pipe, modality, value, f"{modality}_unconditional")
 
 
 def _rows(values: Start | str, scans: Sequence[int]) -> Start | str:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor
 
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
 
@@ -55,8 +56,7 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     for name, array in arrays.items():
         if array.ndim != AXES[name].count(",") + 1 or 0 in array.shape:
             raise ValueError(f"{name} in {file} must have shape {AXES[name]}, got {tuple(array.shape)}.")
-        if not array.is_floating_point() or not array.isfinite().all():
-            raise ValueError(f"{name} in {file} must hold finite floating-point numbers: look for NaN in it.")
+    arrays = {name: as_tensor(array, f"{name} in {file}") for name, array in arrays.items()}
     if len({len(array) for array in arrays.values()}) > 1:
         listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
         raise ValueError(f"The arrays in {file} must hold the same scans in the same order, got {listed}.")
@@ -90,8 +90,9 @@ def _arrays(file: Path) -> dict[str, Tensor]:
 
 
 def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The same numbers in the byte order of this machine, which PyTorch needs."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    """The same numbers in the byte order of this machine, and in no more bits than PyTorch knows."""
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    return array.astype(np.float64 if wide else array.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True)

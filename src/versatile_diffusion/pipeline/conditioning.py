@@ -109,18 +109,18 @@ class Conditioner:
             case "zeros":
                 return torch.zeros_like(tokens[:1])
             case embedding:
-                return self._checked(embedding, context.modality)
+                return self._checked(embedding, context.modality, "unconditional")
 
-    def _checked(self, embedding: Tensor, modality: str) -> Float[Tensor, "b n d"]:
+    def _checked(self, embedding: Tensor, modality: str, what: str = "embedding") -> Float[Tensor, "b n d"]:
         width = self.widths[modality]
         if embedding.ndim != 3 or embedding.shape[-1] != width or 0 in embedding.shape:
             raise ValueError(
-                f"The {modality} embedding must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
+                f"The {modality} {what} must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
             )
         lengths = self.modality(modality).context_lengths
         if lengths and all(embedding.shape[1] % length for length in lengths):
             raise ValueError(
-                f"The {modality} embedding must have {' or '.join(map(str, lengths))} tokens, or those of several "
+                f"The {modality} {what} must have {' or '.join(map(str, lengths))} tokens, or those of several "
                 f"items one after the other, got {embedding.shape[1]}. Compute it as `encode_context` does."
             )
         return embedding

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from versatile_diffusion.arrays import as_tensor
@@ -66,20 +67,31 @@ def noise(
     return given.to(device, torch.float32)
 
 
+def read_start(start: object, shape: tuple[int, ...]) -> object:
+    """A start as it is, or as a tensor where it is a batch of latents of such a shape."""
+    return as_tensor(start, "start") if is_latent(start, shape) else start
+
+
 def is_latent(start: object, shape: tuple[int, ...]) -> bool:
-    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of levels."""
-    if isinstance(start, Tensor):
-        floating = start.is_floating_point()
-    elif isinstance(start, np.ndarray) or _are_numbers(start):
-        start = np.asarray(start)
-        floating = start.dtype.kind == "f"
-    else:
-        return False
-    return floating and start.ndim == len(shape) + 1 and start.shape[1] == shape[0]
+    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of 8-bit levels."""
+    sizes, innermost = _array_sizes(start)
+    return len(sizes) == len(shape) + 1 and sizes[1] == shape[0] and not are_levels(innermost)
 
 
-def _are_numbers(value: object) -> bool:
-    """Whether it is a list of numbers, however deep."""
-    while isinstance(value, list | tuple) and value:
-        value = cast("Sequence[object]", value)[0]  # isinstance says nothing of what is in a list
-    return isinstance(value, float)
+def _array_sizes(value: object) -> tuple[list[int], object]:
+    """The shape of an array, of nested lists of numbers or of lists of arrays; and the first number or array in it."""
+    sizes: list[int] = []
+    innermost = value
+    while isinstance(innermost, list | tuple) and innermost:
+        several = cast("Sequence[object]", innermost)  # isinstance says nothing of what is in a list
+        sizes.append(len(several))
+        innermost = several[0]
+    if isinstance(innermost, Tensor | np.ndarray):
+        array = cast("Tensor | NDArray[np.generic]", innermost)  # nor of what is in an array
+        return [*sizes, *array.shape], array
+    return (sizes, cast(object, innermost)) if isinstance(innermost, int | float) else ([], None)
+
+
+def are_levels(numbers: object) -> bool:
+    """Whether it is an array of 8-bit levels."""
+    return str(getattr(numbers, "dtype", "")).endswith("uint8")

@@ -18,7 +18,7 @@ from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
-from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each
+from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each, read_start
 from versatile_diffusion.pipeline.model import ModelPipeline
 from versatile_diffusion.pipeline.offloading import bring_modalities, put_away
 from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
@@ -104,6 +104,8 @@ class FlowPipeline(ModelPipeline):
             ValueError, TypeError: if the request cannot be fulfilled; the message says what could be.
         """
         to, modality = request.to, self._made(request, output_type)
+        start = read_start(request.start, modality.latent_shape(request.height, request.width))
+        request = request.model_copy(update={"start": start})  # as records hold it
         chosen = scheduler or chosen_scheduler(request.scheduler, self.scheduler)
         scale = modality.guidance_scale if request.guidance_scale is None else request.guidance_scale
         guidance = Guidance.of(request, scale, chosen.config.num_train_timesteps)

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from versatile_diffusion import __version__
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
+from versatile_diffusion.pipeline.initial_latents import are_levels
 from versatile_diffusion.pipeline.outputs import Origin
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.inputs import is_batch, is_single, item_value, mask_value, named
@@ -155,9 +156,9 @@ class _Row:
 
 def _latents(codec: Codec, start: object) -> Tensor | None:
     """A start as latents: numbers with one axis more than an item of the modality, or that are no item at all."""
-    numbers = start if isinstance(start, Tensor) else torch.as_tensor(np.asarray(start)) if _are_floats(start) else None
-    if numbers is None or not numbers.is_floating_point():
+    if not _are_numbers(start):
         return None
+    numbers = as_tensor(start, "start")
     try:
         axes = [value.ndim for value in codec.values(numbers) if isinstance(value, Tensor)]
     except (TypeError, ValueError):
@@ -165,10 +166,10 @@ def _latents(codec: Codec, start: object) -> Tensor | None:
     return numbers if axes and axes[0] < numbers.ndim else None
 
 
-def _are_floats(start: object) -> bool:
-    """Whether it is a numpy array, or a list however deep, of floating-point numbers."""
-    if hasattr(start, "__array__"):
-        return np.asarray(start).dtype.kind == "f"
+def _are_numbers(start: object) -> bool:
+    """Whether it is an array, but not of 8-bit levels, or a list of numbers, however deep."""
+    if hasattr(start, "dtype"):
+        return not are_levels(start)
     while is_batch(start) and start:
         start = start[0]
-    return isinstance(start, float)
+    return isinstance(start, int | float)

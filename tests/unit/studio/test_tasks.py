@@ -139,6 +139,10 @@ def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
         request("reconstruct", file=both, scan=2)
     with pytest.raises(ValueError, match=r"Cannot read embeddings from a\.npz"):
         request("reconstruct", file=NamedFile("a.npz", b"none"))
+    whole = embeddings("c.npz", tmp_path, image=np.asfortranarray((8 * image).round().astype(">i8")))
+    [context] = request("reconstruct", file=whole, scan=1).contexts
+    assert context.embedding is not None
+    torch.testing.assert_close(context.embedding[0], torch.tensor((8 * image[1]).round()))
     file = embeddings("b.npy", tmp_path, image=image)
     asked: dict[str, Any] = fields_asked(BY_KEY["reconstruct"], filled(BY_KEY["reconstruct"], file=file))
     [field] = asked["contexts"]
