@@ -95,6 +95,11 @@ class ImageModality(ModalityOfParts[Tensor]):
                 above = below if below > side else below + self.factor
                 near = f"{below}" if below == above else f"{below} or {above}"
                 raise ValueError(f"{called} must be divisible by {self.factor}, got {side}: take {near}.")
+        if sides == [self.factor, self.factor]:  # whose variance is 0, and normalisation divides by it
+            raise ValueError(
+                f"height and width cannot both be {self.factor}, which is a single position of a latent: take "
+                f"{2 * self.factor} or more for one of them."
+            )
         return (config["latent_channels"], *(side // self.factor for side in sides))
 
     def read(self, data: object) -> list[Float[Tensor, "3 h w"]]:

@@ -49,12 +49,12 @@ def save(
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All whole checkpoints, oldest first."""
+    """Returns all whole checkpoints, oldest first."""
     return sorted(folder.glob(f"{_PREFIX}*"))
 
 
 def identity(folder: Path) -> str:
-    """What a run has come to: the name of its newest checkpoint, and a checksum of the averaged weights."""
+    """Returns what a run has come to: the name of its newest checkpoint, and a checksum of the averaged weights."""
     whole = checkpoints(folder)
     if not whole:
         return "its start"
@@ -63,7 +63,7 @@ def identity(folder: Path) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state that a checkpoint was saved with."""
+    """Returns the state that a checkpoint was saved with."""
     return json.loads((path / "state.json").read_text())
 
 
@@ -76,7 +76,7 @@ def load(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.opti
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state under the names of the parameters: `weight/exp_avg` and so on."""
+    """Returns the optimizer's state under the names of the parameters: `weight/exp_avg` and so on."""
     return {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -25,6 +27,17 @@ def seeded(seed: int, make: Callable[[], T]) -> T:
     with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
         torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         return make()
+
+
+def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None) -> DDIMScheduler:
+    """Returns a DDIM scheduler of the same noise schedule, for a diffuser that predicts what is said.
+
+    Args:
+        scheduler: of the model before training.
+        prediction_type: one of PREDICTION_TYPES, or None for that of `scheduler`.
+    """
+    predicted = {} if prediction_type is None else {"prediction_type": prediction_type}
+    return DDIMScheduler.from_config(cast(Any, scheduler).config, **predicted)  # SchedulerMixin declares no config
 
 
 def by_image(rows: Shaped[Tensor, "rows ..."], count: int) -> Shaped[Tensor, "images count ..."]:
