@@ -124,6 +124,8 @@ class ImageModality(ModalityOfParts[Tensor]):
         if len({item.shape for item in items}) != 1:
             raise ValueError("Pictures of one batch must have the same size: resize them.")
         height, width = (max(round(side / self.factor), 1) * self.factor for side in items[0].shape[-2:])
+        if height == width == self.factor:  # a single position cannot be normalised; see `latent_shape`
+            width = 2 * self.factor
         images = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
         posterior = self._autoencoder().encode(_channels_last(2 * images - 1), return_dict=False)[0]
         return posterior.mode() * self.config["scaling_factor"]

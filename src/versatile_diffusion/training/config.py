@@ -11,6 +11,8 @@ from typing import TypeGuard, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from versatile_diffusion.files import require_file
+
 R = TypeVar("R")
 
 _KINDS = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number"}
@@ -35,6 +37,7 @@ def read_settings(file: Path) -> dict[str, object]:
         ValueError: if it is no YAML, or holds anything but settings by their names.
         OSError: if it cannot be read.
     """
+    require_file(file)
     try:
         found: object = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader: it makes no objects
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # of which the last two are of what values hold
