@@ -238,7 +238,7 @@ def check_counts(**counts: object) -> None:
     """
     for name, number in counts.items():
         if not _is_whole(number) or number < 1:
-            raise ValueError(f"{name} must be a whole number, 1 or more, got {number!r:.80}.")
+            raise ValueError(f"{name} must be 1 or more, and a whole number, got {number!r:.80}.")
 
 
 def _is_whole(number: object) -> TypeGuard[int]:
