@@ -6,6 +6,12 @@ import os
 
 import torch
 from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+
+
+def forget_precision() -> None:
+    """Lets accelerate choose the precision anew, which it does once in a process."""
+    AcceleratorState._reset_state(reset_partial_state=False)  # pyright: ignore[reportPrivateUsage] - it has no public way
 
 
 def processes() -> PartialState:

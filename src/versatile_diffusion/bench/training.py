@@ -9,8 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs] - there are none
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -26,7 +25,6 @@ from versatile_diffusion.training.trainer import Trainer, average_decay, draw, l
 from versatile_diffusion.worlds.registry import get_world
 
 _AT_LEAST = 1.5
-_SAMPLES = 1000
 _TOLERANCE = 0.05
 """Of the losses, which both steps reach from the same weights and draws; of a sum over hundreds of samples."""
 
@@ -38,19 +36,24 @@ class RandomLatents:
         self.latents = {name: pipe.modality(name).latent_shape() for name in pipe.modalities}
         self.tokens = {name: pipe.modality(name).unconditional(name).shape[1:] for name in pipe.modalities}
 
-    def __len__(self) -> int:
-        return _SAMPLES
+    def draw(
+        self, flow: Flow, count: int, generator: Generator
+    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        """See `LatentData.draw`."""
+        latents = torch.randn(count, *self.latents[flow.output], generator=generator)
+        return latents, torch.randn(count, *self.tokens[flow.context], generator=generator)
 
-    def pairs(
-        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
-    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """See `LatentData.pairs`."""
-        latents = torch.randn(len(index), *self.latents[flow.output], generator=generator)
-        return latents, torch.randn(len(index), *self.tokens[flow.context], generator=generator)
+    def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """See `LatentData.first`."""
+        return self.draw(flow, count, Generator().manual_seed(0))
 
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         """See `LatentData.unconditional`."""
         return torch.zeros(1, *self.tokens[flow.context])
+
+    def teaches(self, flow: Flow) -> bool:
+        """See `LatentData.teaches`."""
+        return True
 
 
 class PlainLoop:
@@ -92,7 +95,6 @@ def measure(settings: Settings) -> Result:
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
     recipe = get_world(DEFAULT_MODEL).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
-    _forget_precision()  # another benchmark, or test, may have chosen otherwise
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)
         plain = PlainLoop(_task(pipe, recipe), recipe.four_flow)
@@ -103,18 +105,12 @@ def measure(settings: Settings) -> Result:
         for work in works.values():
             work(0)
         found = alternate(works, settings.rounds)
-        _forget_precision()
     for mine, theirs in zip(*found.values(), strict=True):
         _require_near(mine.output, theirs.output)
     figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
     figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
     how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
     return Result("A training step of four flows", figures, how)
-
-
-def _forget_precision() -> None:
-    """Lets accelerate choose the precision anew, which it does once in a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage] - it has no public way
 
 
 def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask:

@@ -15,6 +15,7 @@ from versatile_diffusion.cli import (
     batch,
     bench,
     convert,
+    data,
     demo,
     edit,
     embed,
@@ -79,11 +80,14 @@ for command in (
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
     app.command(rich_help_panel="Brain decoding")(spread(command))
-for name, command_of, shown in (
-    ("train", train.train_command, train.__doc__),
-    ("evaluate", evaluate.evaluate_command, evaluate.__doc__),
+for name, commands, shown in (
+    ("train", world_commands(train.train_command, train.train_on_data_command), train.HELP_OF_ALL),
+    ("evaluate", world_commands(evaluate.evaluate_command), evaluate.__doc__),
 ):
-    app.add_typer(_group(cls=world_commands(command_of), help=shown), name=name, rich_help_panel="Models")
+    app.add_typer(_group(cls=commands, help=shown), name=name, rich_help_panel="Models")
+data_sets = _group(help=data.__doc__)
+data_sets.command("show")(spread(data.show))
+app.add_typer(data_sets, name="data", rich_help_panel="Models")
 votes = _group(help=vote.__doc__)
 for name, command in (("make", vote.make), ("open", vote.open_), ("report", vote.report)):
     votes.command(name)(spread(command))

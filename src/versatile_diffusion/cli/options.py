@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.bundled import DEFAULT_MODEL
@@ -128,6 +130,23 @@ def require_seeds(first: int, count: int) -> range:
     if first + count > 2**64:
         raise ValueError(f"--seed {first!s:.80} leaves no room for {count} seeds, which go up to {2**64 - 1}.")
     return range(first, first + count)
+
+
+class ManyValues(TyperCommand):
+    """A command without arguments, whose options of many values may be written once: --flows A B."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its kind of context to itself
+        """Writes the option before each of its values, as typer expects it."""
+        many = {flag for each in self.params if getattr(each, "multiple", False) for flag in each.opts}
+        written: list[str] = []
+        option: str | None = None
+        for before, word in pairwise([None, *args]):
+            if word is not None and word.startswith("-"):
+                option = word if word in many else None
+            elif option is not None and before != option:
+                written.append(option)
+            written += [word] if word is not None else []
+        return super().parse_args(ctx, written)
 
 
 def set_options(sampling: Sampling) -> dict[str, Any]:

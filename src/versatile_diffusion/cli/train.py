@@ -8,9 +8,21 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.console import note, say
-from versatile_diffusion.cli.files import require_writable_folder
+from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
+from versatile_diffusion.cli.files import require_writable_folder, slug
+from versatile_diffusion.cli.flags import given
+from versatile_diffusion.extras import require
+from versatile_diffusion.training.settings import Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
+
+HELP_OF_ALL = f"""Train a model: on your own data, or one of the bundled worlds from nothing.
+
+\b
+vd train ./my-pictures
+vd train ./my-pictures --help
+vd train {DEFAULT_MODEL}
+"""
 
 HELP = """Train a model of {name}. {about}
 
@@ -71,6 +83,74 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
         say(f"Trained: {chosen.replace('_', '-')}, in {run}.")
 
     return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
+
+
+DATA_HELP = """Train a model on your own data: a folder of pictures with captions in .txt, a folder with metadata.jsonl,
+.csv or .parquet, tars of webdataset, parquet files, captions as COCO writes them, or hub:owner/name.
+
+\b
+vd train ./my-pictures
+vd train ./my-pictures --start shi-labs/versatile-diffusion --train lora --flows text-to-image image-to-text
+vd train run.yaml --set steps=20000
+vd train ./my-pictures --save-config run.yaml
+accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
+
+The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
+"""
+_RUN_FILES = (".yaml", ".yml")
+
+
+def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
+    """Returns the command that trains on a data set, or as a file of settings says, and its help."""
+
+    def train(
+        options: TrainingOptions,
+        flows: Annotated[
+            list[str] | None, typer.Option("--flows", metavar="FLOW…", help="What is learnt; all by default.")
+        ] = None,
+        output: Annotated[
+            Path | None,
+            typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
+        ] = None,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+        ] = None,
+        save_config: Annotated[
+            Path | None, typer.Option(help="Write the settings to a file, and train nothing.", dir_okay=False)
+        ] = None,
+    ) -> None:
+        from versatile_diffusion.training.config import parse_settings, read_settings
+
+        file = Path(source)
+        values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
+        values |= {**given(options), **parse_settings(settings or []), **({"flows": tuple(flows)} if flows else {})}
+        chosen = checked(TrainingSettings, values)
+        if save_config is not None:
+            from versatile_diffusion.training.finetuning import write_settings
+
+            write_settings(chosen, save_config)
+            say(f"Written: {save_config}. Train with: vd train {save_config}")
+            return
+        run = output or Path("runs", slug(Path(chosen.data).name))
+        require_writable_folder(run)
+        _train(chosen, run)
+
+    return train, DATA_HELP
+
+
+def _train(settings: TrainingSettings, run: Path) -> None:
+    """Trains, and tells how to use what was trained."""
+    require("datasets", "Training on your own data", "train")
+    from versatile_diffusion.training.finetuning import FineTuning
+
+    training = FineTuning(settings, run)
+    with warnings_as_notes():
+        target = training.train()
+    if skipped := len(training.skipped):
+        note(f"{skipped} samples could not be used: {run / 'skipped.jsonl'} says why.")
+    model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
+    say(f"Trained: {target}. How it went: {run / 'index.html'}")
+    results.print(f"vd {training.learnt[0]} … {model}", markup=False)
 
 
 def _stage(world: World, given: str) -> str:

@@ -120,6 +120,26 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
         """
         return items
 
+    def crop(self, item: Item, multiple: int, size: int | None = None) -> Item:
+        """Returns an item in one of the few sizes that training takes, so that latents fit into batches.
+
+        What sticks out is cut off; nothing is stretched. Where size means nothing, the item stays as it is.
+
+        Args:
+            item: that `read` returned.
+            multiple: positions that the sides of its latent must be a multiple of.
+            size: pixels of the sides of a square of the same area; the model's own by default.
+        """
+        return item
+
+    def context_view(self, item: Item) -> Item:
+        """Returns all that the context encoder takes in of an item, which has the same tokens; it may be smaller."""
+        return item
+
+    def latent_shape_of(self, item: Item) -> tuple[int, ...]:
+        """Returns the shape of the latent of an item that `crop` returned."""
+        return self.latent_shape()
+
     @abstractmethod
     def encode(self, items: Sequence[Item]) -> Float[Tensor, "b *latent"]:
         """Returns the latents of the items, in the scale that the diffuser works in: the mode of the posterior."""

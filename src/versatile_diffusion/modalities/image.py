@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from math import log
 from typing import Any, cast
 
 import numpy as np
@@ -114,6 +115,25 @@ class ImageModality(ModalityOfParts[Tensor]):
         rows, columns = (side * self.factor for side in sides)
         return [resize(item, rows, columns) for item in items]
 
+    def crop(
+        self, item: Float[Tensor, "3 _ _"], multiple: int, size: int | None = None
+    ) -> Float[Tensor, "3 height width"]:
+        """See `Modality.crop`: the middle of the image, in the one of `aspect_buckets` that is nearest to its own."""
+        height, width = item.shape[-2:]
+        buckets = aspect_buckets(self.size if size is None else size, multiple * self.factor)
+        rows, columns = min(buckets, key=lambda sides: abs(log(sides[0] / sides[1] * width / height)))
+        scale = max(rows / height, columns / width)
+        middle = _center(item, min(height, round(rows / scale)), min(width, round(columns / scale)))
+        return resize(middle, rows, columns)
+
+    def context_view(self, item: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 size size"]:
+        """See `Modality.context_view`: the square that CLIP sees, in the size in which it does."""
+        return clip_view(item, self._context_encoder().image_size)
+
+    def latent_shape_of(self, item: Float[Tensor, "3 h w"]) -> tuple[int, ...]:
+        """See `Modality.latent_shape_of`."""
+        return self.latent_shape(*item.shape[-2:])
+
     @torch.no_grad()
     def encode(self, items: Sequence[Float[Tensor, "3 h w"]]) -> Float[Tensor, "b c y x"]:
         """Returns the latents of images, first stretched to the nearest size that the autoencoder takes.
@@ -220,8 +240,26 @@ class ImageModality(ModalityOfParts[Tensor]):
         return loaded(self.context_encoder, "image context encoder", "from images")
 
 
+def aspect_buckets(size: int, step: int, widest: float = 2.0) -> list[tuple[int, int]]:
+    """Returns the heights and widths of images that are trained: a square, and others of at most its area.
+
+    Args:
+        size: pixels of a side of the square.
+        step: pixels that all sides are a multiple of.
+        widest: the longer side of an image by the shorter.
+    """
+    area, sides = size * size, range(step, int(size * widest) + 1, step)
+    pairs = [(side, max(int(area / side) // step * step, step)) for side in sides]
+    return [(height, width) for height, width in pairs if max(height, width) <= widest * min(height, width)]
+
+
 def clip_pixels(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
-    """Returns what CLIP is given: the central square, resized by PIL on 8-bit levels as in training, and normalised."""
+    """Returns what CLIP is given: what it sees of an image, normalised."""
+    return normalize_for_clip(clip_view(image, size))
+
+
+def clip_view(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 size size"]:
+    """Returns what CLIP sees of an image: the central square, resized by PIL on 8-bit levels as in training."""
     height, width = image.shape[-2:]
     shorter = min(height, width)
     shown = to_pil(_center(image, min(height, _LONGEST * shorter), min(width, _LONGEST * shorter)))
@@ -229,7 +267,7 @@ def clip_pixels(image: Float[Tensor, "3 h w"], size: int) -> Float[Tensor, "3 si
     shown = shown.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
     left, top = ((side - size) // 2 for side in scaled)
     levels = np.array(shown.crop((left, top, left + size, top + size)))
-    return normalize_for_clip(torch.as_tensor(levels).permute(2, 0, 1) / 255)
+    return torch.as_tensor(levels).permute(2, 0, 1) / 255
 
 
 def normalize_for_clip(images: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:

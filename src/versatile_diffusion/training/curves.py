@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, read_log
+from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
 
 COLUMNS = 4
+Line = Mapping[str, float]
+Curves = Mapping[str, tuple[list[float], list[float]]]
+"""Steps and values by what is told."""
 
 
 def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
@@ -29,17 +32,36 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
     logs = {stage: lines for stage, folder in stages.items() if (lines := read_log(folder / LOG))}
     if not logs:
         raise FileNotFoundError(f"{target.parent} has no log of any stage: train one first.")
-    rows = -(-len(logs) // COLUMNS)
-    figure = Figure(figsize=(3.6 * COLUMNS, 2.8 * rows), layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
-    for panel, (stage, lines) in zip(panels, logs.items(), strict=False):
-        steps = [line["step"] for line in lines]
-        for loss in (name for name in lines[-1] if name not in NO_LOSS):
-            panel.plot(steps, [line[loss] for line in lines], label=loss)
-        panel.set(title=stage, xlabel="step", yscale="log")
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
-    for panel in panels[len(logs) :]:
-        panel.set_axis_off()
+    panels = [panel for stage, lines in logs.items() for panel in _panels(stage, lines)]
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for ax, (title, curves) in zip(axes, panels, strict=False):
+        for loss, (steps, values) in curves.items():
+            ax.plot(steps, values, label=loss)
+        ax.set(title=title, xlabel="step", yscale="log")
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize="small")
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
     figure.savefig(target, dpi=90)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
     return target
+
+
+def _panels(stage: str, lines: Sequence[Line]) -> Iterator[tuple[str, Curves]]:
+    """The curves of a stage: its losses, and those on validation data as means over all levels of noise."""
+    names = dict.fromkeys(name for line in lines for name in line if name not in NO_LOSS)
+    learnt = {name: [name] for name in names if not name.startswith(VALIDATION)}
+    kept: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith(VALIDATION):
+            kept.setdefault(name.removeprefix(VALIDATION).rpartition("/")[0], []).append(name)
+    yield stage, {name: _curve(lines, parts) for name, parts in learnt.items()}
+    if kept:
+        yield f"{stage}: validation", {name: _curve(lines, parts) for name, parts in kept.items()}
+
+
+def _curve(lines: Sequence[Line], names: Sequence[str]) -> tuple[list[float], list[float]]:
+    told = [line for line in lines if names[0] in line]
+    return [line["step"] for line in told], [sum(line[name] for name in names) / len(names) for line in told]

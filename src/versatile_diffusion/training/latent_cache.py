@@ -66,10 +66,20 @@ class LatentCache:
         """Returns how many samples there are."""
         return self.count
 
+    def draw(
+        self, flow: Flow, count: int, generator: Generator
+    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        """See `LatentData.draw`."""
+        return self.pairs(flow, torch.randint(self.count, (count,), generator=generator), generator)
+
+    def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """See `LatentData.first`."""
+        return self.pairs(flow, torch.arange(min(count, self.count)), Generator().manual_seed(0))
+
     def pairs(
         self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
     ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """See `LatentData.pairs`. Of each sample a variant is drawn, for every flow alike."""
+        """Returns latents of the flow's output with tokens of its context, each of a variant that is drawn."""
         count = max((roles.count for roles in self.variants.values()), default=1)
         drawn = torch.randint(count, (len(index),), generator=generator)
         shown = seen = drawn
@@ -83,6 +93,10 @@ class LatentCache:
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         """See `LatentData.unconditional`."""
         return self._unconditional(flow)
+
+    def teaches(self, flow: Flow) -> bool:
+        """See `LatentData.teaches`: every sample has everything."""
+        return len(self) > 0
 
     def part(self, name: str) -> Tensor:
         """Returns all rows of a part, such as "image/latents", in half precision."""

@@ -25,6 +25,8 @@ __getattr__ = former_names(
 LOG = "log.jsonl"
 NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")
 """What a line of the log holds besides losses."""
+VALIDATION = "validation/"
+"""How the names of losses on validation data begin."""
 
 
 class MetricLogger:

@@ -29,7 +29,7 @@ def seeded(seed: int, make: Callable[[], T]) -> T:
         return make()
 
 
-def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None) -> DDIMScheduler:
+def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None = None) -> DDIMScheduler:
     """Returns a DDIM scheduler of the same noise schedule, for a diffuser that predicts what is said.
 
     Args:

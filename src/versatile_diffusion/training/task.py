@@ -14,6 +14,8 @@ M = TypeVar("M", bound=nn.Module)
 
 Batch = Mapping[str, Tensor]
 Pass = Callable[[], Mapping[str, Tensor]]
+Preview = Mapping[str, Tensor | str]
+"""Images (3 h w) in [0, 1] and texts, by what they show."""
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 """A whole number from 0; strict, so that neither "False" nor 1.5 passes for one."""
@@ -81,6 +83,10 @@ class Task(ABC, Generic[M]):
         """Returns the factor for the gradient of the parameter of that name (paper, section 3.4)."""
         return 1.0
 
-    def preview(self, model: M) -> Mapping[str, Tensor | str]:
+    def validate(self, model: M) -> Mapping[str, float]:
+        """Returns losses on data that is not learnt from, by what they tell; each time of the same draws."""
+        return {}
+
+    def preview(self, model: M) -> Preview:
         """Returns images (3 h w) in [0, 1] and texts for the log, made with the averaged model, without gradients."""
         return {}

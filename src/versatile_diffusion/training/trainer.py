@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic
 
@@ -17,15 +18,17 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - 
 from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from versatile_diffusion.kernels import optimize
 from versatile_diffusion.kernels.concurrency import at_once
-from versatile_diffusion.processes import processes
+from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
+from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.interrupt import HeldInterrupt
-from versatile_diffusion.training.metric_logger import MetricLogger
-from versatile_diffusion.training.task import Batch, M, Pass, Task, TrainingConfig
+from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
+from versatile_diffusion.training.task import Batch, M, Pass, Preview, Task, TrainingConfig
+
+OnPreview = Callable[[int, Preview], None]
 
 SMOOTHING = 50
 """Updates that a reported loss is the mean of."""
@@ -61,18 +64,28 @@ class Trainer(Generic[M]):
         folder: made if missing; a run goes on from the newest checkpoint in it. Remove it to start afresh.
         title: shown before the progress bar.
         mixed_precision: "bf16" or "no".
+        on_preview: called with the step and the task's preview whenever there is a new one.
     """
 
     def __init__(
-        self, task: Task[M], config: TrainingConfig, folder: Path, title: str = "", mixed_precision: str = "no"
+        self,
+        task: Task[M],
+        config: TrainingConfig,
+        folder: Path,
+        title: str = "",
+        mixed_precision: str = "no",
+        on_preview: OnPreview | None = None,
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
+        self.on_preview = on_preview
         tracker = "tensorboard" if is_tensorboard_available() else None
         processes()
+        forget_precision()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # pyright: ignore[reportUnknownArgumentType] - torch leaves a parameter untyped
+        self.trained = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
+        self.average = WeightAverage(self.trained)
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -82,25 +95,18 @@ class Trainer(Generic[M]):
     @property
     def parameters(self) -> list[Tensor]:
         """What is trained."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    @property
-    def averaged(self) -> M:
-        """The model with the average of its weights."""
-        module = self.average.module
-        assert isinstance(module, type(self.task.model))
-        return module
+        return list(self.trained.values())
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint, if there is one."""
         whole = checkpoint.checkpoints(self.folder)
         if whole:
-            state = checkpoint.load(whole[-1], self.model, self.average, self.optimizer)
+            state = checkpoint.load(whole[-1], self.trained, self.average, self.optimizer)
             self.step, self.seconds = state["step"], state.get("seconds", 0.0)
         return bool(whole)
 
     def run(self) -> M:
-        """Trains to the last step and returns the averaged model.
+        """Trains to the last step and returns the model, with the average of its weights.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, once the step is over and a checkpoint is saved.
@@ -109,7 +115,8 @@ class Trainer(Generic[M]):
         if self.step < self.config.steps:
             with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
                 self._train(bar, interrupt)
-        return self.averaged
+        self.average.apply()
+        return self.model
 
     def update(self) -> dict[str, float]:
         """Takes one step: the gradients of all passes are summed, then the weights change once."""
@@ -120,8 +127,7 @@ class Trainer(Generic[M]):
         self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.optimizer.zero_grad()
         self.step += 1
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(self.config, self.step))
-        self.average.update_parameters(self.model)
+        self.average.update(average_decay(self.config, self.step))
         return values
 
     def backward(self) -> dict[str, float]:
@@ -193,17 +199,35 @@ class Trainer(Generic[M]):
         if not self.accelerator.is_main_process:
             return
         done = self.step == self.config.steps
+        shown = done or self.step % self.config.preview_every == 0
+        if shown:
+            with torch.no_grad(), self.average.applied():
+                means = {
+                    **means,
+                    **{f"{VALIDATION}{name}": loss for name, loss in self.task.validate(self.model).items()},
+                }
         if done or self.step % self.config.log_every == 0:
             self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
-        if self.logger.shows and (done or self.step % self.config.preview_every == 0):
-            with torch.no_grad():
-                self.logger.show(self.step, self.task.preview(self.averaged))
+        if shown:
+            self._show()
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
 
+    def _show(self) -> None:
+        """Shows what the averaged weights make, where somebody looks."""
+        if not (self.logger.shows or self.on_preview):
+            return
+        with torch.no_grad(), self.average.applied():
+            preview = self.task.preview(self.model)
+        self.logger.show(self.step, preview)
+        if self.on_preview is not None:
+            self.on_preview(self.step, preview)
+
     def _save(self) -> None:
         state = {"step": self.step, "seconds": self.seconds}
-        checkpoint.save(self.folder, state, self.model, self.average, self.optimizer, self.config.keep_checkpoints)
+        checkpoint.save(
+            self.folder, state, self.trained, self.average.tensors, self.optimizer, self.config.keep_checkpoints
+        )
 
 
 def _progress(disable: bool) -> Progress:

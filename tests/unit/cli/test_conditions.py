@@ -189,7 +189,10 @@ def test_every_scheduler_has_its_name() -> None:
         (["generate", "image", "--embedding", "image=two.npz"], "holds a, b: keep one"),
         (["generate", "image", "--embedding", "image=none.npy"], "There is no file none.npy"),
         (["generate", "image", "--embedding", "image=cut.npz"], "Cannot read arrays from cut.npz"),
-        (["generate", "image", "--embedding", "image=words.npy"], "the array in words.npy must be a tensor or an array of numbers"),
+        (
+            ["generate", "image", "--embedding", "image=words.npy"],
+            "the array in words.npy must be a tensor or an array of numbers",
+        ),
         (["generate", "image", "--latents", "empty.npy", "--text", "a"], "Cannot read arrays from empty.npy"),
         (["generate", "image", "--text", "a", "--strength", "0.5"], "needs a --start"),
         (["image-variation", "a.png", "--fidelity", "1.5"], "--fidelity must lie between 0 and 1"),

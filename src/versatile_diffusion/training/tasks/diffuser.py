@@ -20,7 +20,7 @@ from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.task import Batch, Pass, Preview, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
 GRADIENT_SCALES = {
@@ -31,24 +31,32 @@ GRADIENT_SCALES = {
 }
 
 PREVIEW_STEPS, PREVIEW_GUIDANCE = 10, 3.0
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of noise, at which validation losses are measured: shares of the schedule."""
+VALIDATED = 32
+"""Samples that these are measured on."""
 
 
 @runtime_checkable
 class LatentData(Protocol):
     """Latents and context tokens, computed before training."""
 
-    def __len__(self) -> int:
-        """Returns how many samples there are."""
+    def draw(
+        self, flow: Flow, count: int, generator: Generator
+    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        """Returns latents of the flow's output with tokens of the flow's context, of samples that are drawn."""
         ...
 
-    def pairs(
-        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
-    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """Returns latents of the flow's output with tokens of the flow's context, of the same samples."""
+    def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        """Returns the same of the first samples, or of all if there are fewer."""
         ...
 
     def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         """Returns the tokens that stand for no context."""
+        ...
+
+    def teaches(self, flow: Flow) -> bool:
+        """Tells whether any sample has what the flow needs."""
         ...
 
 
@@ -69,6 +77,7 @@ class DiffuserTask(Task[Diffuser]):
         gradient_scales: factors by the beginning of a parameter's name.
         multiples: by output modality, how many samples its flows take for each sample of a batch; 1 if left out.
         modalities: for previews, to decode with; there are none without them.
+        validation: what losses are measured on that is not learnt from.
 
     Raises:
         ValueError: if nothing can be sampled with the scheduler; see `check_scheduler`.
@@ -85,20 +94,20 @@ class DiffuserTask(Task[Diffuser]):
         gradient_scales: Mapping[str, float] | None = None,
         multiples: Mapping[str, int] | None = None,
         modalities: Mapping[str, Modality] | None = None,
+        validation: LatentData | None = None,
     ) -> None:
         check_scheduler(scheduler)
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
         self.context_dropout, self.min_snr = context_dropout, min_snr
         self.gradient_scales, self.multiples = gradient_scales or {}, multiples or {}
-        self.modalities = modalities or {}
+        self.modalities, self.validation = modalities or {}, validation
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
         batch: dict[str, Tensor] = {}
         for flow in self.flows:
             count = size * self.multiples.get(flow.output, 1)
-            index = torch.randint(len(self.data), (count,), generator=generator)
-            latents, tokens = self.data.pairs(flow, index, generator)
+            latents, tokens = self.data.draw(flow, count, generator)
             dropped = torch.rand(count, 1, 1, generator=generator) < self.context_dropout
             batch[f"{flow}/latents"] = latents
             batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
@@ -115,34 +124,51 @@ class DiffuserTask(Task[Diffuser]):
         """See `Task.gradient_scale`."""
         return next((scale for start, scale in self.gradient_scales.items() if name.startswith(start)), 1.0)
 
-    def preview(self, model: Diffuser) -> Mapping[str, Tensor | str]:
+    def validate(self, model: Diffuser) -> Mapping[str, float]:
+        """See `Task.validate`: the error of each flow at each of `LEVELS` of noise."""
+        found: dict[str, float] = {}
+        for flow in self.flows:
+            if self.validation is not None and self.validation.teaches(flow):
+                latents, tokens = self.validation.first(flow, VALIDATED)
+                noise = torch.randn(latents.shape, generator=Generator().manual_seed(0))
+                for level in LEVELS:
+                    timesteps = torch.full((len(latents),), int(level * len(self.scheduler.betas)))
+                    batch = (part.to(model.device) for part in (latents, tokens, noise, timesteps))
+                    found[f"{flow}/{level:g}"] = float(self._errors(flow, *batch).mean())
+        return found
+
+    def preview(self, model: Diffuser) -> Preview:
         """See `Task.preview`: of each flow the first samples, and beside them what is made from their contexts."""
         return {str(flow): self._preview(model, flow) for flow in self.flows if flow.output in self.modalities}
 
     def _preview(self, diffuser: Diffuser, flow: Flow) -> Tensor | str:
-        generator = Generator().manual_seed(0)
-        shown = min(PREVIEWED, len(self.data))
-        latents, tokens = (part.to(diffuser.device) for part in self.data.pairs(flow, torch.arange(shown), generator))
+        latents, tokens = (part.to(diffuser.device) for part in self.data.first(flow, PREVIEWED))
         nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
         given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
         made = sample(
             guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE)),
-            torch.randn(latents.shape, generator=generator).to(latents),
+            torch.randn(latents.shape, generator=Generator().manual_seed(0)).to(latents),
             Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
         )
         modality = self.modalities[flow.output]
-        drawn = [[Generator().manual_seed(i) for i in range(shown)] for _ in range(2)]
+        drawn = [[Generator().manual_seed(i) for i in range(len(latents))] for _ in range(2)]
         return side_by_side(modality.decode(latents, drawn[0]), modality.decode(made, drawn[1]))
 
     def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
         def predict() -> dict[str, Tensor]:
-            noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
-            predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
-            target = self._target(latents, noise, timesteps)
-            error = mse_loss(predicted.float(), target, reduction="none").flatten(1).mean(1)
-            return {str(flow): (error * self._weights(timesteps)).mean()}
+            errors = self._errors(flow, latents, tokens, noise, timesteps)
+            return {str(flow): (errors * self._weights(timesteps)).mean()}
 
         return predict
+
+    def _errors(
+        self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor
+    ) -> Float[Tensor, " b"]:
+        """How wrong each prediction is."""
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+        predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
+        target = self._target(latents, noise, timesteps)
+        return mse_loss(predicted.float(), target, reduction="none").flatten(1).mean(1)
 
     def _target(
         self, latents: Float[Tensor, "b *latent"], noise: Float[Tensor, "b *latent"], timesteps: Int64[Tensor, "b"]

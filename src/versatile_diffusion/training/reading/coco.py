@@ -1,0 +1,66 @@
+"""Captions as COCO writes them: one file of images and annotations, and the images somewhere near."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
+
+
+class _Image(BaseModel):
+    id: int
+    file_name: str
+
+
+class _Annotation(BaseModel):
+    image_id: int
+    caption: str
+
+
+class _Captions(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+def is_coco(file: Path) -> bool:
+    """Tells whether this is a file of captions, by its suffix and how it begins."""
+    if file.suffix.lower() != ".json" or not file.is_file():
+        return False
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        return opened.read(1000).lstrip().startswith("{")
+
+
+def coco_rows(file: str) -> Iterator[Row]:
+    """Yields a row for each image, with all its captions. Images are looked for beside the file and one folder up.
+
+    Raises:
+        ValueError: if the file is no such file; the message says what is missing.
+    """
+    path = Path(file)
+    try:
+        found = _Captions.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no file of captions as COCO writes them: it needs images (id, file_name) and annotations "
+            f"(image_id, caption). {str(error).splitlines()[0]}."
+        ) from error
+    captions: dict[int, list[str]] = {}
+    for annotation in found.annotations:
+        captions.setdefault(annotation.image_id, []).append(annotation.caption)
+    folders = _folders(path)
+    for image in found.images:
+        places = (folder / image.file_name for folder in folders)
+        place = next((each for each in places if each.is_file()), path.parent / image.file_name)
+        modality = file_modality(image.file_name)
+        own = [] if modality is None else [SamplePart(modality, place)]
+        yield Row(image.file_name, [*own, *(SamplePart(words_modality(), each) for each in captions.get(image.id, []))])
+
+
+def _folders(file: Path) -> list[Path]:
+    """Where the images may be: beside the file, one folder up, and in the folders of both."""
+    roots = (file.parent, file.parent.parent)
+    return [*roots, *(each for root in roots for each in sorted(root.iterdir()) if each.is_dir())]

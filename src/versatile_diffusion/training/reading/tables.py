@@ -1,0 +1,67 @@
+"""Tables: which of their columns hold files, and which hold captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from versatile_diffusion.modalities.registry import modality_names
+from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.training.reading.streams import RowStream
+
+CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
+"""Names of columns that hold captions, in any case; of several that are there, the first one counts."""
+
+
+def rows_of_table(table: Any, folder: Path | None) -> RowStream:
+    """Returns the rows of a table, each under the name "row".
+
+    Args:
+        table: as `datasets` streams it.
+        folder: where files lie that it names; None if it holds them.
+    """
+    features: Mapping[str, Any] = table.features or {}
+    kinds = {name: type(each).__name__.lower() for name, each in features.items()}
+    known = {name: kind for name, kind in kinds.items() if kind in modality_names()}
+    for name in known:
+        table = table.cast_column(name, type(features[name])(decode=False))
+    read = partial(_row, folder=folder, known=known)
+    stream: RowStream = table.map(read, with_indices=True, remove_columns=list(features) or None)
+    return stream
+
+
+def caption_parts(record: Mapping[str, object]) -> Iterator[SamplePart]:
+    """Yields the captions of a record: the words in the first column that is called like one."""
+    columns = {name.lower(): value for name, value in record.items()}
+    found = next((columns[name] for name in CAPTIONS if columns.get(name) is not None), None)
+    values = cast("Sequence[object]", found) if isinstance(found, list | tuple) else [found]  # of anything
+    yield from (SamplePart(words_modality(), each) for each in values if isinstance(each, str))
+
+
+def _row(record: Mapping[str, object], index: int, folder: Path | None, known: Mapping[str, str]) -> dict[str, Row]:
+    parts, name, facts = [*caption_parts(record)], f"{index}", dict[str, object]()
+    for column, value in record.items():
+        if isinstance(value, Mapping):
+            parts += _held(cast("Mapping[str, object]", value), known.get(column), folder)
+        elif isinstance(value, str) and column.lower() not in CAPTIONS:
+            modality = file_modality(value)
+            if modality is not None and modality != words_modality():
+                parts.append(SamplePart(modality, (folder or Path()) / value))
+                name = value
+        elif isinstance(value, int | float | bool):
+            facts[column] = value
+    return {"row": Row(name, parts, facts)}
+
+
+def _held(value: Mapping[str, object], modality: str | None, folder: Path | None) -> Iterator[SamplePart]:
+    """A file that a column holds as `datasets` stores it: its bytes, or else its path."""
+    content, path = value.get("bytes"), value.get("path")
+    kind = modality or (file_modality(path) if isinstance(path, str) else None)
+    if kind is None:
+        return
+    if isinstance(content, bytes):
+        yield SamplePart(kind, content)
+    elif isinstance(path, str):
+        yield SamplePart(kind, (folder or Path()) / path)

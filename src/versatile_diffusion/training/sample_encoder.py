@@ -1,0 +1,106 @@
+"""Samples become what the diffuser learns from: latents of outputs, tokens of contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.training.reading.cleaning import clean_caption
+from versatile_diffusion.training.reading.sample import Sample
+
+Items = tuple[object, ...]
+
+LATENTS, TOKENS, ROWS = "latents", "tokens", "rows"
+Bucket = tuple[tuple[str, tuple[int, ...]], ...]
+"""The modalities of a sample, each with the shape of its latents: only samples of one bucket fit in one batch."""
+
+
+@dataclass(frozen=True)
+class FittedSample:
+    """A sample as it is encoded: its items in the sizes that are trained, and as the context encoders see them.
+
+    Attributes:
+        key: the sample's.
+        shown: items that become latents, by modality.
+        seen: items that become tokens, by modality.
+    """
+
+    key: str
+    shown: Mapping[str, Items]
+    seen: Mapping[str, Items]
+
+
+class SampleEncoder:
+    """Encodes what some flows need of samples, with the frozen encoders of a model.
+
+    Args:
+        modalities: by name.
+        flows: that are learnt.
+        multiple: positions that the sides of a latent must be a multiple of, where it has sides.
+        size: pixels of a side, as in `Modality.crop`; None is the model's own.
+    """
+
+    def __init__(
+        self, modalities: Mapping[str, Modality], flows: Sequence[Flow], multiple: int, size: int | None = None
+    ) -> None:
+        names = dict.fromkeys(name for flow in flows for name in (flow.context, flow.output))
+        self.modalities = {name: modalities[name] for name in names}
+        self.flows, self.multiple, self.size = tuple(flows), multiple, size
+        self.made = {flow.output for flow in flows}
+        self.seen = {flow.context for flow in flows}
+        self.unconditional = cache(self._unconditional)
+
+    def teaches(self, sample: Sample) -> list[Flow]:
+        """Returns the flows that can be learnt from a sample."""
+        return [flow for flow in self.flows if flow.output in sample.items and flow.context in sample.items]
+
+    def fit(self, sample: Sample) -> FittedSample:
+        """Returns a sample as it is encoded; outputs are cropped, not stretched."""
+        shown, seen = dict[str, Items](), dict[str, Items]()
+        for name, items in sample.items.items():
+            modality = self.modalities[name]
+            if name in self.made:
+                shown[name] = tuple(modality.crop(item, self.multiple, self.size) for item in items)
+            if name in self.seen:
+                seen[name] = tuple(map(modality.context_view, items))
+        return FittedSample(sample.key, shown, seen)
+
+    def bucket(self, sample: FittedSample) -> Bucket:
+        """Returns the bucket of a sample."""
+        shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.shown.items()}
+        return tuple(sorted({**dict.fromkeys(sample.seen, ()), **shapes}.items()))
+
+    @torch.no_grad()
+    def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:
+        """Encodes samples of one bucket.
+
+        Returns:
+            By "MODALITY/latents" and "MODALITY/tokens" a row for each item, in half precision and on the CPU; and by
+            "MODALITY/rows" the place, among the samples, of the one that each item belongs to.
+        """
+        encoded: dict[str, Tensor] = {}
+        for name, modality in self.modalities.items():
+            shown = [(row, item) for row, sample in enumerate(samples) for item in sample.shown.get(name, ())]
+            seen = [(row, item) for row, sample in enumerate(samples) for item in sample.seen.get(name, ())]
+            if shown or seen:
+                encoded[f"{name}/{ROWS}"] = torch.tensor([row for row, _ in shown or seen], dtype=torch.int32)
+            if shown:
+                told = [clean_caption(item) if isinstance(item, str) else item for _, item in shown]
+                encoded[f"{name}/{LATENTS}"] = _kept(modality.encode(told))
+            if seen:
+                encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
+        return encoded
+
+    def _unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
+        return self.modalities[flow.context].unconditional(flow.output).float().cpu()
+
+
+def _kept(rows: Tensor) -> Tensor:
+    return rows.half().cpu().contiguous()

@@ -1,0 +1,103 @@
+"""All that training on one's own data can be told, declared once: the command line and run.yaml derive from it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.fields import Flag
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.validation import Strict
+
+
+class Trained(StrEnum):
+    """What of the diffuser is trained."""
+
+    LORA = "lora"
+    CONTEXT = "context"
+    DATA = "data"
+    ALL = "all"
+
+
+class Precision(StrEnum):
+    """What steps are computed in; weights that are trained are kept in float32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class RateSchedule(StrEnum):
+    """How the learning rate goes on after its warm-up."""
+
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class TrainingOptions(Strict):
+    """How a model is trained, on whatever data."""
+
+    start: Annotated[
+        str,
+        Field(min_length=1, description="The model to begin from: a bundled one, a folder, or a hub id."),
+        Flag(metavar="MODEL"),
+    ] = DEFAULT_MODEL
+    train: Annotated[
+        Trained,
+        Field(description="lora: small changes, kept apart. context, data: these layers. all: every weight."),
+    ] = Trained.LORA
+    rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA.")] = 16
+    steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights.")] = 500
+    batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update.")] = 8
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one.")] = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0, strict=True, description="Updates until it is at its highest.")] = 20
+    schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that.")] = RateSchedule.COSINE
+    weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's.")] = 0.01
+    clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed.")] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept.")] = 0.99
+    context_dropout: Annotated[
+        float, Field(ge=0, le=1, description="Share of samples that are learnt without their context, for guidance.")
+    ] = 0.1
+    min_snr: Annotated[
+        float | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556).")
+    ] = 5.0
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True, description="Of every draw.")] = 0
+    size: Annotated[
+        int | None,
+        Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
+    ] = None
+    precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker.")] = Precision.AUTO
+    checkpointing: Annotated[
+        bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory.")
+    ] = False
+    validation: Annotated[
+        float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on.")
+    ] = 0.05
+    strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used.")] = False
+    cache_limit: Annotated[
+        float, Field(gt=0, description="GiB that latents and context tokens may take on disk."), Flag(metavar="GIB")
+    ] = 20.0
+    checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints.")] = 100
+    sheet_every: Annotated[int, Field(ge=1, strict=True, description="Updates between sheets of what it makes.")] = 100
+
+
+class TrainingSettings(TrainingOptions):
+    """How a model is trained on a data set."""
+
+    data: Annotated[str, Field(min_length=1, description="A folder, a file, a pattern of files, or hub:owner/name.")]
+    flows: Annotated[
+        tuple[str, ...],
+        Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
+    ] = ()
+
+    @field_validator("flows")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Flow.parse(name)) for name in value)
+
+
+MAY_CHANGE = ("steps", "checkpoint_every", "sheet_every", "strict", "cache_limit", "precision", "checkpointing")
+"""Settings that a run may go on with at other values."""

@@ -1,0 +1,205 @@
+"""`vd train DATA`: a LoRA and a whole model on a tiny model, going on, and bad input."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from tests.unit.training import drawn_data
+from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion.cli import app
+from versatile_diffusion.training import checkpoint
+from versatile_diffusion.training.finetuning import FineTuning
+from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.validation import checked
+
+
+@pytest.fixture(scope="module")
+def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    session_pipe.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("data")
+    source = drawn_data.folder(place, 12)
+    drawn_data.picture(3).save(place / "alone.png")
+    (place / "broken.png").write_bytes(b"no picture")
+    return source
+
+
+def settings(data: str, model: str, **changes: object) -> TrainingSettings:
+    small: dict[str, object] = {"steps": 4, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2, "sheet_every": 4}
+    return checked(TrainingSettings, {"data": data, "start": model, "validation": 0.2, **small, **changes})
+
+
+def vd(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = [
+        "--steps",
+        "4",
+        "--batch-size",
+        "2",
+        "--checkpoint-every",
+        "2",
+        "--sheet-every",
+        "2",
+        "--rank",
+        "2",
+        "--validation",
+        "0.3",
+    ]
+    done = vd("train", data, "--start", model, "--output", str(run), "--learning-rate", "0.05", *small)
+    assert done.exit_code == 0, done.output
+    assert f"--lora {run / 'lora'}:1.0" in done.stdout
+    assert "1 samples could not be used" in done.stderr
+    pipe = VersatileDiffusionPipeline.from_pretrained(model)
+    pipe.set_progress_bar_config(disable=True)
+    options: dict[str, Any] = {"num_inference_steps": 2, "output_type": "pt"}
+    before = pipe.text_to_image("a red tent", generator=torch.Generator().manual_seed(0), **options).images
+    pipe.load_lora(run / "lora")
+    after = pipe.text_to_image("a red tent", generator=torch.Generator().manual_seed(0), **options).images
+    assert not torch.allclose(before, after, atol=1e-3)
+    page = (run / "index.html").read_text()
+    assert page.count("data:image/png") == 3 and "http" not in page.replace("http-equiv", "")
+    assert sorted(file.name for file in (run / "sheets").iterdir()) == ["step-00000002.png", "step-00000004.png"]
+    assert "broken" in json.loads((run / "skipped.jsonl").read_text())["key"]
+    log = read_log(run / "training" / "log.jsonl")
+    flows = ["image-variation", "text-to-image", "image-to-text", "text-variation"]
+    assert all(flow in log[-1] for flow in flows)
+    assert [name for name in log[-1] if name.startswith("validation/")]
+
+
+@pytest.mark.parametrize(
+    ("train", "changed", "kept"),
+    [
+        ("context", ("context_layers.text",), ("context_layers.image", "data_layers", "global_layers")),
+        ("data", ("data_layers.image",), ("context_layers", "data_layers.text", "global_layers")),
+        ("all", ("data_layers.image", "context_layers.text", "global_layers"), ("data_layers.text",)),
+    ],
+)
+def test_only_what_was_asked_for_is_trained(
+    train: str, changed: tuple[str, ...], kept: tuple[str, ...], data: str, model: str, tmp_path: Path
+) -> None:
+    # text-to-image alone reads only its own layers, so that others are read from the model whole
+    chosen = settings(data, model, train=train, flows=("text-to-image",), steps=2, learning_rate=0.01)
+    target = FineTuning(chosen, tmp_path).train()
+    before = VersatileDiffusionPipeline.from_pretrained(model, flows=["text-to-image"]).diffuser.state_dict()
+    after = VersatileDiffusionPipeline.from_pretrained(target).diffuser.state_dict()
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-3)}
+    assert all(any(name.startswith(group) for name in moved) for group in changed)
+    assert not [name for name in moved if name.startswith(kept)]
+
+
+def test_a_run_goes_on_where_it_stopped_and_equals_one_that_did_not(data: str, model: str, tmp_path: Path) -> None:
+    whole = load_file(FineTuning(settings(data, model), tmp_path / "whole").train() / "lora.safetensors")
+    FineTuning(settings(data, model, steps=2), tmp_path / "cut").train()
+    shutil.rmtree(tmp_path / "cut" / "lora")
+    # a schedule knows its last step: the two runs differ in nothing else
+    for folder in checkpoint.checkpoints(tmp_path / "cut" / "training"):
+        shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "whole" / "training", tmp_path / "cut" / "training", dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "cut" / "training" / "step-00000004")
+    again = load_file(FineTuning(settings(data, model), tmp_path / "cut").train() / "lora.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_samples_are_encoded_once(data: str, model: str, tmp_path: Path) -> None:
+    training = FineTuning(settings(data, model), tmp_path)
+    training.train()
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
+    assert times
+    FineTuning(settings(data, model, steps=6), tmp_path).train()
+    assert times == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
+
+
+def test_settings_are_saved_and_read(data: str, model: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    written = vd(
+        "train", data, "--start", model, "--flows", "text-to-image", "image-to-text", "--save-config", str(file)
+    )
+    assert written.exit_code == 0, written.output
+    done = vd("train", str(file), "--set", "steps=1", "--set", "batch_size=2", "--output", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.output
+    log = read_log(tmp_path / "run" / "training" / "log.jsonl")
+    assert {"text-to-image", "image-to-text"} < set(log[-1]) and "image-variation" not in log[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "steps=False"), "steps must be a whole number"),
+        (("--set", "step=5"), "There is no step here"),
+        (("--steps", "0"), "--steps"),
+        (("--flows", "text-to-song"), "text-to-song"),
+        (("--learning-rate", "0"), "learning_rate must be above 0"),
+        (("--train", "everything"), "everything"),
+        (("--start", "no/such-folder/at-all"), "no/such-folder"),
+    ],
+)
+def test_what_cannot_be_is_named_before_anything_starts(
+    words: tuple[str, ...], message: str, data: str, model: str, tmp_path: Path
+) -> None:
+    start = () if "--start" in words else ("--start", model)
+    done = vd("train", data, *start, "--output", str(tmp_path / "run"), *words)
+    assert done.exit_code in (1, 2) and message in done.output
+    assert not (tmp_path / "run" / "training").exists()
+    assert "Traceback" not in done.output
+
+
+def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, tmp_path: Path) -> None:
+    FineTuning(settings(data, model, steps=1), tmp_path).train()
+    with pytest.raises(ValueError, match=r"seed was 0 and is 1.*another --output"):
+        FineTuning(settings(data, model, seed=1), tmp_path)
+
+
+def test_data_of_which_nothing_can_be_learnt_is_named(model: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match=r"Nothing can be learnt from .* It is empty"):
+        FineTuning(settings(str(tmp_path / "data"), model), tmp_path / "run").train()
+    (tmp_path / "data" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="Of a: "):
+        FineTuning(settings(str(tmp_path / "data"), model), tmp_path / "other").train()
+
+
+def test_a_flow_that_the_data_does_not_teach_is_named(model: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    drawn_data.picture(0).save(tmp_path / "data" / "a.png")
+    (tmp_path / "data" / "b.txt").write_text("a red tent")
+    chosen = settings(str(tmp_path / "data"), model, flows=("image-variation", "image-to-text"), validation=0)
+    with pytest.raises(ValueError, match="teaches image-variation, but not image-to-text"):
+        FineTuning(chosen, tmp_path / "run").train()
+
+
+def test_a_cache_that_would_be_too_large_is_refused(data: str, model: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--cache-limit"):
+        FineTuning(settings(data, model, cache_limit=1e-6), tmp_path).train()
+
+
+def test_an_image_alone_teaches_variations_and_is_drawn_with_its_own_tokens(
+    data: str, model: str, tmp_path: Path
+) -> None:
+    training = FineTuning(settings(data, model, validation=0), tmp_path)
+    cache = training.samples["training"]
+    assert len(cache) == 13
+    flow = next(flow for flow in cache.flows if str(flow) == "image-variation")
+    latents, tokens = cache.first(flow, 13)
+    pipe = VersatileDiffusionPipeline.from_pretrained(model)
+    shard, row = cache._groups[flow][0][0]
+    file = next(Path(data).rglob(f"{Path(shard.keys[row]).name}.png"))
+    seen = pipe.encode_context("image", str(file))
+    torch.testing.assert_close(tokens[0], seen[0], atol=2e-3, rtol=2e-3)
+    assert len(latents) == 13 and Context("image", str(file)).modality == "image"
