@@ -121,7 +121,8 @@ def read_contexts(given: object, name: str, words: str) -> tuple[Context, ...]:
     if isinstance(given, Context):
         return (given,)
     is_array = hasattr(given, "shape")  # one of no axes cannot be walked
-    several = list(cast("Iterable[object]", given)) if isinstance(given, Iterable) and not is_array else [given]
+    walkable = isinstance(given, Iterable) and not is_array
+    several = list(cast("Iterable[object]", given)) if walkable else [given]
     contexts = [each for each in several if isinstance(each, Context)]
     if len(contexts) < len(several):
         other = next(each for each in several if not isinstance(each, Context))

@@ -242,7 +242,7 @@ def check_counts(**counts: object) -> None:
 
 
 def _is_whole(number: object) -> TypeGuard[int]:
-    return isinstance(number, Integral) and not isinstance(number, bool)
+    return not isinstance(number, bool) and isinstance(number, Integral)
 
 
 def _check_request(scans: Scans, rank_by: str | None, options: Mapping[str, object]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor
 
@@ -84,7 +86,7 @@ def read_arrays(file: Path) -> dict[str, Tensor]:
 def _loaded(file: Path) -> Mapping[str, object]:
     if file.suffix.lower() == ".safetensors":
         return load_file(file)  # pyright: ignore[reportUnknownVariableType] - typed in part in safetensors
-    loaded = np.load(file, allow_pickle=False)
+    loaded: NpzFile | NDArray[np.generic] = np.load(file, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return {"": loaded}
     with loaded as arrays:

@@ -116,6 +116,7 @@ def options(
 
 def main() -> None:
     """Runs `vd`."""
-    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold bytes that are no text
-        sys.stdout.reconfigure(errors="backslashreplace")
+    stdout: object = sys.stdout
+    if isinstance(stdout, TextIOWrapper):  # names of files may hold bytes that are no text
+        stdout.reconfigure(errors="backslashreplace")
     app()

@@ -73,7 +73,8 @@ class Request(RequestOf[Context, object, LiveArray]):
         away = read_contexts(options.pop("negative", None), "negative", TEXT.name)
         fields = {name: options.pop(name) for name in list(options) if name in cls.model_fields}
         given = {"to": to, "contexts": read_contexts(contexts, "contexts", TEXT.name), "negative": away, **fields}
-        return checked(cls, {**given, "decoding": fields.get("decoding", {}) or options})
+        decoding = fields.get("decoding", {})
+        return checked(cls, {**given, "decoding": options if decoding == {} else decoding})
 
     @field_validator("latents")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -37,7 +37,10 @@ def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None = Non
         prediction_type: one of PREDICTION_TYPES, or None for that of `scheduler`.
     """
     predicted = {} if prediction_type is None else {"prediction_type": prediction_type}
-    return DDIMScheduler.from_config(cast(Any, scheduler).config, **predicted)  # SchedulerMixin declares no config
+    config: object = getattr(scheduler, "config", None)  # which SchedulerMixin does not declare
+    made: object = DDIMScheduler.from_config(config, **predicted)  # pyright: ignore - untyped in part in diffusers
+    assert isinstance(made, DDIMScheduler)
+    return made
 
 
 def by_image(rows: Shaped[Tensor, "rows ..."], count: int) -> Shaped[Tensor, "images count ..."]:

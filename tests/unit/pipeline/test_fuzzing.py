@@ -85,13 +85,14 @@ def test_calls(pipe: VersatileDiffusionPipeline) -> None:
         pipe.text_to_image, pipe.image_variation, pipe.image_to_text, pipe.text_variation, pipe.edit, pipe.reconstruct,
     )  # fmt: skip
     for _ in range(250):
-        call = draw.choice(calls)
+        call: Any = draw.choice(calls)
         data = draw.choice(("a tent", Image.new("RGB", (9, 7)), draw.choice(ODD)))
         options = {name: draw.choice(ODD) for name in draw.sample((*OPTIONS, *CALLS), draw.choice((1, 2)))}
         told(lambda: call(data, **{"num_inference_steps": 1, "guidance_scale": 1.0, **options}))  # noqa: B023
 
 
 def test_encoding(pipe: VersatileDiffusionPipeline) -> None:
+    modality: Any
     for modality in ("image", "text", "sound", 3):
         for value in ODD:
             told(lambda: pipe.encode(modality, value))  # noqa: B023

@@ -28,7 +28,8 @@ CLEAN /= CLEAN.abs().max()
 def schedule(predicts: str, zero_snr: bool = False) -> DDIMScheduler:
     """The official one for that prediction; where it ends at pure noise, sampling starts there."""
     spacing = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else {}
-    return DDIMScheduler.from_config(official_scheduler().config, prediction_type=predicts, **spacing)
+    made: Any = DDIMScheduler.from_config(official_scheduler().config, prediction_type=predicts, **spacing)  # pyright: ignore
+    return made
 
 
 class Knowing:
@@ -105,6 +106,6 @@ def test_a_recipe_says_what_is_predicted_and_a_model_to_go_on_from_says_it_else(
     given = schedule("sample")
     assert learnt_schedule(given, None).config["prediction_type"] == "sample"
     assert learnt_schedule(given, "epsilon").config["prediction_type"] == "epsilon"
-    other = PNDMScheduler.from_config(official_scheduler().config, prediction_type="v_prediction")
+    other: Any = PNDMScheduler.from_config(official_scheduler().config, prediction_type="v_prediction")
     assert torch.equal(learnt_schedule(other, None).alphas_cumprod, official_scheduler().alphas_cumprod)
     assert replace(recipe, prediction_type="sample").prediction_type == "sample"
