@@ -120,9 +120,9 @@ def read_contexts(given: object, name: str, words: str) -> tuple[Context, ...]:
         return (Context(words, given),)
     if isinstance(given, Context):
         return (given,)
-    is_array = hasattr(given, "shape")  # one of no axes cannot be walked
-    walkable = isinstance(given, Iterable) and not is_array
-    several = list(cast("Iterable[object]", given)) if walkable else [given]
+    several: list[object] = [given]
+    if isinstance(given, Iterable) and not hasattr(given, "shape"):  # an array of no axes cannot be walked
+        several = list(cast("Iterable[object]", given))
     contexts = [each for each in several if isinstance(each, Context)]
     if len(contexts) < len(several):
         other = next(each for each in several if not isinstance(each, Context))

@@ -31,8 +31,9 @@ class Strict(BaseModel):
 
 def _plain(value: object, kind: Literal["int_type", "float_type"]) -> object:
     """A number of numpy or PyTorch as one of Python, anything else as it is; true and false are no numbers."""
-    item = getattr(value, "item", None)
-    plain = item() if callable(item) and getattr(value, "ndim", None) == 0 else value
+    item: Any = getattr(value, "item", None)
+    holds_one = callable(item) and getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
+    plain = item() if holds_one else value
     if isinstance(plain, bool):
         raise PydanticKnownError(kind)
     return plain
