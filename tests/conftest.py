@@ -1,4 +1,6 @@
 # ruff: noqa: E402 - the order matters
+from __future__ import annotations
+
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch counts the cores
@@ -10,26 +12,45 @@ import tests.typechecking  # noqa: F401 - named below
 
 install_import_hook("versatile_diffusion", "tests.typechecking.typechecker")  # before the package is imported
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
-from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.modalities import TextModality
-from versatile_diffusion.modalities.vocabulary import word_tokenizers
-from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
+if TYPE_CHECKING:  # imported by the tests alone: the process that gives them out to others would wait for it
+    from versatile_diffusion import VersatileDiffusionPipeline
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, so that what they share is made once; browser tests share a studio."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sends the tests of a file to one worker, so that what they share is made once; browser tests share a studio."""
+    """Lets the groups with many slow tests begin first, so that no worker is alone with one at the end."""
+    slow: Counter[str] = Counter()
     for item in items:
-        folder, file = item.path.parent.name, item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "browser" else file))
+        slow[group(item.nodeid)] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -slow[group(item.nodeid)])
+
+
+def group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return "tests/browser" if file.startswith("tests/browser/") else file
 
 
 settings.register_profile("untimed", deadline=None, max_examples=50)
@@ -46,6 +67,11 @@ CAPTIONS = (
 @pytest.fixture(scope="session")
 def session_pipe() -> VersatileDiffusionPipeline:
     """All four flows at the smallest size, with random weights everywhere."""
+    from versatile_diffusion import VersatileDiffusionPipeline
+    from versatile_diffusion.modalities import TextModality
+    from versatile_diffusion.modalities.vocabulary import word_tokenizers
+    from versatile_diffusion.model_presets import build, clip_text, optimus, tiny
+
     tokenizers = word_tokenizers(CAPTIONS)
     sizes = [len(getattr(tokenizers, name)) for name in ("clip", "bert", "gpt2")]
     preset = tiny()
@@ -79,6 +105,8 @@ def pipe(session_pipe: VersatileDiffusionPipeline) -> Iterator[VersatileDiffusio
 @pytest.fixture(scope="session")
 def bundled() -> VersatileDiffusionPipeline:
     """The bundled model, for what only a trained one can show."""
+    from versatile_diffusion import VersatileDiffusionPipeline
+
     return VersatileDiffusionPipeline.from_pretrained("postcards")
 
 

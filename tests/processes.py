@@ -2,10 +2,12 @@
 
 They are forked from a server that has imported the package once, where shapes are not checked: such a process is one
 of its own in all that matters here (its memory, its files, its signals and its end), but begins at once, where a new
-Python would import libraries for seconds. The server is started by the first test of a worker that needs it.
+Python would import libraries for seconds. The server is started by the first test of a worker that needs it. What such
+a process would spawn comes from the server as well.
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import socket
@@ -14,13 +16,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 IMPORTED = (
     "versatile_diffusion.cli.batch",
+    "versatile_diffusion.engine.isolation",
     "versatile_diffusion.pipeline.pipeline",
     "versatile_diffusion.worlds.postcards.training",
     "diffusers.pipelines.deprecated.versatile_diffusion.pipeline_versatile_diffusion",
@@ -30,6 +34,9 @@ IMPORTED = (
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(list(IMPORTED))
+_SHARED = ("_forkserver_address", "_forkserver_authkey")
+"""What a process must know of the server to ask it for another; the second is from Python 3.14 on."""
+_get_context = multiprocessing.get_context
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,17 @@ class Running:
         return (self.said / "stderr").read_text()
 
     @property
+    def started(self) -> list[int]:
+        """The processes that it has started, by their ids, the newest last."""
+        file = self.said / "started"
+        return list(map(int, file.read_text().split())) if file.exists() else []
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
     def is_running(self) -> bool:
         return self.process.exitcode is None
 
@@ -58,14 +76,24 @@ class Running:
         assert self.process.exitcode is not None
         return self.process.exitcode
 
+    def send(self, signal: int) -> None:
+        os.kill(self.pid, signal)
+
     def kill(self) -> None:
         self.process.kill()
+
+
+def import_ahead(*modules: str) -> None:
+    """Has the server import these as well, if it does not run yet."""
+    _SERVER.set_forkserver_preload([*IMPORTED, *modules])
 
 
 def start(function: Callable[..., object], *arguments: object, environment: Mapping[str, str] | None = None) -> Running:
     """Calls a function of a module in a process of its own, which works in the folder that this one is in."""
     said = Path(tempfile.mkdtemp(prefix="said-"))
-    process = _SERVER.Process(target=_begin, args=(said, dict(environment or {}), function, arguments))
+    multiprocessing.forkserver.ensure_running()
+    server = {name: getattr(multiprocessing.forkserver._forkserver, name, None) for name in _SHARED}
+    process = _SERVER.Process(target=_begin, args=(said, server, dict(environment or {}), function, arguments))
     process.start()
     return Running(process, said)
 
@@ -142,14 +170,48 @@ def forked_run(command: Sequence[object], **options: Any) -> subprocess.Complete
     )
 
 
+def forked_context(method: str | None = None) -> BaseContext:
+    """Takes the place of `multiprocessing.get_context`: what is to be spawned is forked from the server."""
+    return _SERVER if method == "spawn" else _get_context(method)
+
+
+class _Sibling(ForkServerProcess):
+    """A process that one from the server has started: the server forks this one, too."""
+
+    said: ClassVar[Path]
+
+    def start(self) -> None:
+        super().start()
+        with (self.said / "started").open("a") as started:
+            started.write(f"{self.pid}\n")
+
+
+class _Siblings(ForkServerContext):
+    Process = _Sibling
+
+
 def _begin(
-    said: Path, environment: Mapping[str, str], function: Callable[..., object], arguments: Sequence[object]
+    said: Path,
+    server: Mapping[str, object],
+    environment: Mapping[str, str],
+    function: Callable[..., object],
+    arguments: Sequence[object],
 ) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.update(environment)
+    _share(server, said)
     try:
         function(*arguments)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _share(server: Mapping[str, object], said: Path) -> None:
+    """Has the server fork what this process, which is its child, would spawn."""
+    for name, value in server.items():
+        setattr(multiprocessing.forkserver._forkserver, name, value)
+    multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # it does not know that it runs
+    _Sibling.said = said
+    multiprocessing.get_context = lambda method=None: _Siblings() if method == "spawn" else _get_context(method)

@@ -23,7 +23,7 @@ typechecker = beartype(
 )
 
 _BY_VALUE = (str, int, type(None))
-"""What annotations may tell apart by value, as Literal does."""
+"""What annotations may tell apart by value, as Literal does; none does so for what has spaces, such as captions."""
 
 
 def sort_of(value: Any) -> Any:
@@ -35,7 +35,7 @@ def sort_of(value: Any) -> Any:
     kind = type(value)
     if isinstance(value, torch.Tensor | np.ndarray):
         return kind, value.dtype, value.shape
-    if kind in _BY_VALUE:
+    if kind in _BY_VALUE and not (kind is str and " " in value):
         return kind, value
     if kind in (list, tuple):
         return kind, len(value), *(map(sort_of, (value[0], value[-1])) if value else ())

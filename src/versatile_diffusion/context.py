@@ -121,7 +121,7 @@ def read_contexts(given: object, name: str, words: str) -> tuple[Context, ...]:
     if isinstance(given, Context):
         return (given,)
     several: list[object] = [given]
-    if isinstance(given, Iterable) and not hasattr(given, "shape"):  # an array of no axes cannot be walked
+    if not hasattr(given, "shape") and isinstance(given, Iterable):  # an array of no axes cannot be walked
         several = list(cast("Iterable[object]", given))
     contexts = [each for each in several if isinstance(each, Context)]
     if len(contexts) < len(several):

@@ -1,8 +1,6 @@
 """The studio as people use it."""
 
 import json
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 
 from tests.browser.conftest import visited
 from tests.browser.visiting import Studio, Visit
+from tests.processes import start_vd
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.provenance.output_files import read_outputs
 from versatile_diffusion.provenance.replay import replayed
@@ -102,7 +101,7 @@ def test_what_is_wrong_is_explained(visit: Visit) -> None:
 def test_those_who_wait_see_their_place_and_may_leave(visit: Visit, browser: Browser) -> None:
     second = visited(browser, visit.studio)
     before = visit.studio.recipes()
-    visit.generate_for_long()
+    visit.generate_for_long(steps=50)
     second.write("a blue house")
     second.click("Generate")
     second.said("Waiting: it is next")
@@ -126,9 +125,9 @@ def test_the_dice_write_down_a_seed_that_is_kept_and_downloads_are_replayed(visi
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     assert file.suffix == ".png" and read_outputs(file)[0][0].record.seed == int(seed.input_value())
-    command = [sys.executable, "-m", "versatile_diffusion.cli", "replay", str(file), "--json"]
-    [found] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert found["same"]
+    replay = start_vd("replay", file, "--json")
+    assert replay.returncode == 0, replay.stderr
+    assert [found["same"] for found in json.loads(replay.stdout)] == [True]
 
 
 def test_cancel_stops_at_the_next_step(visit: Visit) -> None:
@@ -224,7 +223,7 @@ def test_the_history_survives_a_restart_and_is_replayed_exactly(visit: Visit, st
     visit.write("a green house by the sea")
     visit.generate()
     studio.stop()
-    assert "Traceback" not in studio.log.read_text()
+    assert "Traceback" not in studio.process.stderr
     studio.start()
     visit.open()
     visit.choose("History")

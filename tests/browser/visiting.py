@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
+from tests.processes import Running, start_vd
 from versatile_diffusion.studio.controls import Control, FileControl, ImageControl, MaskedImageControl, TextControl
 
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
@@ -24,42 +23,38 @@ class Studio:
 
     history: Path
     port: int
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
+    running: Running | None = None
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--history", str(self.history)]
-        command = [sys.executable, "-m", "versatile_diffusion.cli", "app", *options]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log)
+        self.running = start_vd("app", "--port", self.port, "--history", self.history)
         while True:
-            assert self.process.poll() is None, self.log.read_text()
+            assert self.process.is_running, self.process.stderr
             try:
                 if httpx.get(f"{self.address}/healthz").is_success:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
 
+    @property
+    def process(self) -> Running:
+        assert self.running is not None
+        return self.running
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        assert self.process is not None
-        self.process.send_signal(how)
+        self.process.send(how)
         try:
-            self.process.wait(PATIENCE / 1000)
+            self.process.process.join(PATIENCE / 1000)
         finally:
             self.process.kill()
 
     @property
     def worker(self) -> int:
         """Process that computes."""
-        assert self.process is not None
-        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        children = [child for thread in threads for child in thread.read_text().split()]
-        [found] = [each for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
-        return int(found)
+        return self.process.started[-1]
 
     def recipes(self) -> list[dict[str, Any]]:
         """Of the results in the history, the newest last."""
@@ -103,12 +98,12 @@ class Visit:
         self.click("Generate")
         return self.said("Done in")
 
-    def generate_for_long(self) -> None:
+    def generate_for_long(self, steps: int = 100) -> None:
         """Begins what takes many steps, and waits for the first of them."""
         self.write("a red house")
         self.panel.get_by_label("number input for Outputs").fill("8")
         self.panel.get_by_role("button", name="Advanced options").click()
-        self.panel.get_by_label("number input for Steps").fill("100")
+        self.panel.get_by_label("number input for Steps").fill(str(steps))
         self.click("Generate")
         self.said("Step ")
 

@@ -71,13 +71,13 @@ def test_a_model_of_the_hub_brings_its_feature_extractor(
     theirs.save_pretrained(tmp_path / "hub")
     files = [str(path.relative_to(tmp_path / "hub")) for path in (tmp_path / "hub").rglob("*") if path.is_file()]
 
-    def download(repo: str, allow_patterns: list[str]) -> str:
+    def download(repo: str, allow_patterns: list[str], **options: object) -> str:
         for file in allow_patterns:
             (tmp_path / repo / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tmp_path / "hub" / file, tmp_path / repo / file)
         return str(tmp_path / repo)
 
-    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda api, repo: files)
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda api, repo, revision: files)
     monkeypatch.setattr("versatile_diffusion.checkpoints.hub.snapshot_download", download)
     ours = compat.VersatileDiffusionImageVariationPipeline.from_pretrained("someone/model")
     assert_same(ours, theirs, picture)
@@ -126,7 +126,7 @@ def test_options_that_are_left_out_are_named(
     pipe: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe.save_pretrained(tmp_path / "model")
-    monkeypatch.setattr("versatile_diffusion.checkpoints.hub.download", lambda repo, flows: tmp_path / "model")
+    monkeypatch.setattr("versatile_diffusion.checkpoints.hub.download", lambda repo, flows, options: tmp_path / "model")
     opened = compat.VersatileDiffusionImageVariationPipeline.from_pretrained
     with pytest.warns(UserWarning, match=r"leaves out cache_dir, revision\. .*HF_HOME"):
         opened("someone/model", cache_dir=tmp_path, revision="fp16", variant="fp16", token=None)

@@ -72,6 +72,11 @@ class Checkpoint:
         """
         components.diffuser.require_no_loras()
         modules = {DIFFUSER: components.diffuser, **components.modalities}
+        if any(".lora_" in name for module in modules.values() for name, _ in module.named_parameters()):
+            raise ValueError(
+                "An encoder of contexts holds LoRAs. Call `unload_lora` to save the model without them, or "
+                "`fuse_and_unload_lora` to save it changed by them."
+            )
         if any(map(is_quantized, modules.values())):
             raise CheckpointError(
                 "The weights are int8: save the model before `quantize`, or open it again to save it."

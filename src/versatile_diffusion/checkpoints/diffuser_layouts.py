@@ -1,4 +1,4 @@
-"""The four layouts in which Versatile Diffusion and Stable Diffusion are published."""
+"""The layouts in which Versatile Diffusion and Stable Diffusion are published."""
 
 from __future__ import annotations
 
@@ -50,12 +50,19 @@ def official(plan: Plan) -> dict[str, Theirs]:
 
 def legacy(plan: Plan) -> dict[str, Theirs]:
     """Returns the diffuser in vd-four-flow-v1-0-deprecated.pth: two U-Nets of the latent diffusion code."""
-    table = global_table(_legacy("image"))
+    table = global_table(_latent_diffusion("unet_image"))
     for name, stream in STREAMS.items():
-        layout = _legacy(name)
+        layout = _latent_diffusion(f"unet_{name}")
         table |= data_table(plan, f"data_layers.{name}", stream, layout)
         table |= context_table(plan, f"context_layers.{name}", layout)
     return table
+
+
+def stable_diffusion(plan: Plan) -> dict[str, Theirs]:
+    """Returns the U-Net in a single file of Stable Diffusion v1, in the names of the latent diffusion code."""
+    layout = _latent_diffusion()
+    table = global_table(layout) | data_table(plan, "data_layers.image", STREAMS["image"], layout)
+    return table | context_table(plan, "context_layers.text", layout)
 
 
 def diffusers_unet(plan: Plan, output: str, *contexts: str) -> dict[str, Theirs]:
@@ -86,8 +93,10 @@ def _official(modality: str) -> Layout:
     return Layout(data, context, time, _LATENT_DIFFUSION_RESIDUAL, downsample="op", upsample="conv", last=("0", "2"))
 
 
-def _legacy(modality: str) -> Layout:
-    unet = f"model.diffusion_model.unet_{modality}"
+def _latent_diffusion(stream: str = "") -> Layout:
+    """A U-Net of the latent diffusion code. `stream` is its name, where there are several."""
+    model = "model.diffusion_model"
+    unet = f"{model}.{stream}" if stream else model
 
     def context(site: Site) -> str:
         match site.stage:
@@ -101,7 +110,7 @@ def _legacy(modality: str) -> Layout:
     def data(step: DataStep, site: Site) -> str:
         return f"{unet}.out" if step.role is Role.OUTPUT else context(site)
 
-    time = ("model.diffusion_model.time_embed.0", "model.diffusion_model.time_embed.2")
+    time = (f"{model}.time_embed.0", f"{model}.time_embed.2")
     return Layout(data, context, time, _LATENT_DIFFUSION_RESIDUAL, downsample="op", upsample="conv", last=("0", "2"))
 
 

@@ -20,6 +20,7 @@ from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.folder import INDEX, read_json, read_scheduler
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_tensors
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
@@ -36,7 +37,7 @@ def recognises(folder: Path) -> bool:
     return any((folder / unet).is_dir() for unet in _UNETS.values())
 
 
-def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
+def read(folder: Path, flows: Sequence[Flow] | None, options: FileOptions = ANY_FILES) -> Checkpoint:
     """Reads such a folder, but leaves the tensors on disk.
 
     Without `flows`, texts are outputs if Optimus is there.
@@ -51,15 +52,17 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
     modalities: dict[str, Modality] = {}
     tensors: dict[str, Tensors] = {}
     if "image" in wanted.modalities:
-        modalities["image"], tensors["image"] = _image(folder, wanted)
+        modalities["image"], tensors["image"] = _image(folder, wanted, options)
     if "text" in wanted.modalities:
-        modalities["text"], tensors["text"] = _text(folder, wanted, optimus)
+        modalities["text"], tensors["text"] = _text(folder, wanted, optimus, options)
     unets = _needed(_held(folder), wanted)
     diffuser = empty_diffuser(_config(folder, unets), modalities, wanted)
     tensors[DIFFUSER] = {
         key: tensor
         for output in sorted(unets, reverse=True)  # both hold the global layers; the image U-Net's are taken
-        for key, tensor in diffusers_parts.unet(folder / _UNETS[output], output, unets[output], diffuser).items()
+        for key, tensor in diffusers_parts.unet(
+            folder / _UNETS[output], output, unets[output], diffuser, options
+        ).items()
     }
     return Checkpoint(diffuser, modalities, read_scheduler(folder / "scheduler"), tensors)
 
@@ -100,7 +103,7 @@ def _config(folder: Path, outputs: Iterable[str]) -> DiffuserConfig:
     return configs[0]
 
 
-def _image(folder: Path, wanted: Wanted) -> tuple[ImageModality, Mapping[str, LazyTensor]]:
+def _image(folder: Path, wanted: Wanted, options: FileOptions) -> tuple[ImageModality, Mapping[str, LazyTensor]]:
     makes, given = "image" in wanted.outputs, "image" in wanted.contexts
     vae, encoder = folder / "vae", folder / "image_encoder"
     modality = empty(
@@ -110,11 +113,13 @@ def _image(folder: Path, wanted: Wanted) -> tuple[ImageModality, Mapping[str, La
             diffusers_parts.scaling_factor(vae) if makes else diffusers_parts.SCALING_FACTOR,
         )
     )
-    tensors = diffusers_parts.autoencoder(vae, modality) if makes else {}
-    return modality, tensors | (diffusers_parts.clip(encoder, modality) if given else {})
+    tensors = diffusers_parts.autoencoder(vae, modality, options) if makes else {}
+    return modality, tensors | (diffusers_parts.clip(encoder, modality, options) if given else {})
 
 
-def _text(folder: Path, wanted: Wanted, optimus: Path | None) -> tuple[TextModality, Mapping[str, LazyTensor]]:
+def _text(
+    folder: Path, wanted: Wanted, optimus: Path | None, options: FileOptions
+) -> tuple[TextModality, Mapping[str, LazyTensor]]:
     makes, given = "text" in wanted.outputs, "text" in wanted.contexts
     if makes and optimus is None:
         raise CheckpointError(
@@ -130,6 +135,6 @@ def _text(folder: Path, wanted: Wanted, optimus: Path | None) -> tuple[TextModal
             **stream,
         )
     )
-    modality.tokenizers = read_tokenizers(folder, wanted)
+    modality.tokenizers = read_tokenizers(folder, wanted, options)
     tensors = parts.optimus(modality, stored, optimus)
-    return modality, tensors | (diffusers_parts.clip(folder / "text_encoder", modality) if given else {})
+    return modality, tensors | (diffusers_parts.clip(folder / "text_encoder", modality, options) if given else {})

@@ -15,11 +15,12 @@ from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
 from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.folder import read_json
 from versatile_diffusion.checkpoints.keys import T, to_ours
-from versatile_diffusion.checkpoints.tensors import LazyTensor, find_weights, open_tensors
+from versatile_diffusion.checkpoints.kinds import family_of, require_channels
+from versatile_diffusion.checkpoints.tensors import LazyTensor, open_all
+from versatile_diffusion.checkpoints.weight_files import FileOptions, find_weights
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.modalities import ImageModality, TextModality
 
-_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _NOT_SIZES = ("architectures", "dtype", "torch_dtype", "transformers_version", "model_type")
 _POSITIONS = 4
 SCALING_FACTOR = 0.18215
@@ -48,6 +49,7 @@ def diffuser_config(folder: Path) -> DiffuserConfig:
 
 def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
     """Returns the sizes of a U-Net from its configuration, as `diffuser_config` does; errors call it `where`."""
+    require_channels(config.get("in_channels"), where)
     channels: list[int] = config["block_out_channels"]
     layers: int | list[int] = config["layers_per_block"]
     heads: int | list[int] = config.get("num_attention_heads") or config["attention_head_dim"]  # diffusers' misnomer
@@ -56,7 +58,8 @@ def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
     other += [f"heads={heads}"] if isinstance(heads, list) and len(set(heads)) > 1 else []
     if other:
         raise CheckpointError(
-            f"{where} is another kind of U-Net ({', '.join(other)}). Take Versatile Diffusion or Stable Diffusion v1."
+            f"{where} is another kind of U-Net{family_of(config.get('cross_attention_dim'))} ({', '.join(other)}). "
+            "Take Versatile Diffusion or Stable Diffusion v1."
         )
     return DiffuserConfig(
         model_channels=channels[0],
@@ -74,10 +77,12 @@ def text_stream(folder: Path) -> dict[str, Any]:
     return {"latent_dim": latent_dim, "positions": _POSITIONS}
 
 
-def unet(folder: Path, output: str, contexts: Sequence[str], diffuser: Diffuser) -> dict[str, LazyTensor]:
+def unet(
+    folder: Path, output: str, contexts: Sequence[str], diffuser: Diffuser, options: FileOptions
+) -> dict[str, LazyTensor]:
     """Returns what a diffuser needs of a U-Net. See `diffusers_unet` for the other arguments."""
-    weights = _weights(folder)
-    return unet_tensors(open_tensors(weights), output, contexts, diffuser, weights)
+    stored, where = _weights(folder, options)
+    return unet_tensors(stored, output, contexts, diffuser, where)
 
 
 def unet_tensors(
@@ -113,20 +118,19 @@ def clip_config(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in config if name not in _NOT_SIZES and not name.startswith("_")}
 
 
-def autoencoder(folder: Path, modality: ImageModality) -> dict[str, LazyTensor]:
+def autoencoder(folder: Path, modality: ImageModality, options: FileOptions) -> dict[str, LazyTensor]:
     """Returns the KL autoencoder of a folder, for a modality that has one."""
-    weights = _weights(folder)
-    return parts.kl_autoencoder(modality, open_tensors(weights), weights)
+    return parts.kl_autoencoder(modality, *_weights(folder, options))
 
 
-def clip(folder: Path, modality: ImageModality | TextModality) -> dict[str, LazyTensor]:
+def clip(folder: Path, modality: ImageModality | TextModality, options: FileOptions) -> dict[str, LazyTensor]:
     """Returns the CLIP encoder of a folder, for a modality that has one."""
-    weights = _weights(folder)
-    return parts.clip(modality, open_tensors(weights), weights)
+    return parts.clip(modality, *_weights(folder, options))
 
 
-def _weights(folder: Path) -> Path:
-    weights = find_weights(folder, *_STEMS)
-    if weights is None:
-        raise CheckpointError(f"{folder} holds no weights (safetensors or .bin). Download the whole folder again.")
-    return weights
+def _weights(folder: Path, options: FileOptions) -> tuple[dict[str, LazyTensor], Path]:
+    """The tensors of a part, and what errors call the place where they are."""
+    weights = find_weights(folder, options)
+    if not weights:
+        raise CheckpointError(f"{folder} holds no weights ({options.kinds}). Download the whole folder again.")
+    return open_all(weights), weights[0] if len(weights) == 1 else folder

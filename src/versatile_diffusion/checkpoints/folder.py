@@ -29,9 +29,10 @@ from huggingface_hub import (
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Components, Wanted, empty, empty_diffuser
-from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.checkpoints.errors import CheckpointError, shortened
 from versatile_diffusion.checkpoints.keys import check
-from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, find_weights, open_tensors
+from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_all
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions, find_weights
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
@@ -70,7 +71,10 @@ def load(
 
 
 def read(
-    folder: Path | str, flows: Sequence[Flow] | None = None, modalities: Sequence[type[Modality]] = ()
+    folder: Path | str,
+    flows: Sequence[Flow] | None = None,
+    modalities: Sequence[type[Modality]] = (),
+    options: FileOptions = ANY_FILES,
 ) -> Checkpoint:
     """Like `load`, but leaves the tensors on disk."""
     folder = Path(folder)
@@ -82,7 +86,7 @@ def read(
     built = {name: _read_modality(folder / name, cls, wanted) for name, cls in classes.items()}
     diffuser = empty_diffuser(_sizes(config), built, wanted)
     modules = {DIFFUSER: diffuser, **built}
-    tensors = {name: _read_tensors(folder / name, module.state_dict()) for name, module in modules.items()}
+    tensors = {name: _read_tensors(folder / name, module.state_dict(), options) for name, module in modules.items()}
     companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
     return Checkpoint(diffuser, built, read_scheduler(folder / SCHEDULER), tensors, companions)
 
@@ -100,7 +104,8 @@ def is_ours(folder: Path) -> bool:
 def saved_parts(folder: Path) -> tuple[str, ...]:
     """Returns the names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
-    return (INDEX, DIFFUSER, SCHEDULER, *index["modalities"]) if "modalities" in index else ()
+    names: object = index.get("modalities")
+    return (INDEX, DIFFUSER, SCHEDULER, *map(str, cast("list[object]", names))) if isinstance(names, list) else ()
 
 
 def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
@@ -143,11 +148,14 @@ def write(
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a configuration."""
     try:
-        return json.loads(path.read_text())
+        read: object = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing. Download the whole folder again.") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({error}). Download it again.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({shortened(error)}). Download it again.") from error
+    if not isinstance(read, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no object. Download it again.")
+    return cast("dict[str, Any]", read)  # the keys of JSON are strings
 
 
 def read_scheduler(folder: Path) -> SchedulerMixin:
@@ -210,16 +218,16 @@ def _read_modality(folder: Path, cls: type[Modality], wanted: Wanted) -> Modalit
     return modality
 
 
-def _read_tensors(folder: Path, keys: Mapping[str, object]) -> Tensors:
+def _read_tensors(folder: Path, keys: Mapping[str, object], options: FileOptions) -> Tensors:
     """The tensors of these keys; those of parts that are not wanted stay where they are."""
-    weights = find_weights(folder, WEIGHTS)
-    if weights is None:
+    weights = find_weights(folder, options, [WEIGHTS])
+    if not weights:
         if keys:
-            raise CheckpointError(f"{folder} holds no weights. Download the whole folder again.")
+            raise CheckpointError(f"{folder} holds no weights ({options.kinds}). Download the whole folder again.")
         return {}
-    stored = open_tensors(weights)
+    stored = open_all(weights)
     missing = [key for key in keys if key not in stored]
-    check(missing, [], weights)
+    check(missing, [], weights[0] if len(weights) == 1 else folder)
     return {key: stored[key] for key in keys}
 
 

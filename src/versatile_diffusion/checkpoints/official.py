@@ -8,7 +8,7 @@ optimus-vae.pth          Optimus, likewise; only texts need it
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.keys import KeyTable, check, to_ours
 from versatile_diffusion.checkpoints.tensors import Tensors, open_tensors
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions
 from versatile_diffusion.diffuser import DiffuserConfig, Plan
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
@@ -33,6 +34,7 @@ FILES = (
     "vd-four-flow-v1-0.pth",
     "vd-four-flow-v1-0-fp16.pth",
     "vd-four-flow-v1-0-deprecated.pth",
+    "vd-four-flow-v1-0-fp16-deprecated.pth",
     "vd-official.pth",
     "vd1.0-four-flow.pth",
 )
@@ -59,7 +61,7 @@ _CURRENT = _Naming(
 _LEGACY = _Naming("model.", diffuser_layouts.legacy, "autokl.", "optimus.", "clip.model.", "clip.model.")
 
 # The noise schedule, which the scheduler computes, and what training leaves behind.
-_LEFT_OUT = re.compile(
+LEFT_OUT = re.compile(
     r"betas|logvar|lvlb_weights|scale_factor|(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|log_one_minus_alphas_cumprod"
     r"|sqrt_recip(m1)?_alphas_cumprod|posterior_(variance|log_variance_clipped|mean_coef[12])|model_ema\..*"
 )
@@ -70,18 +72,32 @@ def recognises(folder: Path) -> bool:
     return any((folder / name).is_file() for name in FILES)
 
 
-def read(folder: Path, flows: Sequence[Flow] | None, file: Path | None = None) -> Checkpoint:
+def holds_diffuser(keys: Collection[str]) -> bool:
+    """Tells whether these are the keys of a file with the diffuser in it."""
+    return any(key.startswith((_CURRENT.diffuser, f"{_LEGACY.diffuser}diffusion_model.unet_")) for key in keys)
+
+
+def first_of(names: Iterable[str], variant: str | None = None) -> str | None:
+    """Returns the first of `FILES` among some names; one of a variant (such as "fp16") goes before the others."""
+    given = set(names)
+    present = [name for name in FILES if name in given]
+    return next((name for name in present if variant and f"-{variant}" in name), next(iter(present), None))
+
+
+def read(
+    folder: Path, flows: Sequence[Flow] | None, file: Path | None = None, options: FileOptions = ANY_FILES
+) -> Checkpoint:
     """Reads such a folder, but leaves the tensors on disk.
 
-    Without `file`, it takes the first of `FILES`. Without `flows`, texts are outputs if Optimus is there.
+    Without `file`, it takes one of `FILES`; see `first_of`. Without `flows`, texts are outputs if Optimus is there.
 
     Raises:
         CheckpointError: if a file is damaged, of another model, or missing.
     """
-    main = file or next(folder / name for name in FILES if (folder / name).is_file())
+    main = file or _main(folder, options)
     stored = open_tensors(main)
     naming = _LEGACY if any(key.startswith(_LEGACY.diffuser) for key in stored) else _CURRENT
-    check([], [key for key in stored if not key.startswith(naming.parts()) and not _LEFT_OUT.fullmatch(key)], main)
+    check([], [key for key in stored if not key.startswith(naming.parts()) and not LEFT_OUT.fullmatch(key)], main)
     has_optimus = (folder / OPTIMUS).is_file() or any(key.startswith(naming.optimus) for key in stored)
     outputs = ("image",) if flows is None and not has_optimus else ("image", "text")
     wanted = Wanted.of(flows, outputs, ("image", "text"), folder)
@@ -93,10 +109,19 @@ def read(folder: Path, flows: Sequence[Flow] | None, file: Path | None = None) -
     if "image" in wanted.modalities:
         modalities["image"], tensors["image"] = _image(folder, stored, naming, wanted, main)
     if "text" in wanted.modalities:
-        modalities["text"], tensors["text"] = _text(folder, stored, naming, wanted, main, config)
+        text, tensors["text"] = _text(folder, stored, naming, wanted, main, config)
+        text.tokenizers = read_tokenizers(folder, wanted, options)
+        modalities["text"] = text
     diffuser = empty_diffuser(config, modalities, wanted)
     tensors[DIFFUSER] = to_ours(naming.layout(diffuser.plan), held, wanted=diffuser.state_dict(), where=main)
     return Checkpoint(diffuser, modalities, official_scheduler(), tensors)
+
+
+def _main(folder: Path, options: FileOptions) -> Path:
+    name = first_of((path.name for path in folder.iterdir()), options.variant)
+    if name is None or options.use_safetensors:
+        raise CheckpointError(f"{folder} holds no safetensors: leave use_safetensors out to read its .pth files.")
+    return folder / name
 
 
 def _image(folder: Path, stored: Tensors, naming: _Naming, wanted: Wanted, main: Path) -> tuple[ImageModality, Tensors]:
@@ -118,7 +143,6 @@ def _text(
             optimus and sizes.optimus(*optimus), clip and sizes.clip_text(*clip), positions, latent_dim
         )
     )
-    modality.tokenizers = read_tokenizers(folder, wanted)
     autoencoder = parts.optimus(modality, *optimus) if optimus else {}
     return modality, autoencoder | (parts.clip(modality, *clip) if clip else {})
 

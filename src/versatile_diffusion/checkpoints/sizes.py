@@ -21,7 +21,9 @@ Config = dict[str, Any]
 
 _IMAGE_SIDE = 512  # height and width in pixels of the official model's images
 _STAGES = ("input_blocks", "middle_block", "output_blocks", "data_blocks")
-_BLOCK = re.compile(rf".*image\.({'|'.join(_STAGES)})\.([\d.]+)\.(in_layers\.2|op|conv)\.weight")
+_BLOCK = re.compile(
+    rf"(?:.*image|model\.diffusion_model)\.({'|'.join(_STAGES)})\.([\d.]+)\.(in_layers\.2|op|conv)\.weight"
+)
 
 
 def diffuser(tensors: Tensors, layout: Callable[[Plan], KeyTable], where: object) -> DiffuserConfig:
@@ -49,7 +51,10 @@ def _fits(plan: Plan, layout: Callable[[Plan], KeyTable], tensors: Tensors) -> b
     """Whether the plan's tensors are there, with context blocks as many and as wide as it says."""
     table = layout(plan)
     known = {entry.key for entry in table.values()}
-    norms = [(table[f"context_layers.image.{i}.norm.weight"].key, step.channels) for i, step in enumerate(plan.context)]
+    found = (
+        (entry.key, re.fullmatch(r"context_layers\.\w+\.(\d+)\.norm\.weight", ours)) for ours, entry in table.items()
+    )
+    norms = [(key, plan.context[int(match[1])].channels) for key, match in found if match]
     return (
         known <= tensors.keys()
         and not any("transformer_blocks" in key for key in tensors.keys() - known)
@@ -131,11 +136,12 @@ def clip_vision(tensors: Tensors, where: object) -> Config:
 
 
 def clip_text(tensors: Tensors, where: object) -> Config:
-    """Returns a CLIPTextConfig, for a whole CLIP."""
+    """Returns a CLIPTextConfig, for a whole CLIP or its text model alone, which projects nothing."""
     shape = _shapes(tensors, where)
     tokens, width = shape("text_model.embeddings.token_embedding.weight")
+    projection = tensors["text_projection.weight"].shape[0] if "text_projection.weight" in tensors else width
     return {
-        **_clip(tensors, shape, "text_model", width, shape("text_projection.weight")[0]),
+        **_clip(tensors, shape, "text_model", width, projection),
         "vocab_size": tokens,
         "max_position_embeddings": shape("text_model.embeddings.position_embedding.weight")[0],
         "bos_token_id": tokens - 2,

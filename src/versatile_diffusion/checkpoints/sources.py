@@ -1,19 +1,20 @@
-"""Whatever a user calls a model: the bundled one, a hub id, a folder of any layout, an official file."""
+"""Whatever a user calls a model: the bundled one, a hub id, a folder of any layout, a single file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from versatile_diffusion.bundled import DEFAULT_MODEL, bundled_weights, world_names
-from versatile_diffusion.checkpoints import diffusers_folder, folder, hub, official, stable_diffusion
+from versatile_diffusion.checkpoints import folder, hub, official
 from versatile_diffusion.checkpoints.components import Checkpoint, Components
-from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.checkpoints.errors import CheckpointError, reading, shortened
+from versatile_diffusion.checkpoints.layouts import file_reader, folder_reader
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions, variants
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -27,21 +28,25 @@ def open_source(
     flows: Sequence[Flow] | None = None,
     torch_dtype: torch.dtype | None = None,
     modalities: Sequence[type[Modality]] = (),
+    options: FileOptions = ANY_FILES,
 ) -> Components:
     """Loads a model.
 
     Args:
-        source: the name of a bundled model, a folder (ours, diffusers' or Stable Diffusion v1's), a folder of official
-            .pth files or one of them, or a hub id.
+        source: the name of a bundled model, a folder (ours, diffusers', Stable Diffusion v1's, or of official .pth
+            files), any file of one, Stable Diffusion v1 as one file, or a hub id.
         flows: read only what these need; by default all that the source has.
         torch_dtype: type of the weights; as they are stored by default.
         modalities: classes of modalities that folders of ours have, instead of those that are registered.
+        options: which of its files to take, and where they come from.
 
     Raises:
         CheckpointError: if there is no such model, or it is damaged, or lacks something that the flows need.
         UnavailableError: if something has to come over the network and cannot.
     """
-    return read_source(source, flows, modalities).load(torch_dtype)
+    checkpoint = read_source(source, flows, modalities, options)
+    with reading(shortened(source)):
+        return checkpoint.load(torch_dtype)
 
 
 def open_modality(source: str | Path, name: str, torch_dtype: torch.dtype | None = None) -> Modality:
@@ -57,27 +62,40 @@ def open_modality(source: str | Path, name: str, torch_dtype: torch.dtype | None
     """
     place = locate(source, [Flow(name, IMAGE.name)])
     output = folder.outputs_of(place)[0] if folder.is_ours(place) else IMAGE.name  # which models of other layouts make
-    return read_source(place, [Flow(name, output)]).load_modality(name, torch_dtype)
+    checkpoint = read_source(place, [Flow(name, output)])
+    with reading(place):
+        return checkpoint.load_modality(name, torch_dtype)
 
 
 def read_source(
     source: str | Path,
     flows: Sequence[Flow] | None = None,
     modalities: Sequence[type[Modality]] = (),
+    options: FileOptions = ANY_FILES,
 ) -> Checkpoint:
     """Like `open_source`, but leaves the tensors on disk."""
-    place = locate(source, flows)
-    read = _reader(place, modalities)
-    if read is None:
-        raise CheckpointError(
-            f"{place} holds no model that is known. Pass a folder saved by save_pretrained or `vd convert`, one in "
-            f"diffusers' layout (image_unet, text_unet, …, or unet, vae, …), or one with {official.FILES[0]} in it."
-        )
-    return read(flows)
+    place = locate(source, flows, options)
+    with reading(place):
+        if place.is_file():
+            return file_reader(place, modalities, options)(flows)
+        read = folder_reader(place, modalities, options)
+        if read is None:
+            raise CheckpointError(
+                f"{place} holds no model that is known. Pass a folder saved by save_pretrained or `vd convert`, one in "
+                "diffusers' layout (image_unet, text_unet, …, or unet, vae, …), one with "
+                f"{official.FILES[0]} in it, or a single file of Stable Diffusion v1."
+            )
+        if options.variant is not None and options.variant not in (found := variants(place)):
+            raise CheckpointError(
+                f"{place} has no weights of the variant {options.variant!r}"
+                + (f", only of {', '.join(sorted(found))}." if found else ".")
+                + " Leave `variant` out to take what is there."
+            )
+        return read(flows)
 
 
-def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
-    """Returns the folder of a model, which is downloaded if need be, or its official file.
+def locate(source: str | Path, flows: Sequence[Flow] | None = None, options: FileOptions = ANY_FILES) -> Path:
+    """Returns the folder of a model, which is downloaded if need be, or its file.
 
     A folder with the name of a bundled model takes its place only if it holds a model itself.
 
@@ -85,18 +103,20 @@ def locate(source: str | Path, flows: Sequence[Flow] | None = None) -> Path:
         CheckpointError: if there is no such model.
         UnavailableError: if it has to come over the network and cannot.
     """
-    name, path = str(source), Path(source).expanduser()
-    if (bundled := bundled_weights(name)) is not None:
-        return path if path.is_dir() and _reader(path) else bundled
-    if name and path.exists():
-        return path
+    name = str(source)
+    with reading(shortened(name)):
+        path = Path(source).expanduser()
+        if (bundled := bundled_weights(name)) is not None:
+            return path if path.is_dir() and folder_reader(path) else bundled
+        if name and path.exists():
+            return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return hub.download(name, flows)
+        return hub.download(name, flows, options)
     near = [known for known in get_close_matches(name, (*world_names(), *KNOWN), n=1) if known != name]
     raise CheckpointError(
-        f"There is no model {name!r}."
+        f"There is no model {shortened(name)!r}."
         + (f" Did you mean {near[0]!r}?" if near else "")
-        + f' Models are "{DEFAULT_MODEL}" (bundled), a folder, or a hub id such as "{KNOWN[0]}".'
+        + f' Models are "{DEFAULT_MODEL}" (bundled), a folder or a file, or a hub id such as "{KNOWN[0]}".'
     )
 
 
@@ -123,20 +143,3 @@ def convert(
         FileExistsError: if the target holds something else.
     """
     folder.write(read_source(source, flows, modalities), target, dtype, max_shard_size)
-
-
-def _reader(
-    place: Path, modalities: Sequence[type[Modality]] = ()
-) -> Callable[[Sequence[Flow] | None], Checkpoint] | None:
-    """What reads a folder or an official file, given the flows; None if there is no model that is known."""
-    if place.is_file():
-        return partial(official.read, place.parent, file=place)
-    if folder.is_ours(place):
-        return partial(folder.read, place, modalities=modalities)
-    for layout in (diffusers_folder, stable_diffusion):
-        if layout.recognises(place):
-            return partial(layout.read, place)
-    for candidate in (place, place / "pretrained_pth", place / "pretrained"):
-        if official.recognises(candidate):
-            return partial(official.read, candidate)
-    return None

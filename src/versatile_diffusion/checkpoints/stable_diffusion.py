@@ -9,6 +9,7 @@ from versatile_diffusion.checkpoints import diffusers_parts
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Wanted, empty, empty_diffuser
 from versatile_diffusion.checkpoints.folder import read_scheduler
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 
@@ -18,7 +19,7 @@ def recognises(folder: Path) -> bool:
     return all((folder / part).is_dir() for part in ("unet", "vae", "text_encoder"))
 
 
-def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
+def read(folder: Path, flows: Sequence[Flow] | None, options: FileOptions = ANY_FILES) -> Checkpoint:
     """Reads such a folder, but leaves the tensors on disk.
 
     Raises:
@@ -34,11 +35,11 @@ def read(folder: Path, flows: Sequence[Flow] | None) -> Checkpoint:
     )
     text_encoder = diffusers_parts.clip_config(folder / "text_encoder")
     text = empty(lambda: TextModality(context_encoder=text_encoder, projected=False))
-    text.tokenizers = read_tokenizers(folder, wanted)
+    text.tokenizers = read_tokenizers(folder, wanted, options)
     diffuser = empty_diffuser(config, {"image": image, "text": text}, wanted)
     tensors = {
-        DIFFUSER: diffusers_parts.unet(folder / "unet", "image", ["text"], diffuser),
-        "image": diffusers_parts.autoencoder(folder / "vae", image),
-        "text": diffusers_parts.clip(folder / "text_encoder", text),
+        DIFFUSER: diffusers_parts.unet(folder / "unet", "image", ["text"], diffuser, options),
+        "image": diffusers_parts.autoencoder(folder / "vae", image, options),
+        "text": diffusers_parts.clip(folder / "text_encoder", text, options),
     }
     return Checkpoint(diffuser, {"image": image, "text": text}, read_scheduler(folder / "scheduler"), tensors)

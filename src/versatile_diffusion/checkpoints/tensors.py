@@ -8,7 +8,7 @@ import mmap
 import pickle
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
+from versatile_diffusion.checkpoints.errors import CheckpointError, first_few, reading, shortened
 
 _PIECE = 2**22  # numbers that are copied at once
 _DTYPES = {
@@ -87,21 +87,6 @@ class LazyTensor:
 Tensors = Mapping[str, LazyTensor]
 
 
-def find_weights(folder: Path, *stems: str) -> Path | None:
-    """Returns the weights in a folder that diffusers or transformers wrote: a file, or the index of several.
-
-    Full precision goes before variants such as fp16, and safetensors before pickles.
-    """
-    names = [f"{stem}{{}}{suffix}{{}}" for suffix in (".safetensors", ".bin") for stem in stems]
-    plain = [name.format("", end) for name in names for end in (".index.json", "")]
-    variant = [pattern for name in names for pattern in (name.format("", ".index.*.json"), name.format(".*", ""))]
-    for pattern in (*plain, *variant):
-        found = [path for path in sorted(folder.glob(pattern)) if "-of-" not in path.name]
-        if found:
-            return found[0]
-    return None
-
-
 def open_tensors(path: Path) -> dict[str, LazyTensor]:
     """Lists the tensors of a file, or of all files that an index names, without reading them.
 
@@ -110,17 +95,26 @@ def open_tensors(path: Path) -> dict[str, LazyTensor]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist. Download it, or pass the folder that holds it.")
-    if path.suffix == ".json":
-        return _open_index(path)
-    if path.suffix == ".safetensors":
-        return _open_safetensors(path)
-    return _open_pickle(path)
+    with reading(path):
+        if path.stat().st_size == 0:
+            raise CheckpointError(f"{path} is empty. Download it again.")
+        if path.suffix == ".json":
+            return _open_index(path)
+        if path.suffix == ".safetensors":
+            return _open_safetensors(path)
+        return _open_pickle(path)
+
+
+def open_all(paths: Sequence[Path]) -> dict[str, LazyTensor]:
+    """Lists the tensors of several files; see `open_tensors`."""
+    return {key: tensor for path in paths for key, tensor in open_tensors(path).items()}
 
 
 def _open_index(path: Path) -> dict[str, LazyTensor]:
     try:
         files: dict[str, str] = json.loads(path.read_text())["weight_map"]
-    except (ValueError, KeyError) as error:
+        files.values()
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not an index of weights. Download it again.") from error
     missing = sorted({name for name in files.values() if not (path.parent / name).is_file()})
     if missing:
@@ -138,7 +132,9 @@ def _open_safetensors(path: Path) -> dict[str, LazyTensor]:
         keys = cast("list[str]", file.keys())  # pyright: ignore[reportUnknownMemberType] - untyped in safetensors
         return {key: _from_safetensors(file, key, path) for key in keys}
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}). Download it again.") from error
+        raise CheckpointError(
+            f"{path} is damaged or not a safetensors file ({shortened(error)}). Download it again."
+        ) from error
 
 
 def _from_safetensors(file: Any, key: str, path: Path) -> LazyTensor:
@@ -161,20 +157,26 @@ def _open_pickle(path: Path) -> dict[str, LazyTensor]:
             f"{path} is damaged, or holds more than tensors. It was not read: unpickling anything else could run code. "
             "Download it again, or save its state dict alone with torch.save or safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged or not a PyTorch file ({error}). Download it again.") from error
+    except Exception as error:  # which may be of any kind, where the bytes are anything
+        raise CheckpointError(
+            f"{path} is damaged or not a PyTorch file ({shortened(error)}). Download it again."
+        ) from error
     entries = _entries(content)
     nested = None if entries is None else _entries(entries.get("state_dict"))
     entries = entries if nested is None else nested
-    tensors = {key: value for key, value in (entries or {}).items() if isinstance(value, Tensor)}
+    tensors = {
+        key: value for key, value in (entries or {}).items() if isinstance(key, str) and isinstance(value, Tensor)
+    }
     if entries is None or len(tensors) != len(entries):
         raise CheckpointError(f"{path} holds more than tensors. Save its state dict alone, and pass that file.")
-    return {key: replace(LazyTensor.of(tensor), mapped=mapped) for key, tensor in tensors.items()}
+    return {key: replace(LazyTensor.of(tensor.detach()), mapped=mapped) for key, tensor in tensors.items()}
 
 
-def _entries(content: object) -> dict[str, object] | None:
+def _entries(content: object) -> dict[object, object] | None:
     """The entries of a dictionary; None if it is something else."""
-    return cast("dict[str, object]", content) if isinstance(content, dict) else None  # whose values are then checked
+    return (
+        cast("dict[object, object]", content) if isinstance(content, dict) else None
+    )  # whose entries are then checked
 
 
 def _give_back(tensor: Tensor) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -27,7 +28,7 @@ def open_pipeline(
         options: which model, and how to hold it.
         flows: that it is opened for; by default all.
         title: of the progress bar.
-        loras: to give it, each "folder" or "folder:scale".
+        loras: to give it, each "path" or "path:scale", where the path is a folder or a file.
     """
     with messages.status(Text(f"Opening {options.model} …")):
         import torch
@@ -42,11 +43,16 @@ def open_pipeline(
         if options.weights is not None:
             pipe.quantize(options.weights)
         pipe.to(device)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
-        for folder, scale in map(weighted, loras or []):
-            pipe.load_lora(folder, scale=scale)
+        for path, scale in map(_scaled, loras or []):
+            pipe.load_lora(path, scale=scale)
         pipe.pack()
     show_progress(pipe, title)
     return pipe
+
+
+def _scaled(lora: str) -> tuple[str, float]:
+    """The path of a LoRA and its scale. What is there under the whole name is meant without one."""
+    return (lora, 1.0) if Path(lora).exists() else weighted(lora)
 
 
 def show_progress(pipe: VersatileDiffusionPipeline, title: str | None) -> None:

@@ -55,12 +55,17 @@ Scheduler = Annotated[SchedulerName | None, option_info(Sampling, "scheduler")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id.', rich_help_panel="Model"),
+    typer.Option(
+        "--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, a file, or a hub id.', rich_help_panel="Model"
+    ),
 ]
 Loras = Annotated[
     list[str] | None,
     typer.Option(
-        "--lora", metavar="FOLDER[:SCALE]", help="A LoRA of this model; may be repeated.", rich_help_panel="Model"
+        "--lora",
+        metavar="FILE[:SCALE]",
+        help="A LoRA of this model or of Stable Diffusion v1, a folder or a .safetensors file; may be repeated.",
+        rich_help_panel="Model",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")]

@@ -24,7 +24,7 @@ def serve(
             "--model",
             "-m",
             metavar="[NAME=]MODEL",
-            help=f'"{DEFAULT_MODEL}" (bundled), a folder, or a hub id; may be repeated. The first is the default.',
+            help=f'"{DEFAULT_MODEL}" (bundled), a folder, a file or a hub id; may be repeated (default: the first).',
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at. Beyond this machine only with keys.")] = "127.0.0.1",

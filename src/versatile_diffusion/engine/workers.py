@@ -137,14 +137,15 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Reads SOURCE or NAME=SOURCE. A folder is called by its last part, so that nobody learns where it lies.
+        """Reads SOURCE or NAME=SOURCE. What is here is called by its last part, so that nobody learns where it lies.
 
         What is there as a file or a folder is no NAME=SOURCE, whatever is in its name.
         """
         name, equals, path = text.partition("=")
         if equals and name and path and not Path(text).exists():
             return cls(name, path)
-        return cls(Path(text).resolve().name if Path(text).is_dir() else text, text)
+        place = Path(text)
+        return cls(place.resolve().name if place.is_dir() else place.stem if place.is_file() else text, text)
 
 
 def open_models(

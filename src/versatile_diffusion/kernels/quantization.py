@@ -69,17 +69,18 @@ def quantize_parts(diffuser: nn.Module, context_encoders: Iterable[nn.Module], w
         weights: "int8".
 
     Raises:
-        ValueError: if there are no such weights, the diffuser holds LoRAs, or its weights are offloaded.
+        ValueError: if there are no such weights, a part holds LoRAs, or its weights are offloaded.
         ImportError: if torchao is missing.
     """
     if weights not in WEIGHTS:
         raise ValueError(f"Weights are stored as {' or '.join(WEIGHTS)}, got {weights!r}.")
-    if hasattr(diffuser, "peft_config"):
-        raise ValueError("The diffuser holds LoRAs: call `fuse_and_unload_lora` or `unload_lora` before `quantize`.")
+    parts = [diffuser, *context_encoders]
+    if any(hasattr(part, "peft_config") for part in parts):
+        raise ValueError("The model holds LoRAs: call `fuse_and_unload_lora` or `unload_lora` before `quantize`.")
     if any(parameter.is_meta for parameter in diffuser.parameters()):
         raise ValueError("The weights are away: call `quantize` before an `enable_…_offload`.")
     restore(diffuser)
-    for module in (diffuser, *context_encoders):
+    for module in parts:
         quantize(module)
 
 

@@ -13,21 +13,22 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor, nn
 
 from versatile_diffusion import kernels
-from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
-from versatile_diffusion.checkpoints.folder import read_json, replacing
-from versatile_diffusion.checkpoints.tensors import Tensors, open_tensors
+from versatile_diffusion.checkpoints.errors import CheckpointError
+from versatile_diffusion.checkpoints.folder import replacing
+from versatile_diffusion.checkpoints.lora_files import CONFIG, FORMAT, WEIGHTS, Factors, read_lora
+from versatile_diffusion.checkpoints.lora_keys import text_layers, unet_layers
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
+from versatile_diffusion.pipeline.lora_matching import fill, matched
 
 Layers = Literal["cross-attention", "context", "data", "both"]
 
-CONFIG, WEIGHTS, FORMAT = "config.json", "lora.safetensors", 1
 _PATTERNS = {
     "cross-attention": r"context_layers\.{modality}\..*\.attend_cross\..*",
     "context": r"context_layers\.{modality}\..*",
@@ -64,7 +65,7 @@ def add_lora(
         raise ValueError(f"The diffuser has no {layers} layers of modality {modality!r}.")
     others = adapters(diffuser)
     unfuse_lora(diffuser)
-    inject(diffuser, name, rank, targets)
+    inject(diffuser, name, dict.fromkeys(targets, rank))
     set_adapters(diffuser, others | {name: 1.0})
     for _, layer in adapted_layers(diffuser):
         for factors in (layer.lora_A, layer.lora_B):
@@ -105,41 +106,53 @@ def save_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None) -
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, target / WEIGHTS)
 
 
-def load_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
-    """Adds a saved LoRA to those that are active, and returns its name. Fused ones are unfused.
+def load_lora(
+    diffuser: Diffuser,
+    folder: Path | str,
+    name: str | None = None,
+    scale: float = 1.0,
+    text_encoder: nn.Module | None = None,
+) -> str:
+    """Adds a LoRA to those that are active, and returns its name. Fused ones are unfused.
 
-    Of a model that was opened for some flows only, it changes the layers that are there.
+    It may be one of ours, or a file that another trainer (kohya's, diffusers', peft's) wrote for Stable Diffusion v1,
+    whose U-Net has the same layers as the flow from text to image. Of a model that was opened for some flows only, it
+    changes the layers that are there.
 
     Args:
         diffuser: to be changed.
-        folder: where `save_lora` wrote it.
-        name: what to call it; the folder's name by default.
+        folder: where `save_lora` wrote it, or a .safetensors file.
+        name: what to call it; the folder's or the file's name by default.
         scale: how much of it; 0 is nothing, 1 is as it was trained.
+        text_encoder: CLIP's, which is changed as well, if the LoRA says so. Without one, a warning tells what of the
+            LoRA is left out.
 
     Raises:
-        CheckpointError: if it is missing, damaged, or belongs to another model.
+        CheckpointError: if it is missing, damaged, of another kind, or belongs to another model.
         ValueError: if the name is taken.
         ImportError: if peft is missing.
     """
-    folder = Path(folder)
-    index, tensors = read_json(folder / CONFIG), open_tensors(folder / WEIGHTS)
-    if index.get("format") != FORMAT or "rank" not in index:
-        raise CheckpointError(f"{folder} is no LoRA of format {FORMAT}. Pass a folder that `save_lora` wrote.")
+    folder = Path(folder).expanduser()
     kernels.restore(diffuser)
-    groups = {group_of(path) for path, _ in adaptable_layers(diffuser)}
-    here = {key: tensor for key, tensor in tensors.items() if group_of(key) in groups}
-    _require_fit(diffuser, here, index, folder)
-    others = adapters(diffuser)
-    name = re.sub(r"\W+", "_", folder.resolve().name) if name is None else name
-    unfuse_lora(diffuser)
-    inject(diffuser, name, index["rank"], sorted({key.rsplit(".", 2)[0] for key in here}))
-    for path, layer in adapted_layers(diffuser):
-        for factor in FACTORS:
-            if f"{path}.{factor}.weight" in here:
-                # In the model's own type: the diffuser computes in one.
-                module = getattr(layer, factor)[name].to(layer.get_base_layer().weight.dtype)
-                module.weight.data.copy_(here[f"{path}.{factor}.weight"].load())
-    set_adapters(diffuser, others | {name: scale})
+    found = read_lora(folder, diffuser.config["context_dims"])
+    changes = matched(diffuser, unet_layers(diffuser.plan), found.unet, found)
+    of_texts: dict[str, Factors] = {}
+    if text_encoder is not None:
+        names = text_layers(path for path, _ in adaptable_layers(text_encoder))
+        of_texts = matched(text_encoder, names, found.text_encoder, found)
+    elif found.text_encoder:
+        warnings.warn(
+            f"{found.file} also changes {len(found.text_encoder)} layers of CLIP's text encoder, which are left out: "
+            "this model was opened without it.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if not changes and not of_texts:
+        raise CheckpointError(f"{found.file} changes only what this model was opened without: open it with all flows.")
+    name = re.sub(r"\W+", "_", found.name_of(folder)) if name is None else name
+    _add(diffuser, name, scale, changes)
+    if text_encoder is not None:
+        _add(text_encoder, name, scale, of_texts)
     return name
 
 
@@ -204,26 +217,14 @@ def fuse_and_unload_lora(diffuser: nn.Module) -> None:
     unload_lora(diffuser)
 
 
-def _require_fit(diffuser: nn.Module, tensors: Tensors, index: Mapping[str, Any], folder: Path) -> None:
-    """Raises CheckpointError unless the model has all layers of a LoRA, of their sizes."""
-    layers, rank = dict(adaptable_layers(diffuser)), index["rank"]
-    wrong: list[str] = []
-    for path in sorted({key.rsplit(".", 2)[0] for key in tensors}):
-        if path not in layers:
-            wrong.append(f"{path} is not there")
-            continue
-        weight = layers[path].weight
-        wanted = ((rank, *weight.shape[1:]), (weight.shape[0], rank, *(1 for _ in weight.shape[2:])))
-        keys = [f"{path}.{factor}.weight" for factor in FACTORS]
-        found = tuple(tensors[key].shape if key in tensors else None for key in keys)
-        if found != wanted:
-            wrong.append(f"{path} has {found} instead of {wanted}")
-    if wrong or not tensors:
-        raise CheckpointError(
-            f"{folder} is a LoRA of another model: {len(wrong)} layers do not fit ({first_few(wrong)}). It changes "
-            f"{', '.join(index.get('layers', []))} of a model of sizes {index.get('model')}. Load that model, with all "
-            "its flows, or train a LoRA for this one."
-        )
+def _add(network: nn.Module, name: str, scale: float, changes: Mapping[str, Factors]) -> None:
+    """Adds to the layers of a network, beside the LoRAs that are active."""
+    if changes:
+        others = adapters(network)
+        unfuse_lora(network)
+        inject(network, name, {path: factors.rank for path, factors in changes.items()})
+        fill(network, name, changes)
+        set_adapters(network, others | {name: scale})
 
 
 def _saved_parts(folder: Path) -> tuple[str, ...]:

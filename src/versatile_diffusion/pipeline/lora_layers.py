@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -35,8 +36,8 @@ def adaptable_layers(diffuser: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.
             yield path, layer
 
 
-def inject(diffuser: nn.Module, name: str, rank: int, targets: Sequence[str]) -> None:
-    """Puts an untrained LoRA of that name and rank into these layers.
+def inject(diffuser: nn.Module, name: str, ranks: Mapping[str, int]) -> None:
+    """Puts an untrained LoRA of that name into layers, of the rank that is given for each.
 
     Raises:
         ValueError: if the name is taken or no name, or the weights take no LoRAs.
@@ -58,7 +59,11 @@ def inject(diffuser: nn.Module, name: str, rank: int, targets: Sequence[str]) ->
             "The weights are int8, which takes no LoRAs: load them before `quantize`, and `fuse_and_unload_lora`. For "
             "commands, save the model that they change."
         )
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets))
+    rank, _ = Counter(ranks.values()).most_common(1)[0]
+    others = {f"^{re.escape(path)}": other for path, other in ranks.items() if other != rank}
+    config = LoraConfig(
+        r=rank, lora_alpha=rank, target_modules=list(ranks), rank_pattern=others, alpha_pattern=dict(others)
+    )
     inject_adapter_in_model(config, diffuser, name)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
 
 from versatile_diffusion import kernels
 from versatile_diffusion.diffuser.model import Diffuser
@@ -68,36 +69,46 @@ class ModelPipeline(DiffusionPipeline):
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - it opens more, and needs less
         cls,
         source: str | Path,
-        torch_dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | str | None = None,
         flows: Sequence[str] | None = None,
+        *,
+        dtype: torch.dtype | str | None = None,
+        modalities: Sequence[type[Modality]] = (),
         **options: Any,
     ) -> Self:
         """Opens a model.
 
         Args:
-            source: the name of a bundled model, a hub id, a saved folder (ours or diffusers'), or a folder of official
-                .pth files.
-            torch_dtype: of the weights; by default as they were saved, but float32 instead of float16, which few CPUs
-                compute with.
+            source: the name of a bundled model, a hub id, a saved folder (ours or diffusers'), a folder of official
+                .pth files, any file of these, or Stable Diffusion v1 as one file.
+            torch_dtype: of the weights, or its name; by default as they were saved, but float32 instead of float16,
+                which few CPUs compute with.
             flows: names such as "text-to-image" or "image-variation": only what these need is read. None is all.
-            options: see `checkpoints.open_source`.
+            dtype: the newer name of torch_dtype.
+            modalities: classes of modalities that folders of ours have, instead of those that are registered.
+            options: those of diffusers: see `opening.OpeningOptions`. What is not done here is refused by name.
 
         Raises:
-            ValueError: if there is no such flow.
+            ValueError: if there is no such flow, or an option asks for what is not done here.
+            TypeError: if there is no such option.
             CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
         """
         from versatile_diffusion.checkpoints import open_source
+        from versatile_diffusion.pipeline.opening import OpeningOptions, as_dtype
 
         names = [flows] if isinstance(flows, str) else flows
         if names is not None and not names:
             raise ValueError("flows is empty: name one at least, or leave it out to load all.")
         wanted = None if names is None else [Flow.parse(name) for name in names]
-        parts = open_source(source, flows=wanted, torch_dtype=torch_dtype, **options)
-        if torch_dtype is None:
+        chosen, number = OpeningOptions.of(options), as_dtype(dtype if torch_dtype is None else torch_dtype)
+        device = chosen.device
+        parts = open_source(source, wanted, number, modalities, chosen.files)
+        if number is None:
             for module in (parts.diffuser, *parts.modalities.values()):
                 if module.dtype == torch.float16:
                     module.float()  # pyright: ignore[reportUnknownMemberType] - wrapped by diffusers
-        return cls(parts.diffuser, parts.scheduler, parts.modalities)
+        pipe = cls(parts.diffuser, chosen.scheduler or parts.scheduler, parts.modalities)
+        return pipe if device is None else pipe.to(device)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - the options are those of an upload
         self, save_directory: str | Path, push_to_hub: bool = False, **options: Any
@@ -134,33 +145,53 @@ class ModelPipeline(DiffusionPipeline):
     # ---- LoRAs of the diffuser ----
 
     def load_lora(self, folder: Path | str, name: str | None = None, scale: float = 1.0) -> str:
-        """Adds a saved LoRA to those that are active, and returns its name; see `lora.load_lora`."""
-        return lora.load_lora(self.diffuser, folder, name, scale)
+        """Adds a LoRA to those that are active, and returns its name; see `lora.load_lora`.
+
+        It may be a folder of ours, or a .safetensors file that others wrote for Stable Diffusion v1. What it changes of
+        CLIP's text encoder is changed, too.
+        """
+        from versatile_diffusion.modalities.clip import ClipTextEncoder
+
+        encoders = context_encoders(self.modalities.values())
+        of_texts = next((encoder for encoder in encoders if isinstance(encoder, ClipTextEncoder)), None)
+        return lora.load_lora(self.diffuser, folder, name, scale, of_texts)
 
     @property
     def adapters(self) -> dict[str, float]:
         """The LoRAs that are here with their scales; those that are switched off have 0."""
-        return lora.adapters(self.diffuser)
+        return {name: scale for part in self._adapted() for name, scale in lora.adapters(part).items()}
 
     def set_adapters(self, scales: Mapping[str, float]) -> None:
         """Switches these LoRAs on, at these scales, and all others off; see `lora.set_adapters`."""
-        lora.set_adapters(self.diffuser, scales)
+        known = self.adapters
+        for part in self._adapted():
+            own = lora.adapters(part)
+            lora.set_adapters(part, {name: scale for name, scale in scales.items() if name in own or name not in known})
 
     def fuse_lora(self) -> None:
         """Adds the active LoRAs to the weights, so that they cost no time."""
-        lora.fuse_lora(self.diffuser)
+        for part in self._adapted():
+            lora.fuse_lora(part)
 
     def unfuse_lora(self) -> None:
         """Takes fused LoRAs out of the weights again, up to rounding; they stay active."""
-        lora.unfuse_lora(self.diffuser)
+        for part in self._adapted():
+            lora.unfuse_lora(part)
 
     def unload_lora(self) -> None:
         """Removes all LoRAs: the model is as it was before."""
-        lora.unload_lora(self.diffuser)
+        for part in self._adapted():
+            lora.unload_lora(part)
 
     def fuse_and_unload_lora(self) -> None:
         """Adds the active LoRAs to the weights for good and removes all: what is left is a model like any other."""
-        lora.fuse_and_unload_lora(self.diffuser)
+        for part in self._adapted():
+            lora.fuse_and_unload_lora(part)
+
+    def _adapted(self) -> list[nn.Module]:
+        """The diffuser, and those encoders of contexts that hold LoRAs as well."""
+        encoders = context_encoders(self.modalities.values())
+        return [self.diffuser, *(encoder for encoder in encoders if hasattr(encoder, "peft_config"))]
 
     # ---- memory ----
 

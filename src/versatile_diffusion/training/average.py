@@ -37,17 +37,15 @@ class WeightAverage:
             get_ema_multi_avg_fn(decay)(averaged, current, 0)
         self._empty = False
 
-    @torch.no_grad()
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes a saved average, one tensor for each parameter."""
-        for name, tensor in self.tensors.items():
-            tensor.copy_(tensors[name])
+    def begin(self) -> None:
+        """Takes what `tensors` hold for an average, as after a saved one was read into them."""
         self._empty = False
 
+    @torch.no_grad()
     def apply(self) -> None:
         """Gives the parameters the averaged values for good."""
         for name, parameter in self.parameters.items():
-            parameter.data.copy_(self.tensors[name])
+            parameter.copy_(self.tensors[name])
 
     @contextmanager
     def applied(self) -> Generator[None]:
@@ -58,6 +56,9 @@ class WeightAverage:
         finally:
             self._exchange()
 
+    @torch.no_grad()
     def _exchange(self) -> None:
         for name, parameter in self.parameters.items():
-            parameter.data, self.tensors[name] = self.tensors[name], parameter.data
+            held = parameter.detach().clone()
+            parameter.copy_(self.tensors[name])
+            self.tensors[name].copy_(held)

@@ -1,54 +1,108 @@
-"""Training checkpoints: safetensors only, written whole or not at all."""
+"""Training checkpoints: safetensors only, written whole or not at all, by any number of processes.
+
+step-00000100/
+  *.safetensors       "trained/NAME", "average/NAME", "optimizer/NAME/KEY", whole or each process's shards
+  state.json          the step, and what else the run remembers
+
+PyTorch's distributed checkpoints write and read the tensors (its storage in the hub's format, which has no pickle), so
+that a run may go on with another number of processes.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
 from torch import Tensor
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
+from torch.distributed.checkpoint.state_dict_saver import save as save_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
 
+from versatile_diffusion.processes import processes
 from versatile_diffusion.training.average import WeightAverage
 
 _PREFIX = "step-"
+_TRAINED, _AVERAGE, _OPTIMIZER = "trained", "average", "optimizer"
+_WHOLE = "state.safetensors"
+_FORMER = {_TRAINED: "model.safetensors", _AVERAGE: "average.safetensors", _OPTIMIZER: "optimizer.safetensors"}
+"""The files of checkpoints of earlier versions, which are still read."""
 
 
-def save(
-    folder: Path,
-    state: Mapping[str, Any],
-    trained: Mapping[str, Tensor],
-    average: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    keep: int,
-) -> Path:
+@dataclass(frozen=True)
+class TrainingState:
+    """All tensors that a run changes.
+
+    Attributes:
+        trained: the parameters that are trained, by their names.
+        average: of them.
+        optimizer: of them.
+    """
+
+    trained: Mapping[str, Tensor]
+    average: WeightAverage
+    optimizer: torch.optim.Optimizer
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns all tensors by their names in checkpoints."""
+        found = {f"{_TRAINED}/{name}": tensor.detach() for name, tensor in self.trained.items()}
+        found |= {f"{_AVERAGE}/{name}": tensor for name, tensor in self.average.tensors.items()}
+        for name, parameter in self.trained.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                found[f"{_OPTIMIZER}/{name}/{key}"] = value
+        return found
+
+    def prepare(self, names: Iterator[str]) -> None:
+        """Makes room for the tensors of the optimizer that a checkpoint holds: it has none before its first step."""
+        for full_name in names:
+            kind, _, rest = full_name.partition("/")
+            if kind == _OPTIMIZER:
+                name, _, key = rest.rpartition("/")
+                parameter = self.trained[name]
+                state = self.optimizer.state[parameter]
+                if key not in state:
+                    counts = key == "step"
+                    state[key] = torch.zeros((), device=parameter.device) if counts else torch.zeros_like(parameter)
+
+
+def save(folder: Path, memory: Mapping[str, Any], state: TrainingState, keep: int) -> Path:
     """Writes `folder/step-N`, unless it is there, and removes all but the newest `keep` checkpoints.
+
+    All processes call it together.
 
     Args:
         folder: of the run.
-        state: "step", and what else the run must remember; as JSON.
-        trained: the parameters that are trained, by their names.
-        average: their average, by the same names.
-        optimizer: of these parameters.
+        memory: "step", and what else the run must remember; as JSON.
+        state: what is saved.
         keep: at least 1.
     """
-    target = folder / f"{_PREFIX}{state['step']:08d}"
+    target = folder / f"{_PREFIX}{memory['step']:08d}"
     if target.exists():
         return target
-    unfinished = folder / ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    save_file(_contiguous(trained), unfinished / "model.safetensors")
-    save_file(_contiguous(average), unfinished / "average.safetensors")
-    save_file(_contiguous(optimizer_tensors(trained, optimizer)), unfinished / "optimizer.safetensors")
-    (unfinished / "state.json").write_text(json.dumps(dict(state)))
-    unfinished.replace(target)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    unfinished, main = folder / ".unfinished", processes().is_main_process
+    if main:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+    processes().wait_for_everyone()
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors().items()}
+    if torch.distributed.is_initialized():
+        save_distributed(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
+    else:  # the same, without what it takes to agree on who writes what
+        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, unfinished / _WHOLE)
+    processes().wait_for_everyone()
+    if main:
+        (unfinished / "state.json").write_text(json.dumps(dict(memory)))
+        unfinished.replace(target)
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
+    processes().wait_for_everyone()
     return target
 
 
@@ -58,66 +112,71 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def identity(folder: Path) -> str:
-    """Returns what a run has come to: the name of its newest checkpoint, and a checksum of the averaged weights."""
+    """Returns what a run has come to: the name of its newest checkpoint, and a checksum of its tensors."""
     whole = checkpoints(folder)
     if not whole:
         return "its start"
-    digest = sha256((whole[-1] / "average.safetensors").read_bytes()).hexdigest()
-    return f"{whole[-1].name} ({digest[:12]})"
+    former = whole[-1] / _FORMER[_AVERAGE]
+    digest = sha256()
+    for file in [former] if former.exists() else sorted(whole[-1].glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return f"{whole[-1].name} ({digest.hexdigest()[:12]})"
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Returns the state that a checkpoint was saved with."""
+def read_memory(path: Path) -> dict[str, Any]:
+    """Returns what the run remembered when the checkpoint was saved."""
     return json.loads((path / "state.json").read_text())
 
 
-def load(
-    path: Path, trained: Mapping[str, Tensor], average: WeightAverage, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Restores parameters, their average and the optimizer in place, and returns the state.
+def load(path: Path, state: TrainingState) -> dict[str, Any]:
+    """Restores parameters, their average and the optimizer in place, and returns what the run remembered.
 
     Raises:
-        ValueError: if the checkpoint is of other parameters; the message names the first.
+        ValueError: if the checkpoint is damaged, or of other parameters; the message says which.
     """
-    stored = _named(load_file(path / "model.safetensors"))
-    if wrong := [name for name, tensor in trained.items() if getattr(stored.get(name), "shape", None) != tensor.shape]:
+    try:
+        if (path / _FORMER[_TRAINED]).exists():
+            _load_former(path, state)
+        else:
+            _load(path, state)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it: the run goes on from the one before.") from error
+    state.average.begin()
+    return read_memory(path)
+
+
+def _load(path: Path, state: TrainingState) -> None:
+    reader = HuggingFaceStorageReader(str(path))
+    stored = {name: tuple(each.size) for name, each in reader.read_metadata().state_dict_metadata.items()}  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType, reportUnknownVariableType] - all are tensors
+    _require_same(
+        path, state, {name.partition("/")[2]: size for name, size in stored.items() if name.startswith(_TRAINED)}
+    )
+    state.prepare(iter(stored))
+    wanted = state.tensors()
+    with torch.no_grad():
+        if (path / _WHOLE).exists() and not torch.distributed.is_initialized():
+            tensors = load_file(path / _WHOLE)
+            for name, tensor in wanted.items():
+                tensor.copy_(tensors[name])
+        else:
+            load_distributed(wanted, storage_reader=reader, no_dist=not torch.distributed.is_initialized())
+
+
+def _load_former(path: Path, state: TrainingState) -> None:
+    parts = {kind: load_file(path / file) for kind, file in _FORMER.items()}
+    stored = {
+        f"{kind}/{name.removeprefix('module.')}": tensor for kind, of in parts.items() for name, tensor in of.items()
+    }
+    _require_same(path, state, {name: tuple(tensor.shape) for name, tensor in parts[_TRAINED].items()})
+    state.prepare(iter(stored))
+    with torch.no_grad():
+        for name, tensor in state.tensors().items():
+            tensor.copy_(stored[name])
+
+
+def _require_same(path: Path, state: TrainingState, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    if wrong := [name for name, tensor in state.trained.items() if sizes.get(name) != tuple(tensor.shape)]:
         raise ValueError(
             f"{path} is a checkpoint of something else: {wrong[0]} is not there, or of another size. Choose another "
             "folder for this run."
         )
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(stored[name])
-    average.load(_named(load_file(path / "average.safetensors")))
-    load_optimizer_tensors(trained, optimizer, load_file(path / "optimizer.safetensors"))
-    return read_state(path)
-
-
-def optimizer_tensors(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns the optimizer's state under the names of the parameters: `weight/exp_avg` and so on."""
-    return {
-        f"{name}/{key}": value
-        for name, parameter in trained.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def load_optimizer_tensors(
-    trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
-) -> None:
-    """Puts back what `optimizer_tensors` took, where and as its parameters are stored."""
-    for name, value in tensors.items():
-        path, key = name.rsplit("/", 1)
-        parameter = trained[path]
-        there = value.to(parameter.device)  # the number of steps, too, as fused optimizers expect it
-        moved = there if key == "step" else torch.empty_like(parameter, requires_grad=False).copy_(there)
-        optimizer.state[parameter][key] = moved
-
-
-def _named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by the names of parameters, which earlier versions wrote after "module." in averages."""
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -11,9 +11,8 @@ from typing import cast
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
-from versatile_diffusion import kernels
 from versatile_diffusion.checkpoints import Checkpoint, Components, open_source, write
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.diffuser import Diffuser
@@ -28,7 +27,15 @@ from versatile_diffusion.training.reading.captioned_data import SKIPPED, Caption
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
-from versatile_diffusion.training.settings import MAY_CHANGE, Precision, RateSchedule, Trained, TrainingSettings
+from versatile_diffusion.training.settings import (
+    MAY_CHANGE,
+    Precision,
+    RateSchedule,
+    Sharding,
+    Trained,
+    TrainingSettings,
+)
+from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -37,6 +44,10 @@ from versatile_diffusion.validation import checked
 SETTINGS = "run.yaml"
 LORA, MODEL, CACHE, STATE = "lora", "model", "cache", "training"
 """What lies in the folder of a run: what was trained, the encoded samples, the checkpoints."""
+
+STATE_BYTES = 16
+"""Of a parameter that is trained: its value, gradient and two moments in float32."""
+_LARGE = 2 * 2**30
 
 
 class FineTuning:
@@ -79,25 +90,37 @@ class FineTuning:
             modalities=self.model.modalities,
             validation=data[VALIDATION],
         )
-        trainer = Trainer(
-            task, self.config, self.folder / STATE, "training", self.mixed_precision, on_preview=page.show
-        )
+        place = self.folder / STATE
+        trainer = Trainer(task, self.config, place, "training", self.mixed_precision, page.show, self.sharded)
         trainer.run()
-        target = self._save()
+        trained = whole(trainer.trained)
+        target = self.folder / (LORA if settings.train is Trained.LORA else MODEL)
         if main:
+            self._save(trained, learnt, target)
             page.finish(target)
         return target
 
     @cached_property
     def skipped(self) -> SkippedSamples:
         """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
+        return SkippedSamples(self.folder / SKIPPED if processes().is_main_process else None, self.settings.strict)
 
     @cached_property
     def model(self) -> Components:
-        """The model that the run begins from, with all that its flows need."""
+        """The model that is trained."""
+        return self._start()
+
+    def _start(self) -> Components:
+        """Opens the model that the run begins from, with all that its flows need."""
         flows = [Flow.parse(name) for name in self.settings.flows] or None
         return open_source(self.settings.start, flows=flows, torch_dtype=torch.float32)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes share the model out among them."""
+        size = STATE_BYTES * sum(parameter.numel() for parameter in self.diffuser.parameters())
+        sharding = self.settings.sharding
+        return sharding is Sharding.FULL or (sharding is Sharding.AUTO and size > _LARGE)
 
     @property
     def diffuser(self) -> Diffuser:
@@ -168,16 +191,17 @@ class FineTuning:
         quick = computes_bf16() if self.settings.precision is Precision.AUTO else False
         return "bf16" if quick or self.settings.precision is Precision.BF16 else "no"
 
-    def _save(self) -> Path:
-        lora = self.settings.train is Trained.LORA
-        target = self.folder / (LORA if lora else MODEL)
-        if processes().is_main_process:
-            if lora:
-                save_lora(self.diffuser, target)
-            else:
-                kernels.restore(self.diffuser)
-                write(Checkpoint.of(self.model), target, dtype=torch.float16)
-        return target
+    def _save(self, trained: Mapping[str, Tensor], flows: Sequence[Flow], target: Path) -> None:
+        """Saves what was trained, or the model that the run began from with it."""
+        model = self._start()  # anew, since what was trained may be shared out
+        prepare(model.diffuser, flows, self.settings)
+        parameters = dict(model.diffuser.named_parameters())
+        for name, tensor in trained.items():
+            parameters[name].data.copy_(tensor)
+        if self.settings.train is Trained.LORA:
+            save_lora(model.diffuser, target)
+        else:
+            write(Checkpoint.of(model), target, dtype=torch.float16)
 
 
 def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSettings) -> None:
@@ -195,7 +219,7 @@ def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSetting
         diffuser.enable_gradient_checkpointing()  # pyright: ignore[reportUnknownMemberType] - untyped in part in diffusers
     if settings.train is Trained.LORA:
         targets = [path for path, _ in adaptable_layers(diffuser) if group_of(path) in data | context]
-        seeded(settings.seed, lambda: inject(diffuser, LORA, settings.rank, targets))
+        seeded(settings.seed, lambda: inject(diffuser, LORA, dict.fromkeys(targets, settings.rank)))
         for _, layer in adapted_layers(diffuser):
             for factor in FACTORS:
                 getattr(layer, factor)[LORA].requires_grad_(True)

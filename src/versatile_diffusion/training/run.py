@@ -17,7 +17,7 @@ from torch import nn
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.checkpoint import checkpoints, identity, read_state
+from versatile_diffusion.training.checkpoint import checkpoints, identity, read_memory
 from versatile_diffusion.training.config import differences
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import Task, TrainingConfig
@@ -65,7 +65,7 @@ class TrainingRun:
     def hours(self, stage: str) -> float | None:
         """Returns how long a stage was trained, or None if it was not."""
         whole = checkpoints(self.stage_folder(stage))
-        seconds = read_state(whole[-1]).get("seconds") if whole else None
+        seconds = read_memory(whole[-1]).get("seconds") if whole else None
         return None if seconds is None else seconds / 3600
 
     def train(self, stage: str, task: Task[M]) -> M:

@@ -30,6 +30,14 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+class Sharding(StrEnum):
+    """Whether several processes share the model out among them."""
+
+    AUTO = "auto"
+    FULL = "full"
+    NONE = "none"
+
+
 class RateSchedule(StrEnum):
     """How the learning rate goes on after its warm-up."""
 
@@ -70,6 +78,10 @@ class TrainingOptions(Strict):
         Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
     ] = None
     precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker.")] = Precision.AUTO
+    sharding: Annotated[
+        Sharding,
+        Field(description="full: processes share the model out (FSDP2). none: each has all. auto: by its size."),
+    ] = Sharding.AUTO
     checkpointing: Annotated[
         bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory.")
     ] = False
@@ -99,5 +111,14 @@ class TrainingSettings(TrainingOptions):
         return tuple(str(Flow.parse(name)) for name in value)
 
 
-MAY_CHANGE = ("steps", "checkpoint_every", "sheet_every", "strict", "cache_limit", "precision", "checkpointing")
+MAY_CHANGE = (
+    "steps",
+    "checkpoint_every",
+    "sheet_every",
+    "strict",
+    "cache_limit",
+    "precision",
+    "sharding",
+    "checkpointing",
+)
 """Settings that a run may go on with at other values."""

@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from versatile_diffusion.training.sharding import Unit
+
 M = TypeVar("M", bound=nn.Module)
 
 Batch = Mapping[str, Tensor]
@@ -78,6 +80,10 @@ class Task(ABC, Generic[M]):
     @abstractmethod
     def passes(self, batch: Batch) -> Iterable[Pass]:
         """Returns forward passes, each a function that returns named losses. Gradients of all passes are summed."""
+
+    def units(self) -> Iterable[Unit]:
+        """Returns the modules that compute one after the other, for a model that is shared out; see `shard`."""
+        return ()
 
     def gradient_scale(self, name: str) -> float:
         """Returns the factor for the gradient of the parameter of that name (paper, section 3.4)."""

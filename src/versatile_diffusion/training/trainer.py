@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic
 
@@ -18,6 +18,7 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - 
 from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from versatile_diffusion.kernels import optimize
 from versatile_diffusion.kernels.concurrency import at_once
@@ -26,6 +27,7 @@ from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
+from versatile_diffusion.training.sharding import shard
 from versatile_diffusion.training.task import Batch, M, Pass, Preview, Task, TrainingConfig
 
 OnPreview = Callable[[int, Preview], None]
@@ -65,6 +67,7 @@ class Trainer(Generic[M]):
         title: shown before the progress bar.
         mixed_precision: "bf16" or "no".
         on_preview: called with the step and the task's preview whenever there is a new one.
+        sharded: whether several processes share the model out among them, too (FSDP2), instead of each having all.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Trainer(Generic[M]):
         title: str = "",
         mixed_precision: str = "no",
         on_preview: OnPreview | None = None,
+        sharded: bool = False,
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         self.on_preview = on_preview
@@ -84,6 +88,8 @@ class Trainer(Generic[M]):
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
+        several = self.accelerator.num_processes > 1
+        self.shards = shard(self.model, task.units(), self.accelerator.device) if sharded and several else None
         self.trained = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
         self.average = WeightAverage(self.trained)
         self.optimizer = torch.optim.AdamW(
@@ -101,8 +107,8 @@ class Trainer(Generic[M]):
         """Goes on from the newest checkpoint, if there is one."""
         whole = checkpoint.checkpoints(self.folder)
         if whole:
-            state = checkpoint.load(whole[-1], self.trained, self.average, self.optimizer)
-            self.step, self.seconds = state["step"], state.get("seconds", 0.0)
+            memory = checkpoint.load(whole[-1], self._state)
+            self.step, self.seconds = memory["step"], memory.get("seconds", 0.0)
         return bool(whole)
 
     def run(self) -> M:
@@ -139,12 +145,8 @@ class Trainer(Generic[M]):
         accelerator = self.accelerator
         batch = draw(self.task, self.config, self.step, accelerator.process_index, accelerator.num_processes)
         passes = list(self.task.passes({name: tensor.to(accelerator.device) for name, tensor in batch.items()}))
-        values: dict[str, float] = {}
-        for losses, gradients in at_once(self._differentiate, passes, accelerator.device):
-            values.update(losses)
-            for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        values = self._sum_gradients(passes) if self.shards is None else self._reduce_gradients(passes, self.shards)
+        values = self._mean(values)
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise FloatingPointError(
                 f"Step {self.step}: {', '.join(bad)} is no longer a finite number, so training has diverged. Try a "
@@ -154,17 +156,49 @@ class Trainer(Generic[M]):
         for name, gradient in gradients.items():
             if (scale := self.task.gradient_scale(name)) != 1:
                 gradient.mul_(scale)
-        if accelerator.num_processes > 1:
+        if accelerator.num_processes > 1 and self.shards is None:
             self._share(list(gradients.values()))
+        return values
+
+    def _sum_gradients(self, passes: Sequence[Pass]) -> dict[str, float]:
+        """Leaves the sum of the gradients of all passes on the parameters, and returns the losses."""
+        values: dict[str, float] = {}
+        for losses, gradients in at_once(self._differentiate, passes, self.accelerator.device):
+            values.update(losses)
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return values
+
+    def _reduce_gradients(self, passes: Sequence[Pass], shards: FSDPModule) -> dict[str, float]:
+        """Does the same for a model that is shared out: gradients are reduced once, after the last pass."""
+        values: dict[str, float] = {}
+        for number, compute in enumerate(passes, start=1):
+            shards.set_requires_gradient_sync(number == len(passes))
+            losses, total = self._forward(compute)
+            total.backward()  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+            values |= {name: loss.item() for name, loss in losses.items()}
         return values
 
     def _differentiate(self, compute: Pass) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
         """Losses of a pass, and the gradient of their sum for each parameter that it uses."""
-        with self.accelerator.autocast():
-            losses = compute()
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        losses, total = self._forward(compute)
         gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
         return {name: loss.item() for name, loss in losses.items()}, gradients
+
+    def _forward(self, compute: Pass) -> tuple[Mapping[str, Tensor], Tensor]:
+        """Losses of a pass, and their sum."""
+        with self.accelerator.autocast():
+            losses = compute()
+        return losses, torch.stack([loss.float() for loss in losses.values()]).sum()
+
+    def _mean(self, values: dict[str, float]) -> dict[str, float]:
+        """Averages losses over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        told = torch.tensor(list(values.values()), device=self.accelerator.device)
+        means: Tensor = self.accelerator.reduce(told, "mean")  # pyright: ignore - accelerate has no types
+        return dict(zip(values, map(float, means), strict=True))
 
     def _share(self, gradients: list[Tensor]) -> None:
         """Averages gradients over all processes, in one message."""
@@ -190,44 +224,52 @@ class Trainer(Generic[M]):
                 report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
                 progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
                 self._record(means, speed)
-                if interrupt.pending and self.accelerator.is_main_process:
+                if self._interrupted(interrupt):
                     self._save()
                     raise KeyboardInterrupt
 
     def _record(self, means: dict[str, float], speed: float) -> None:
-        """Logs, previews and saves, each when its time has come."""
-        if not self.accelerator.is_main_process:
-            return
+        """Logs, previews and saves, each when its time has come. What all processes hold parts of takes all of them."""
         done = self.step == self.config.steps
         shown = done or self.step % self.config.preview_every == 0
-        if shown:
+        main = self.accelerator.is_main_process
+        takes_part = main or self.shards is not None
+        if shown and takes_part:
             with torch.no_grad(), self.average.applied():
-                means = {
-                    **means,
-                    **{f"{VALIDATION}{name}": loss for name, loss in self.task.validate(self.model).items()},
-                }
-        if done or self.step % self.config.log_every == 0:
+                validated = self.task.validate(self.model)
+            means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
+        if main and (done or self.step % self.config.log_every == 0):
             self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
-        if shown:
+        if shown and takes_part:
             self._show()
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
 
     def _show(self) -> None:
         """Shows what the averaged weights make, where somebody looks."""
-        if not (self.logger.shows or self.on_preview):
+        if not (self.logger.shows or self.on_preview) and self.shards is None:
             return
         with torch.no_grad(), self.average.applied():
             preview = self.task.preview(self.model)
-        self.logger.show(self.step, preview)
-        if self.on_preview is not None:
-            self.on_preview(self.step, preview)
+        if self.accelerator.is_main_process:
+            self.logger.show(self.step, preview)
+            if self.on_preview is not None:
+                self.on_preview(self.step, preview)
+
+    def _interrupted(self, interrupt: HeldInterrupt) -> bool:
+        """Whether any process was told to stop; all hear of it after the same step."""
+        if self.accelerator.num_processes == 1:
+            return interrupt.pending
+        told = torch.tensor(float(interrupt.pending), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(told, "sum"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - accelerate has no types
+
+    @property
+    def _state(self) -> checkpoint.TrainingState:
+        return checkpoint.TrainingState(self.trained, self.average, self.optimizer)
 
     def _save(self) -> None:
-        state = {"step": self.step, "seconds": self.seconds}
-        checkpoint.save(
-            self.folder, state, self.trained, self.average.tensors, self.optimizer, self.config.keep_checkpoints
-        )
+        memory = {"step": self.step, "seconds": self.seconds}
+        checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
 
 
 def _progress(disable: bool) -> Progress:

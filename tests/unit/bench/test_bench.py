@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.processes import ForkedPopen, forked_run
+from tests.processes import ForkedPopen, forked_run, python, start
 from versatile_diffusion import VersatileDiffusionPipeline, bench
 from versatile_diffusion.bench import IF_NAMED, NAMES, generation, memory, picture, run, startup, training
 from versatile_diffusion.bench.image_job import IMAGE, ImageJob
@@ -80,8 +80,9 @@ def test_targets_are_judged(report: tuple[Report, Path]) -> None:
 
 @pytest.mark.slow
 def test_compiled_networks_are_compared() -> None:
-    command = [sys.executable, "-m", "tests.unit.bench.compiled_bench"]  # checks of shapes cannot be traced
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    compiled = start(python, "-m", "tests.unit.bench.compiled_bench")  # checks of shapes cannot be traced
+    assert compiled.returncode == 0, compiled.stderr
+    found = json.loads(compiled.stdout)
     first = {name: figure["median"] for name, figure in found["figures"].items() if name.startswith("first step")}
     assert len(first) == 3 and min(first.values()) > 0
     assert found["figures"]["diffusers, compiled / ours, packed"]["at_least"] == 1

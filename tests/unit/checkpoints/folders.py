@@ -12,6 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -119,6 +120,25 @@ def save_stable_diffusion(components: Components, folder: Path) -> CLIPTextModel
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     save_tokenizers(components, folder)
     return clip
+
+
+def save_stable_diffusion_file(components: Components, file: Path, clip: CLIPTextModel, **others: Tensor) -> None:
+    """Stable Diffusion v1 as one file, with a text encoder as `save_stable_diffusion` makes it, and other tensors."""
+    held = components.diffuser.state_dict()
+    table = diffuser_layouts.stable_diffusion(components.diffuser.plan)
+    tensors = to_theirs(table, {key: held[key] for key in table})
+    tensors |= under("first_stage_model.", parts(components)["kl"])
+    texts = {
+        key if key.startswith("text_model.") else f"text_model.{key}": value for key, value in clip.state_dict().items()
+    }
+    tensors |= under("cond_stage_model.transformer.", texts)
+    tensors |= {name: torch.zeros(shape) for name, shape in SCHEDULE.items()} | others
+    tensors = {key: tensor.clone().contiguous() for key, tensor in tensors.items()}
+    if file.suffix == ".safetensors":
+        save_file(tensors, file)
+    else:
+        torch.save({"state_dict": tensors}, file)
+    save_tokenizers(components, file.parent)
 
 
 def save_unet(components: Components, folder: Path, output: str, context: str, safe: bool) -> None:

@@ -6,8 +6,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.unit.checkpoints import folders as made
 from versatile_diffusion.checkpoints import UnavailableError, Wanted, hub
-from versatile_diffusion.checkpoints.tensors import find_weights
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
+from versatile_diffusion.checkpoints.weight_files import ANY_FILES, find_weights
 from versatile_diffusion.flows import Flow
 
 VD = [
@@ -81,8 +81,8 @@ def test_each_weight_is_downloaded_once():
 def test_the_weights_that_are_downloaded_are_those_that_are_read(names: list[str], best: str | None, tmp_path: Path):
     for name in names:
         (tmp_path / name).touch()
-    found = find_weights(tmp_path, "model", "pytorch_model")
-    assert (found and found.name) == best
+    found = find_weights(tmp_path, ANY_FILES, ["model", "pytorch_model"])
+    assert [path.name for path in found] == ([best] if best else [])
     if best is not None:
         downloaded = hub.needed([f"unet/{name}" for name in names], None)
         assert f"unet/{best}" in downloaded

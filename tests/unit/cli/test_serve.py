@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from tests.processes import Running, start_vd
 from tests.unit.serving.running import Gate
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
@@ -74,33 +74,30 @@ def test_the_help_gives_examples() -> None:
 def test_a_killed_computation_does_not_end_the_server(pipe: VersatileDiffusionPipeline, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "tiny")
     port = free_port()
-    command = ["-m", "versatile_diffusion.cli", "serve", "--model", str(tmp_path / "tiny"), "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, *command], env=os.environ | {KEYS_VARIABLE: KEY}, stderr=subprocess.PIPE, text=True
-    )
+    command = ["serve", "--model", tmp_path / "tiny", "--port", port]
+    process = start_vd(*command, environment={KEYS_VARIABLE: KEY})
     asked = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "num_inference_steps": 2}
     try:
         headers = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120) as client:
-            wait_for(client)
+            wait_for(client, process)
             assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
             assert client.post("/v1/generate", json=asked | {"wait": True}).json()["status"] == "succeeded"
             job = client.post("/v1/generate", json=asked | {"num_inference_steps": 250}).json()
             with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
                 next(line for line in events.iter_lines() if '"step":1' in line)
-                (worker,) = psutil.Process(process.pid).children()[-1:]
-                worker.send_signal(signal.SIGKILL)
+                os.kill(process.started[-1], signal.SIGKILL)
             with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
                 assert "SIGKILL" in list(events.iter_lines())[-2]
             assert client.get("/healthz").json()["status"] == "ok"
             assert client.post("/v1/generate", json=asked | {"wait": True}).json()["status"] == "succeeded"
             tell_those_who_wait(process, client, asked | {"num_inference_steps": 250})
-        assert "Exception in ASGI application" not in process.communicate(timeout=60)[1]
+        assert process.returncode == 0 and "Exception in ASGI application" not in process.stderr
     finally:
         process.kill()
 
 
-def tell_those_who_wait(process: subprocess.Popen[str], client: httpx.Client, asked: dict[str, Any]) -> None:
+def tell_those_who_wait(process: Running, client: httpx.Client, asked: dict[str, Any]) -> None:
     """Stops a server that has one job running, and one that waits."""
     job = client.post("/v1/generate", json=asked).json()
     with client.stream("GET", f"/v1/jobs/{job['id']}/events") as events, ThreadPoolExecutor() as threads:
@@ -109,7 +106,7 @@ def tell_those_who_wait(process: subprocess.Popen[str], client: httpx.Client, as
         waiting = threads.submit(client.post, "/v1/generate", json=asked | {"to": "text", "wait": True})
         while not client.get("/healthz").json()["waiting"]:
             assert not waiting.done()
-        process.send_signal(signal.SIGINT)
+        process.send(signal.SIGINT)
         assert any("The server was stopped" in line for line in lines)
         assert waiting.result().status_code == 503 and "was stopped" in waiting.result().text
 
@@ -120,8 +117,9 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def wait_for(client: httpx.Client) -> None:
+def wait_for(client: httpx.Client, process: Running) -> None:
     while True:
+        assert process.is_running, process.stderr
         try:
             client.get("/healthz")
             return

@@ -1,5 +1,6 @@
 """The computation in a process of its own, which may be killed."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Collection, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.processes import forked_context
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.isolation import ProcessWorker
 from versatile_diffusion.engine.requests import JobRequest
@@ -22,6 +24,11 @@ ASKED = JobRequest.of("tiny", "image", [Context("text", "a red tent")], [1], num
 
 def changed(**changes: Any) -> JobRequest:
     return replace(ASKED, request=ASKED.request.replaced(**changes), preview_every=0)
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_context", forked_context)
 
 
 class Watch:

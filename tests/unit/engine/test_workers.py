@@ -88,7 +88,8 @@ def serving(example: str, *options: str) -> Iterator[httpx.Client]:
                 time.sleep(0.2)
             yield client
     finally:
-        family = psutil.Process(running.process.pid).children(recursive=True)
+        family = psutil.Process(running.pid).children(recursive=True)
+        family += [psutil.Process(pid) for pid in running.started if psutil.pid_exists(pid)]
         running.process.terminate()
         running.process.join()
         for member in psutil.wait_procs(family, timeout=10)[1]:

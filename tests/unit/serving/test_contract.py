@@ -23,7 +23,7 @@ from versatile_diffusion.engine.workers import LocalWorker
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.limits import Limits
 
-CASES = 150  # of an operation; those without a body have fewer, since there are no more
+CASES = 60  # of an operation; those without a body have fewer, since there are no more
 UNCHECKED = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 PICTURE = encoded(Image.new("RGB", (9, 12), "navy"))
 TEXT = base64.b64encode(PICTURE).decode()
@@ -94,4 +94,4 @@ def test_answers_are_as_the_document_says(document: Any) -> None:
 
         ask()
     assert "POST /v1/generate" in labels and len(labels) == 11
-    assert asked.total() >= 1000, asked
+    assert asked.total() >= 400, asked

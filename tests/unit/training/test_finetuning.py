@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from tests import processes
+from tests.processes import together
 from tests.unit.training import drawn_data
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
@@ -203,3 +205,27 @@ def test_an_image_alone_teaches_variations_and_is_drawn_with_its_own_tokens(
     seen = pipe.encode_context("image", str(file))
     torch.testing.assert_close(tokens[0], seen[0], atol=2e-3, rtol=2e-3)
     assert len(latents) == 13 and Context("image", str(file)).modality == "image"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_model_out_and_train_the_same_lora(data: str, model: str, tmp_path: Path) -> None:
+    small = [f"--{word}" for word in ("steps=3", "warmup-steps=1", "learning-rate=1e-4", "sheet-every=3")]
+    words = ["train", data, "--start", model, *small, "--precision=fp32", "--sharding=full"]
+    for process in together(processes.vd, *words, "--batch-size=2", "--output", str(tmp_path / "two")):
+        assert process.returncode == 0, process.stderr
+    assert vd(*words, "--batch-size=4", "--output", str(tmp_path / "one")).exit_code == 0
+    two, one = (changes(tmp_path / run / "lora") for run in ("two", "one"))
+    assert two.keys() == one.keys()
+    for name, change in one.items():
+        torch.testing.assert_close(two[name], change, rtol=0, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+    assert (tmp_path / "two" / "index.html").is_file()
+
+
+def changes(lora: Path) -> dict[str, torch.Tensor]:
+    """What a LoRA adds to each weight; its factors alone begin with gradients of nothing but rounding."""
+    tensors = load_file(lora / "lora.safetensors")
+    names = {name.rpartition(".lora_")[0] for name in tensors}
+    return {
+        name: tensors[f"{name}.lora_B.weight"].flatten(1) @ tensors[f"{name}.lora_A.weight"].flatten(1)
+        for name in names
+    }

@@ -1,12 +1,16 @@
 """Training in several processes."""
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.processes import together
+from tests.processes import Running, together
+from versatile_diffusion.training.checkpoint import checkpoints
+from versatile_diffusion.training.metric_logger import read_log
 
 from . import diffuser_runs
 
@@ -23,3 +27,67 @@ def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path:
         torch.testing.assert_close(
             two[name], expected, rtol=1e-5, atol=1e-6 * largest, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def finished(running: list[Running]) -> None:
+    for process in running:
+        assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that share the model out, of three samples each."""
+    folder = tmp_path_factory.mktemp("sharded")
+    finished(together(diffuser_runs.train, str(folder), "3"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in one process, of six samples."""
+    folder = tmp_path_factory.mktemp("alone")
+    diffuser_runs.train(str(folder), "6")
+    return folder
+
+
+def require_equal(one: Path, other: Path, name: str = "averaged-20.safetensors") -> None:
+    first, second = load_file(one / name), load_file(other / name)
+    assert first.keys() == second.keys() and len(first) > 300
+    for key, tensor in first.items():
+        torch.testing.assert_close(second[key], tensor, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_the_model_out_train_as_one_with_twice_the_batch(sharded: Path, alone: Path) -> None:
+    require_equal(sharded, alone)
+    logs = [read_log(folder / "log.jsonl") for folder in (sharded, alone)]
+    assert len(logs[0]) == 20
+    for one, other in zip(*logs, strict=True):
+        for flow in map(str, diffuser_runs.ALL_FLOWS):
+            assert one[flow] == pytest.approx(other[flow], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "batch_size"), [(1, "6"), (3, "2")])
+def test_a_checkpoint_of_two_processes_is_read_by_any_number(
+    count: int, batch_size: str, sharded: Path, alone: Path, tmp_path: Path
+) -> None:
+    begun = sharded / "step-00000010"
+    assert len(list(begun.glob("*.safetensors"))) == 2, "each process writes what it holds"
+    shutil.copytree(begun, tmp_path / begun.name)
+    finished(together(diffuser_runs.train, str(tmp_path), batch_size, count=count))
+    require_equal(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_leaves_the_last_checkpoint_whole(alone: Path, tmp_path: Path) -> None:
+    for moment in ("step-00000010", ".unfinished"):
+        running = together(diffuser_runs.train, str(tmp_path), "3")
+        while not (tmp_path / moment).exists() and running[1].is_running:
+            time.sleep(0.001)
+        for process in reversed(running):
+            process.kill()
+            assert process.returncode != 0
+    assert checkpoints(tmp_path)[0].name == "step-00000010"
+    finished(together(diffuser_runs.train, str(tmp_path), "3"))
+    require_equal(tmp_path, alone)

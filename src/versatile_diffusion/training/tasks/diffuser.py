@@ -20,6 +20,7 @@ from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
+from versatile_diffusion.training.sharding import Unit
 from versatile_diffusion.training.task import Batch, Pass, Preview, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
@@ -119,6 +120,15 @@ class DiffuserTask(Task[Diffuser]):
         """See `Task.passes`. One pass a flow."""
         for flow in self.flows:
             yield self._pass(flow, *(batch[f"{flow}/{part}"] for part in ("latents", "tokens", "noise", "timesteps")))
+
+    def units(self) -> Iterator[Unit]:
+        """See `Task.units`: the blocks, and in context blocks what the context's keys and values are made with."""
+        for layers in self.model.data_layers.values():
+            yield from ((block, ()) for block in layers.children())
+        for layers in self.model.context_layers.values():
+            for block in layers.children():
+                yield block.get_submodule("attend_cross"), ("keys_values",)
+                yield block, ()
 
     def gradient_scale(self, name: str) -> float:
         """See `Task.gradient_scale`."""
