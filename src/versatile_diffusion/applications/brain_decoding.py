@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -131,7 +132,7 @@ def reconstruct(
         on_batch: called with the origins of each batch while its inputs are at hand, such as records are made of.
     """
     check_output_type(output_type)
-    _check_request(scans, num_outputs, rank_by, batch_size, options)
+    _check_request(scans, rank_by, options)
     total = scans.count * num_outputs
     given = None if latents is None else as_tensor(latents, "latents")
     if given is not None and given.shape[:1] != (total,):
@@ -164,7 +165,7 @@ def reconstruct(
 
 
 def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], rank_by: str) -> list[float]:
-    """Cosine similarities of context tokens of pictures: "image" is of the class tokens, "tokens" the mean of all."""
+    """Returns cosine similarities of context tokens: "image" is of the class tokens, "tokens" the mean of all."""
     if rank_by == "image":
         seen, predicted = seen[:, :1], predicted[:, :1]
     return [float(each) for each in cosine_similarity(seen.float(), predicted.float(), dim=-1).mean(dim=1)]
@@ -173,13 +174,17 @@ def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], 
 def seeds(
     seed: int | None, generator: Generator | Sequence[Generator] | None, scans: int, num_outputs: int
 ) -> Callable[[int], Generator]:
-    """The generator of each output, counted over all scans.
+    """Returns what gives the generator of each output, counted over all scans.
 
     Raises:
-        ValueError: if there are both a seed and generators, or too few or too many of these.
+        ValueError: if there are both a seed and generators, too few or too many of these, or the seed is no whole
+            number or too large.
+        TypeError: if a generator is none.
     """
     if seed is not None and generator is not None:
         raise ValueError("Give a seed or generators, not both.")
+    if seed is not None and not (_is_whole(seed) and 0 <= seed <= 2**64 - num_outputs):
+        raise ValueError(f"seed must be a whole number from 0 to {2**64 - num_outputs}, got {seed!r:.80}.")
     if generator is not None and not isinstance(generator, Generator):
         each = one_each(generator, scans * num_outputs)
         return (each or []).__getitem__
@@ -189,7 +194,7 @@ def seeds(
 
 
 def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Float[Tensor, "b n d"]:
-    """An embedding as a batch.
+    """Returns an embedding as a batch.
 
     Args:
         pipe: whose contexts it must be like.
@@ -203,7 +208,7 @@ def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Floa
 
 
 def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
-    """How many tokens a context of a picture or a text has, and their width.
+    """Returns how many tokens a context of a picture or a text has, and their width.
 
     Raises:
         ValueError: if the model takes no such contexts.
@@ -219,12 +224,22 @@ def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
 # ---- details ----
 
 
-def _check_request(
-    scans: Scans, num_outputs: int, rank_by: str | None, batch_size: int, options: Mapping[str, object]
-) -> None:
-    for name, number in (("num_outputs", num_outputs), ("batch_size", batch_size)):
-        if number < 1:
-            raise ValueError(f"{name} must be 1 or more, got {number}.")
+def check_counts(**counts: object) -> None:
+    """Finds numbers that are not whole, or not 1 or more.
+
+    Raises:
+        ValueError: if there is one; the message names it.
+    """
+    for name, number in counts.items():
+        if not _is_whole(number) or number < 1:
+            raise ValueError(f"{name} must be 1 or more, and a whole number, got {number!r:.80}.")
+
+
+def _is_whole(number: object) -> TypeGuard[int]:
+    return not isinstance(number, bool) and isinstance(number, Integral)
+
+
+def _check_request(scans: Scans, rank_by: str | None, options: Mapping[str, object]) -> None:
     if rank_by is not None and rank_by not in RANKINGS:
         raise ValueError(f"rank_by must be None, {' or '.join(map(repr, RANKINGS))}, got {rank_by!r}.")
     if rank_by is not None and scans.target is None:

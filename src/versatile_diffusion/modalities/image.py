@@ -104,6 +104,11 @@ class ImageModality(ModalityOfParts[Tensor]):
                 above = below if below > side else below + self.factor
                 near = f"{below}" if below == above else f"{below} or {above}"
                 raise ValueError(f"{called} must be divisible by {self.factor}, got {side}: take {near}.")
+        if sides == [self.factor, self.factor]:  # whose variance is 0, and normalisation divides by it
+            raise ValueError(
+                f"height and width cannot both be {self.factor}, which is a single position of a latent: take "
+                f"{2 * self.factor} or more for one of them."
+            )
         return (config["latent_channels"], *(side // self.factor for side in sides))
 
     def read(self, data: object) -> list[Float[Tensor, "3 h w"]]:
@@ -147,6 +152,8 @@ class ImageModality(ModalityOfParts[Tensor]):
         if len({item.shape for item in items}) != 1:
             raise ValueError("Pictures of one batch must have the same size: resize them.")
         height, width = (max(round(side / self.factor), 1) * self.factor for side in items[0].shape[-2:])
+        if height == width == self.factor:  # a single position cannot be normalised; see `latent_shape`
+            width = 2 * self.factor
         images = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
         posterior = self._autoencoder().encode(_channels_last(2 * images - 1), return_dict=False)[0]
         return posterior.mode() * self.config["scaling_factor"]

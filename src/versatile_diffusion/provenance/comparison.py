@@ -26,7 +26,7 @@ class Comparison(TypedDict):
 
 
 def compared(before: object, now: object) -> Comparison:
-    """How an output compares with the one before, which is None where nobody has it."""
+    """Returns how an output compares with the one before, which is None where nobody has it."""
     if before is None:
         return {"same": None, "verdict": "Made again. The one before is not at hand to compare with."}
     if isinstance(now, str):
@@ -38,7 +38,7 @@ def compared(before: object, now: object) -> Comparison:
 
 
 def differences(before: Computed, now: Computed) -> list[str]:
-    """What was not as before, each in a sentence."""
+    """Returns what was not as before, each in a sentence."""
     names = {
         "model": "the model",
         "loras": "the LoRAs",

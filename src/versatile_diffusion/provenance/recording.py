@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # a server takes requests in without the libraries of models,
 
 
 def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weights: str | None = None) -> Computed:
-    """What computes the outputs of a pipeline, called `model` by the user."""
+    """Returns what computes the outputs of a pipeline, called `model` by the user."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     values = {
         "model": model,
@@ -44,7 +44,7 @@ def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weigh
 
 
 def record_of(origin: Origin, computed: Computed) -> StoredRecord:
-    """The record of an output whose generator was seeded for it, and made nothing before.
+    """Returns the record of an output whose generator was seeded for it, and made nothing before.
 
     Raises:
         ValueError: if the outputs of the batch shared a generator or a scheduler object was given, or if the request is
@@ -57,7 +57,7 @@ def record_of(origin: Origin, computed: Computed) -> StoredRecord:
 
 
 def record_of_row(request: Request, item: int, seed: int, batch: BatchRecord, computed: Computed) -> StoredRecord:
-    """The record of what a request makes of one of its items.
+    """Returns the record of what a request makes of one of its items.
 
     Args:
         request: as it was resolved.
@@ -112,15 +112,15 @@ class _Row:
         return checked(ContextRecord, values)
 
     def shares(self, codec: Codec, data: object) -> bool:
-        """Whether several items have the same data, which are encoded once."""
+        """Tells whether several items have the same data, which are encoded once."""
         return data is not None and self.batch.items > 1 and is_single(codec, data)
 
     def data(self, codec: Codec, data: object) -> str | Input:
-        """The item of data, in words or by its checksum."""
+        """Returns the item of data, in words or by its checksum."""
         return self._held(item_value(codec, data, self.item, self.batch.items))
 
     def start(self, codec: Codec, start: object) -> tuple[str | Input | None, bool]:
-        """The item of data and whether it is shared; or of latents, which have a row for each item."""
+        """Returns the item of data and whether it is shared; or of latents, which have a row for each item."""
         if start is None:
             return None, False
         latents = _latents(codec, start)
@@ -129,7 +129,7 @@ class _Row:
         )
 
     def decoding(self, request: Request) -> dict[str, object]:
-        """Options of decoding for the output, with data among them as inputs."""
+        """Returns options of decoding for the output, with data among them as inputs."""
         data = data_fields(modality_spec(request.to).decoding)
         total = self.batch.items * self.batch.num_outputs
         return {
@@ -141,7 +141,7 @@ class _Row:
         }
 
     def rows_of(self, tensor: Tensor, row: int | None = None) -> Input:
-        """One row of a tensor, or the only one."""
+        """Returns one row of a tensor, or the only one."""
         index = 0 if len(tensor) == 1 else self.item if row is None else row
         return self._named(tensor[index : index + 1].detach().cpu().clone())
 

@@ -194,7 +194,7 @@ def test_pickles_and_other_files_are_refused() -> None:
     Path("embeddings.csv").touch()
     for name in ("pickled.npz", "broken.npz", "broken.safetensors"):
         result = vd("reconstruct", name, "-o", "made")
-        assert result.exit_code == 1 and f"Cannot read embeddings from {name}" in result.stderr
+        assert result.exit_code == 1 and f"Cannot read arrays from {name}" in result.stderr
     assert "in a .npz or .safetensors file" in vd("reconstruct", "embeddings.csv", "-o", "made").stderr
 
 
@@ -290,7 +290,7 @@ def test_a_kill_within_the_header_loses_nothing(model: Path, folder: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["empty", "-o", "x.safetensors"], "empty holds no pictures"),
+        (["empty", "-o", "x.safetensors"], "empty holds no files that can be read, such as .png"),
         (["text.txt", "-o", "x.safetensors"], "text.txt is not a folder"),
         (["empty", "--modality", "text", "-o", "x.safetensors"], "empty is a folder"),
         (["nothing.txt", "--modality", "text", "-o", "x.safetensors"], "nothing.txt is empty"),
@@ -312,6 +312,14 @@ def test_sources_that_cannot_be_embedded(arguments: list[str], message: str, mon
 
 def test_a_picture_that_cannot_be_read_is_named(model: Path, folder: Path) -> None:
     (folder / "z.png").write_text("not a picture")
+    (folder / "zero.JPG").touch()
     result = vd("embed", folder, "-o", "x.safetensors", "--model", model, "--batch-size", 2)
-    assert result.exit_code == 1 and "z.png" in result.stderr
-    assert not Path("x.safetensors").exists()
+    assert result.exit_code == 0 and "Left out, since they cannot be read: notes.txt, z.png, zero.JPG." in result.stderr
+    with safe_open("x.safetensors", "pt") as opened:
+        assert json.loads(opened.metadata()["names"]) == ["a.JPG", "b.png", "c.webp", "e.bmp", "more/d.png"]
+
+
+def test_integers_and_other_byte_orders_are_embeddings(model: Path) -> None:
+    np.savez("scans.npz", image=IMAGE.long().numpy().astype(">i4"))
+    made = vd("reconstruct", "scans.npz", "-o", "made", "-n", 1, "--model", model, "--steps", 1, "--device", "cpu")
+    assert made.exit_code == 0 and "3 of 3 pictures made" in made.stderr, made.output
