@@ -221,7 +221,8 @@ def test_a_data_url_stands_for_a_file(form: str) -> None:
     url = form.format(content)
     assert read_images(url)[0].tolist() == read_images(Image.new("RGB", (2, 3), (51, 51, 51)))[0].tolist()
     assert read_mask(url).tolist() == [[pytest.approx(0.2)] * 2] * 3
-    assert torch.equal(IMAGE.codec.parse(url), read_images(url)[0])
+    parsed = IMAGE.codec.parse(url)
+    assert isinstance(parsed, torch.Tensor) and torch.equal(parsed, read_images(url)[0])
     with pytest.raises(ValueError, match="a data URL: A data URL must hold base64"):
         read_images("data:image/png,%89PNG")
 
