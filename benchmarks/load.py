@@ -1,6 +1,7 @@
 """Many clients at one server: how much it makes, with batches and without, and whether all goes well.
 
 python benchmarks/load.py --clients 50 --seconds 60 --json load.json
+python benchmarks/load.py --mixed --seconds 60     # a tenth of the clients asks for the largest that is allowed
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import httpx
@@ -56,27 +60,31 @@ class Load:
         return self.ended["succeeded"] / self.seconds
 
 
-def measure(batch: int, clients: int, seconds: float, model: str, steps: int) -> Load:
-    """Starts a server, asks it, and ends it."""
+@contextmanager
+def serving(model: str, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server and its address, from its start to its end."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    options = ["--model", model, "--port", str(port), "--batch", str(batch)]
-    process = subprocess.Popen([sys.executable, "-m", "versatile_diffusion.cli", "serve", *options])
+    command = [sys.executable, "-m", "versatile_diffusion.cli", "serve", "--model", model, "--port", str(port)]
+    process = subprocess.Popen([*command, *options])
     try:
-        return asyncio.run(_ask(process, f"http://127.0.0.1:{port}", Load(batch, seconds), clients, steps))
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
 
 
+def measure(batch: int, clients: int, seconds: float, model: str, steps: int) -> Load:
+    """Starts a server, asks it, and ends it."""
+    with serving(model, "--batch", str(batch)) as (process, address):
+        return asyncio.run(_ask(process, address, Load(batch, seconds), clients, steps))
+
+
 async def _ask(server: subprocess.Popen[bytes], address: str, load: Load, clients: int, steps: int) -> Load:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as http:
-        while not await _is_ready(http):
-            if server.poll() is not None:
-                raise RuntimeError(f"The server ended with exit code {server.returncode}: see above.")
-            await asyncio.sleep(0.1)
+        await _until_ready(http, server)
         started = time.monotonic()
         end = started + load.seconds
         asking = [asyncio.create_task(_client(http, load, number, end, steps)) for number in range(clients)]
@@ -119,6 +127,13 @@ async def _end(http: httpx.AsyncClient, job: str) -> str:
     return status
 
 
+async def _until_ready(http: httpx.AsyncClient, server: subprocess.Popen[bytes]) -> None:
+    while not await _is_ready(http):
+        if server.poll() is not None:
+            raise RuntimeError(f"The server ended with exit code {server.returncode}: see above.")
+        await asyncio.sleep(0.1)
+
+
 async def _is_ready(http: httpx.AsyncClient) -> bool:
     try:
         return (await http.get("/healthz")).status_code == 200
@@ -149,16 +164,117 @@ def _table(loads: list[Load], busy: float) -> Table:
     return table
 
 
+# ---- small requests beside the largest ----
+
+
+@dataclass
+class Waits:
+    """How long small requests waited for their pictures.
+
+    Attributes:
+        alone: seconds, while all clients asked for small ones.
+        beside: the same, while a tenth of the clients asked for the largest that is allowed.
+        large: seconds that large ones took that ended meanwhile.
+        begun: steps that the others had taken, of how many.
+    """
+
+    alone: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    large: list[float] = field(default_factory=list)
+    begun: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        """How much longer the median of the small ones is beside large ones."""
+        return median(self.beside) / median(self.alone)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """All figures, for a file."""
+        medians = {"median_alone": median(self.alone), "median_beside": median(self.beside), "ratio": self.ratio}
+        longest = {"longest_alone": max(self.alone), "longest_beside": max(self.beside)}
+        return {**medians, **longest, "small": len(self.beside), "large": self.large, "begun": self.begun}
+
+
+def measure_mixed(clients: int, seconds: float, model: str, steps: int) -> Waits:
+    """Asks one server twice: with small requests only, and with a tenth of the clients asking for the largest."""
+    with serving(model, "--queue", str(2 * clients), "--timeout", "600") as (process, address):
+        return asyncio.run(_ask_mixed(process, address, clients, seconds, steps))
+
+
+async def _ask_mixed(server: subprocess.Popen[bytes], address: str, clients: int, seconds: float, steps: int) -> Waits:
+    waits, few = Waits(), max(1, clients // 10)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # the server closes idle ones
+    async with httpx.AsyncClient(base_url=address, timeout=600, limits=limits) as http:
+        await _until_ready(http, server)
+        (shown, *_) = (await http.get("/v1/models")).json()["data"]
+        side = int(shown["largest_areas"]["image"] ** 0.5)
+        large = {"num_inference_steps": 250, "num_outputs": 8, "height": side, "width": side}
+        small = {"num_inference_steps": steps}
+        await _small(http, [], 0, small, time.monotonic() + 2)  # which imports what the first request needs
+        for found, bodies in ((waits.alone, []), (waits.beside, [large] * few)):
+            end = time.monotonic() + seconds
+            small_ones = [_small(http, found, number, small, end) for number in range(clients - few)]
+            await asyncio.gather(*small_ones, *(_large(http, waits, body, end) for body in bodies))
+    return waits
+
+
+async def _small(http: httpx.AsyncClient, waits: list[float], number: int, options: dict[str, int], end: float) -> None:
+    seed = 1000 * number
+    while (asked := time.monotonic()) < end:
+        seed += 1
+        await _end(http, await _job(http, options | {"seed": seed}))
+        waits.append(time.monotonic() - asked)
+
+
+async def _large(http: httpx.AsyncClient, waits: Waits, options: dict[str, int], end: float) -> None:
+    while (asked := time.monotonic()) < end:
+        job = await _job(http, options)
+        try:
+            await asyncio.wait_for(_end(http, job), end - time.monotonic())
+            waits.large.append(time.monotonic() - asked)
+        except TimeoutError:
+            state = (await http.delete(f"/v1/jobs/{job}")).json()
+            waits.begun.append((state["step"], state["steps"]))
+
+
+async def _job(http: httpx.AsyncClient, options: dict[str, int]) -> str:
+    contexts = [{"modality": "text", "data": f"a {WORDS[options.get('seed', 0) % len(WORDS)]}"}]
+    answer = await http.post("/v1/generate", json={"to": "image", "contexts": contexts, **options})
+    answer.raise_for_status()
+    return answer.json()["id"]
+
+
+def _table_of_waits(waits: Waits, busy: float) -> Table:
+    table = Table("", title="Waits", caption=f"load of the machine {busy:.1f} before", title_justify="left")
+    table.add_column("small ones alone", justify="right")
+    table.add_column("beside the largest", justify="right")
+    pairs = {"median (s)": median, "longest (s)": max, "small ones made": len}
+    for name, figure in pairs.items():
+        table.add_row(name, *(f"{figure(found):.4g}" for found in (waits.alone, waits.beside)))
+    table.add_row("ratio of the medians", "", f"{waits.ratio:.2f}")
+    table.add_row("large ones made", "", f"{len(waits.large)}")
+    table.add_row("steps of the others", "", ", ".join(f"{step}/{steps}" for step, steps in waits.begun))
+    return table
+
+
 def main(
     clients: int = 50,
     seconds: float = 60,
     model: str = "postcards",
     steps: int = 10,
     batch: int = 8,
+    mixed: Annotated[bool, typer.Option(help="How long small requests wait beside the largest ones.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="A file for the figures.")] = None,
 ) -> None:
     """Measures a server with batches, and one without."""
     busy = os.getloadavg()[0]
+    if mixed:
+        waits = measure_mixed(clients, seconds, model, steps)
+        Console().print(_table_of_waits(waits, busy))
+        if as_json:
+            as_json.write_text(json.dumps(waits.figures | {"load_before": busy}, indent=2) + "\n")
+        return
     loads = [measure(size, clients, seconds, model, steps) for size in (batch, 1)]
     Console().print(_table(loads, busy))
     if as_json:

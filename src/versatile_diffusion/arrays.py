@@ -15,17 +15,17 @@ _WIDER = {"b": "?", "c": "complex64"}
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
-    """Whether it is a tensor, without importing PyTorch."""
+    """Tells whether it is a tensor, without importing PyTorch."""
     return any(cls.__module__ == "torch" and cls.__name__ == "Tensor" for cls in type(value).__mro__)
 
 
 def as_tensor(value: object, name: str) -> Tensor:
-    """A tensor of finite floating-point numbers.
+    """Returns a tensor of finite floating-point numbers.
 
     Args:
         value: a tensor on any device, a numpy array of any type of integers or floating-point numbers, byte order and
-            layout, nested lists of numbers or of tensors, or whatever else numpy takes for an array. Integers and
-            float64 become float32; other floating-point tensors stay as they are, gradients included.
+            layout, nested lists of numbers or of tensors, or whatever else numpy takes for an array. Integers, float64
+            and floats of 8 bits become float32; other floating-point tensors stay as they are, gradients included.
         name: what the array is, for messages.
 
     Raises:
@@ -33,20 +33,42 @@ def as_tensor(value: object, name: str) -> Tensor:
     """
     import torch
 
-    several = isinstance(value, list | tuple)
-    given = cast("Sequence[object]", value) if several else (value,)
-    tensors = [each for each in given if is_tensor(each)]
-    if len(tensors) == len(given) > 0:
-        tensor = torch.stack(tensors) if several else tensors[0]
-    else:
-        tensor = torch.as_tensor(_array(value, name))
+    tensor = _tensor(value, name)
+    if tensor.is_meta or tensor.is_quantized:
+        raise ValueError(f"{name} must be a tensor that holds its values.")
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must hold numbers, got {str(tensor.dtype).removeprefix('torch.')}.")
-    if not tensor.is_floating_point() or tensor.dtype == torch.float64:
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         tensor = tensor.float()
     if not tensor.isfinite().all():
         raise ValueError(f"{name} holds values that are NaN or infinite.")
     return tensor
+
+
+def _tensor(value: object, name: str) -> Tensor:
+    """The tensor itself, tensors in a list as one, or what numpy makes of anything else."""
+    import torch
+
+    several = isinstance(value, list | tuple)
+    given = cast("Sequence[object]", value) if several else (value,)
+    tensors = [each for each in given if is_tensor(each)]
+    if not len(tensors) == len(given) > 0:
+        return torch.as_tensor(_array(value, name))
+    if not several:
+        return tensors[0]
+    if len({each.shape for each in tensors}) > 1:
+        raise ValueError(f"{name} must be a rectangle of numbers, got {_listed(tensors)}.")
+    try:
+        return torch.stack(tensors)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{name} must be an array, and its tensors do not go together: {error}.") from error
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    shapes = list(dict.fromkeys(str(tuple(each.shape)) for each in tensors))
+    return f"tensors of shapes {', '.join(shapes[:3])}{', …' if len(shapes) > 3 else ''}"
 
 
 def _array(value: object, name: str) -> NDArray[Any]:
@@ -60,5 +82,5 @@ def _array(value: object, name: str) -> NDArray[Any]:
         kept = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4)
         native = array.dtype.newbyteorder("=") if kept else _WIDER.get(array.dtype.kind, "float32")
         return np.ascontiguousarray(array, native)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be a tensor or an array of numbers: {error}.") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -76,7 +76,7 @@ class Context(ContextOf[object, object, LiveArray]):
         unconditional: object = "default",
     ) -> None:
         if isinstance(unconditional, str) and unconditional not in ("default", "zeros"):
-            raise ValueError(f'unconditional must be "default", "zeros" or an embedding, got {unconditional!r}.')
+            raise ValueError(f'unconditional must be "default", "zeros" or an embedding, got {unconditional!r:.80}.')
         given = {
             "modality": modality,
             "data": data,
@@ -94,10 +94,40 @@ class Context(ContextOf[object, object, LiveArray]):
             raise ValueError(explained(error, type(self))) from None
 
     def changed(self, **changes: Any) -> Context:
-        """The same with other values, which are checked."""
+        """Returns the same with other values, which are checked."""
         return Context(**({name: getattr(self, name) for name in type(self).model_fields} | changes))
 
 
 def as_sequence(contexts: Context | Sequence[Context]) -> Sequence[Context]:
-    """One context as a sequence of one, several as they are."""
+    """Returns one context as a sequence of one, several as they are."""
     return [contexts] if isinstance(contexts, Context) else contexts
+
+
+def read_contexts(given: object, name: str, words: str) -> tuple[Context, ...]:
+    """Returns what users gave as contexts: one, several, or a text alone.
+
+    Args:
+        given: a context, a sequence of contexts, a text, or None for none.
+        name: what it is, for messages.
+        words: the modality that a text is of.
+
+    Raises:
+        TypeError: if it is something else; the message says what to write.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        return (Context(words, given),)
+    if isinstance(given, Context):
+        return (given,)
+    several: list[object] = [given]
+    if not hasattr(given, "shape") and isinstance(given, Iterable):  # an array of no axes cannot be walked
+        several = list(cast("Iterable[object]", given))
+    contexts = [each for each in several if isinstance(each, Context)]
+    if len(contexts) < len(several):
+        other = next(each for each in several if not isinstance(each, Context))
+        raise TypeError(
+            f"{name} must be a context, or a list of them, got {other!r:.80}. Write Context({words!r}, …) of a text or "
+            "a list of texts, one for each item of the batch."
+        )
+    return tuple(contexts)

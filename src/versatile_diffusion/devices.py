@@ -8,7 +8,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is the first there is of CUDA, MPS and the CPU.
+    """Returns the device of that name; "auto" is the first there is of CUDA, MPS and the CPU.
 
     Raises:
         ValueError: if there is no such device here.
@@ -25,7 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype called fp32, bf16 or fp16.
+    """Returns the dtype called fp32, bf16 or fp16.
 
     "auto" is float16 on an accelerator, on the CPU bfloat16 if it has instructions for it, else float32.
 
@@ -40,7 +40,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def computes_bf16(device: torch.device | None = None) -> bool:
-    """Whether a device has instructions for bfloat16, which is slower than float32 where they are emulated."""
+    """Tells whether a device has instructions for bfloat16, which is slower than float32 where they are emulated."""
     device = device or choose_device()
     match device.type:
         case "cuda":

@@ -15,7 +15,7 @@ def forget_precision() -> None:
 
 
 def processes() -> PartialState:
-    """This process among those that `accelerate launch --multi_gpu` started; without a GPU they share the CPU.
+    """Returns this process among those that `accelerate launch --multi_gpu` started; without a GPU they share the CPU.
 
     Ask here first, since accelerate keeps its first answer: by itself it takes processes on the CPU for single ones.
     """

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticKnownError
 
 M = TypeVar("M", bound=BaseModel)
 
+LONGEST = 1000
+"""Characters of a message, at most; what users give may have millions."""
+
 _WIDE = 10
 """From here on a range is told by the end that was passed, not by both."""
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Returns a text that is no longer than that, with its middle left out if need be."""
+    half = longest // 2 - 3
+    return text if len(text) <= longest else f"{text[:half]} […] {text[-half:]}"
 
 
 class Strict(BaseModel):
@@ -19,21 +29,25 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-def _plain(value: object) -> object:
-    """A number of numpy or PyTorch as one of Python, anything else as it is."""
-    item = getattr(value, "item", None)
-    return item() if callable(item) and getattr(value, "ndim", None) == 0 else value
+def _plain(value: object, kind: Literal["int_type", "float_type"]) -> object:
+    """A number of numpy or PyTorch as one of Python, anything else as it is; true and false are no numbers."""
+    item: Any = getattr(value, "item", None)
+    holds_one = callable(item) and getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
+    plain = item() if holds_one else value
+    if isinstance(plain, bool):
+        raise PydanticKnownError(kind)
+    return plain
 
 
-Integer = Annotated[int, BeforeValidator(_plain)]
+Integer = Annotated[int, BeforeValidator(lambda value: _plain(value, "int_type"))]
 """A whole number, which may also be one of numpy or PyTorch."""
 
-Number = Annotated[float, BeforeValidator(_plain)]
+Number = Annotated[float, BeforeValidator(lambda value: _plain(value, "float_type"))]
 """A number, which may also be one of numpy or PyTorch."""
 
 
 def checked(model: type[M], values: Mapping[str, object]) -> M:
-    """Makes a model of values.
+    """Makes a model of values, and checks them.
 
     Raises:
         ValueError: if a value is not usable; the message names it and says what would be.
@@ -45,7 +59,11 @@ def checked(model: type[M], values: Mapping[str, object]) -> M:
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first thing that is wrong with the values of a model, in a sentence."""
+    """Returns the first thing that is wrong with the values of a model, in a sentence."""
+    return shortened(_explained(error, model))
+
+
+def _explained(error: ValidationError, model: type[BaseModel]) -> str:
     found = error.errors(include_url=False)
     first: Any = max(found, key=lambda one: len(one["loc"]))  # of a union the branch that came furthest
     name = ".".join(map(str, first["loc"])) or "it"
@@ -81,6 +99,8 @@ def _wanted(found: Mapping[str, Any], model: type[BaseModel], name: str) -> str:
             return f"must be {low:g} or more"
         case "less_than_equal":
             return f"must be {high:g} or less"
+        case "less_than":
+            return f"must be below {found['ctx']['lt']}"
         case "greater_than":
             return f"must be above {found['ctx']['gt']:g}"
         case "finite_number":

@@ -50,8 +50,9 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"(`--timeout`) | {engine.timeout:g} s |",
         f"(`--concurrency`) | {limits.rate}, {limits.concurrency} |",
         f"| {limits.outputs}, {limits.steps}, {limits.contexts}, {limits.characters:,} |",
-        f"| {limits.pixels:,}, and {limits.input_pixels:,} |",
+        f"together where resampled for an answer | {limits.input_pixels:,}, and {limits.answer_pixels:,} |",
         f"| {limits.body // 2**20} MiB |",
     ):
         assert line in TEXT
+    assert limits.pixels is None and "| `--pixels` of an output | what its model makes well |" in TEXT
     assert (engine.keep_jobs, engine.keep_bytes, engine.keep_seconds) == (256, 256 * 2**20, 600)

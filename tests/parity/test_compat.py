@@ -13,7 +13,6 @@ from PIL import Image
 
 from tests.parity.small_pipelines import NAMES, PROMPTS, assert_same, built, mended, seeded
 from versatile_diffusion import compat
-from versatile_diffusion.diffuser import Diffuser
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -54,7 +53,13 @@ def test_one_pipeline_has_all_three(picture: Image.Image) -> None:
 def test_other_schedulers_and_given_latents() -> None:
     scheduler = PNDMScheduler(skip_prk_steps=True)
     ours, theirs = (built(library, "TextToImage", scheduler=scheduler) for library in (compat, diffusers))
-    assert_same(ours, theirs, PROMPTS[0], latents=torch.randn(1, 4, 8, 8))
+    latents = torch.randn(1, 4, 8, 8)
+    assert_same(ours, theirs, PROMPTS[0], latents=latents)
+    expected = seeded(theirs, PROMPTS[0], latents=latents)
+    for form in (latents.numpy(), latents.numpy().astype(">f8"), latents.tolist()):
+        np.testing.assert_allclose(seeded(ours, PROMPTS[0], latents=form), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="latents holds values that are NaN"):
+        ours(PROMPTS[0], latents=latents * torch.nan)
     generators = [[torch.Generator().manual_seed(i) for i in (1, 2)] for _ in (0, 1)]
     expected = seeded(theirs, PROMPTS, generator=generators[0])
     np.testing.assert_allclose(seeded(ours, PROMPTS, generator=generators[1]), expected, atol=1e-4)
@@ -96,7 +101,7 @@ def test_switches_change_nothing(picture: Image.Image) -> None:
 
 def test_components_go_from_one_pipeline_to_another() -> None:
     whole = built(compat, "")
-    assert isinstance(whole.image_unet, Diffuser) and whole.text_unet is None
+    assert isinstance(whole.image_unet, compat.UNet2DConditionModel)
     part = built(compat, "TextToImage", **whole.components)
     np.testing.assert_array_equal(seeded(part, PROMPTS[0]), seeded(whole.text_to_image, PROMPTS[0]))
 

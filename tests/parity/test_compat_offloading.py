@@ -16,7 +16,7 @@ ACCELERATOR = torch.device("cpu", 0)
 USED = {
     "text_encoder": "text_projection",
     "image_encoder": "visual_projection",
-    "image_unet": "global_layers",
+    "image_unet": "time_embedding.linear_1",
     "vae": "decoder",
 }
 """A submodule of each component that runs after its hook has moved it."""

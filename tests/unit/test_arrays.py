@@ -33,10 +33,16 @@ def test_numpy_arrays_of_any_type_and_byte_order(dtype: str, order: Any) -> None
         _EXPECTED.long(),
         _EXPECTED.bfloat16(),
         _EXPECTED.transpose(0, 2).contiguous().transpose(0, 2),
+        _EXPECTED.to_sparse(),
+        [[[0, 1.0, 2, 3], range(4, 8), (8, 9, 10, 11)], np.arange(12, 24).reshape(3, 4)],
     ],
 )
 def test_layouts_lists_and_tensors(value: Any) -> None:
     assert torch.equal(as_tensor(value, "it").float(), _EXPECTED)
+
+
+def test_floats_of_eight_bits() -> None:
+    assert torch.equal(as_tensor(torch.tensor([[0.5, -2]]).to(torch.float8_e5m2), "it"), torch.tensor([[0.5, -2]]))
 
 
 def test_gradients_stay() -> None:
@@ -50,6 +56,7 @@ def test_gradients_stay() -> None:
     [
         ("words", "it must be a tensor or an array of numbers"),
         ([[1, 2], [3]], "it must be a tensor or an array of numbers"),
+        ([torch.ones(2, 3), torch.ones(3)], r"it must be a rectangle of numbers, got .* \(2, 3\), \(3,\)"),
         (object(), "it must be a tensor or an array of numbers"),
         (np.array([True]), "it must hold numbers, got bool"),
         (np.array([1j]), "it must hold numbers, got complex64"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from numbers import Integral
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -81,8 +82,9 @@ class Scans:
         if not given:
             raise ValueError("Nothing to reconstruct from: give an image_embedding, a text_embedding or both.")
         contexts = [
-            Context(name, embedding=each, weight=weights[name], unconditional=_batched(unconditional[name]))
+            Context(name, embedding=each, weight=weights[name], unconditional=nothing)
             for name, each in given.items()
+            for nothing in [_unconditional(pipe, name, unconditional[name])]
         ]
         starts = None if start is None else _read_start(pipe, start)
         sizes = {f"{name}_embedding": len(each) for name, each in given.items()}
@@ -115,7 +117,7 @@ def reconstruct(
     batch_size: int,
     draw: Callable[[int], Generator],
     output_type: str = "pil",
-    latents: Float[Tensor, "b *latent"] | None = None,
+    latents: object = None,
     on_batch: Callable[[Sequence[Origin]], None] | None = None,
     **options: Any,
 ) -> Reconstructions:
@@ -126,21 +128,22 @@ def reconstruct(
         scans: what is known of them.
         num_outputs, rank_by, batch_size, output_type, options: see there.
         draw: gives the generator of an output, counted over all scans.
-        latents: noise to start from, one row for each output.
+        latents: noise to start from (b *latent), one row for each output; a tensor or an array.
         on_batch: called with the origins of each batch while its inputs are at hand, such as records are made of.
     """
     check_output_type(output_type)
-    _check_request(scans, num_outputs, rank_by, batch_size, options)
+    _check_request(scans, rank_by, options)
     total = scans.count * num_outputs
-    if latents is not None and len(latents) != total:
-        raise ValueError(f"latents must hold one row for each of the {total} outputs, got {len(latents)}.")
+    given = None if latents is None else as_tensor(latents, "latents")
+    if given is not None and given.shape[:1] != (total,):
+        raise ValueError(f"latents must hold one row for each of the {total} outputs, got {tuple(given.shape)}.")
     pictures: list[Any] = []
     scores: list[float] = []
     origins: list[Origin] = []
     for outputs in _batches(total, batch_size):
         of = [output // num_outputs for output in outputs]
         contexts, start = scans.rows(of)
-        noise = {} if latents is None else {"latents": latents[outputs]}
+        noise = {} if given is None else {"latents": given[outputs]}
         made = pipe.generate(
             "image",
             contexts,
@@ -162,7 +165,7 @@ def reconstruct(
 
 
 def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], rank_by: str) -> list[float]:
-    """Cosine similarities of context tokens of pictures: "image" is of the class tokens, "tokens" the mean of all."""
+    """Returns cosine similarities of context tokens: "image" is of the class tokens, "tokens" the mean of all."""
     if rank_by == "image":
         seen, predicted = seen[:, :1], predicted[:, :1]
     return [float(each) for each in cosine_similarity(seen.float(), predicted.float(), dim=-1).mean(dim=1)]
@@ -171,13 +174,17 @@ def similarity(seen: Float[Tensor, "b n d"], predicted: Float[Tensor, "b n d"], 
 def seeds(
     seed: int | None, generator: Generator | Sequence[Generator] | None, scans: int, num_outputs: int
 ) -> Callable[[int], Generator]:
-    """The generator of each output, counted over all scans.
+    """Returns what gives the generator of each output, counted over all scans.
 
     Raises:
-        ValueError: if there are both a seed and generators, or too few or too many of these.
+        ValueError: if there are both a seed and generators, too few or too many of these, or the seed is no whole
+            number or too large.
+        TypeError: if a generator is none.
     """
     if seed is not None and generator is not None:
         raise ValueError("Give a seed or generators, not both.")
+    if seed is not None and not (_is_whole(seed) and 0 <= seed <= 2**64 - num_outputs):
+        raise ValueError(f"seed must be a whole number from 0 to {2**64 - num_outputs}, got {seed!r:.80}.")
     if generator is not None and not isinstance(generator, Generator):
         each = one_each(generator, scans * num_outputs)
         return (each or []).__getitem__
@@ -187,7 +194,7 @@ def seeds(
 
 
 def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Float[Tensor, "b n d"]:
-    """An embedding as a batch.
+    """Returns an embedding as a batch.
 
     Args:
         pipe: whose contexts it must be like.
@@ -197,19 +204,11 @@ def read_embedding(pipe: FlowPipeline, modality: str, embedding: object) -> Floa
     Raises:
         ValueError: if it has another shape than the model's contexts, or is not finite.
     """
-    tokens, width = context_shape(pipe, modality)
-    tensor = as_tensor(embedding, f"{modality}_embedding")
-    given = tuple(tensor.shape)
-    tensor = tensor[None] if tensor.ndim == 2 else tensor
-    if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
-        raise ValueError(
-            f"{modality}_embedding must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), got {given}."
-        )
-    return tensor
+    return _tokens(pipe, modality, embedding, f"{modality}_embedding")
 
 
 def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
-    """How many tokens a context of a picture or a text has, and their width.
+    """Returns how many tokens a context of a picture or a text has, and their width.
 
     Raises:
         ValueError: if the model takes no such contexts.
@@ -225,12 +224,22 @@ def context_shape(pipe: FlowPipeline, modality: str) -> tuple[int, int]:
 # ---- details ----
 
 
-def _check_request(
-    scans: Scans, num_outputs: int, rank_by: str | None, batch_size: int, options: Mapping[str, object]
-) -> None:
-    for name, number in (("num_outputs", num_outputs), ("batch_size", batch_size)):
-        if number < 1:
-            raise ValueError(f"{name} must be 1 or more, got {number}.")
+def check_counts(**counts: object) -> None:
+    """Finds numbers that are not whole, or not 1 or more.
+
+    Raises:
+        ValueError: if there is one; the message names it.
+    """
+    for name, number in counts.items():
+        if not _is_whole(number) or number < 1:
+            raise ValueError(f"{name} must be 1 or more, and a whole number, got {number!r:.80}.")
+
+
+def _is_whole(number: object) -> TypeGuard[int]:
+    return not isinstance(number, bool) and isinstance(number, Integral)
+
+
+def _check_request(scans: Scans, rank_by: str | None, options: Mapping[str, object]) -> None:
     if rank_by is not None and rank_by not in RANKINGS:
         raise ValueError(f"rank_by must be None, {' or '.join(map(repr, RANKINGS))}, got {rank_by!r}.")
     if rank_by is not None and scans.target is None:
@@ -245,12 +254,20 @@ def _read_start(pipe: FlowPipeline, start: object) -> Tensor | list[Tensor]:
     return as_tensor(start, "start") if is_latent(start, image.latent_shape()) else image.read(start)
 
 
-def _batched(unconditional: object) -> object:
-    """An array (n d) of all scans as one with a row for all, which anything else is already."""
-    if isinstance(unconditional, str):
-        return unconditional
-    given = as_tensor(unconditional, "unconditional")
-    return given[None] if given.ndim == 2 else given
+def _tokens(pipe: FlowPipeline, modality: str, value: object, name: str) -> Float[Tensor, "b n d"]:
+    """Context tokens of a modality, (n d) or (b n d), as a batch; errors call them `name`."""
+    tokens, width = context_shape(pipe, modality)
+    tensor = as_tensor(value, name)
+    given = tuple(tensor.shape)
+    tensor = tensor[None] if tensor.ndim == 2 else tensor
+    if tensor.ndim != 3 or tensor.shape[1:] != (tokens, width) or not len(tensor):
+        raise ValueError(f"{name} must have shape ({tokens}, {width}) or (scans, {tokens}, {width}), got {given}.")
+    return tensor
+
+
+def _unconditional(pipe: FlowPipeline, modality: str, value: object) -> object:
+    """What stands for no condition: a word, or tokens as a batch."""
+    return value if isinstance(value, str) else _tokens(pipe, modality, value, f"{modality}_unconditional")
 
 
 def _rows(values: Start | str, scans: Sequence[int]) -> Start | str:

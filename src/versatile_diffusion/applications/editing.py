@@ -8,7 +8,7 @@ took offline): it changes the latent of the text instead of its words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -23,6 +23,8 @@ from versatile_diffusion.modalities.focus import reduce_rank
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.pipeline.outputs import Outputs
 from versatile_diffusion.pipeline.pipeline import FlowPipeline
+from versatile_diffusion.sampling.options import Sampling
+from versatile_diffusion.validation import checked
 
 OFFICIAL_RANK = 10
 
@@ -55,10 +57,17 @@ def edit(
     **options: Any,
 ) -> Outputs:
     """Edits pictures. See `VersatileDiffusionPipeline.edit`."""
+    _check(strength, options)  # before anything is computed
     images = read_items(pipe.modality("image"), image)
     contexts = edited(pipe, images, prompt, remove, add, method, text_share)
     begin = {} if strength == 1 else {"start": images, "strength": strength}
     return pipe.generate("image", contexts, **begin, **options)
+
+
+def _check(strength: float, options: Mapping[str, Any]) -> None:
+    """Raises ValueError if an option of sampling is not usable."""
+    named = {name: value for name, value in options.items() if name in Sampling.model_fields and name != "scheduler"}
+    checked(Sampling, {"strength": strength, **named})
 
 
 def edited(
@@ -70,11 +79,13 @@ def edited(
     method: str,
     text_share: float | None,
 ) -> list[Context]:
-    """What the edited pictures are painted from: new texts beside the old ones."""
+    """Returns what the edited pictures are painted from: new texts beside the old ones."""
+    if method not in set(Method):
+        raise ValueError(f"method must be {' or '.join(Method)}, got {method!r:.80}.")
     way = Method(method)
     share = way.text_share if text_share is None else text_share
     if not 0 < share <= 1:
-        raise ValueError(f"text_share must lie above 0, and at most at 1, got {share}.")
+        raise ValueError(f"text_share must lie above 0, and at most at 1, got {share!r:.80}.")
     contexts = (_rewritten if way is Method.REWRITE else _moved)(
         pipe, images, _changes(len(images), prompt, remove, add)
     )
@@ -123,7 +134,7 @@ def _moved(pipe: FlowPipeline, images: Sequence[object], changes: Sequence[Chang
 
 
 def without(latents: Float[Tensor, "b d"], words: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-    """Latents without their part in the direction of the words' latents; zeros take nothing away."""
+    """Returns latents without their part in the direction of the words' latents; zeros take nothing away."""
     direction = normalize(words, dim=1)
     return latents - (latents * direction).sum(1, keepdim=True) * direction
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,21 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 from torch import Tensor
 
+from versatile_diffusion.arrays import as_tensor
+from versatile_diffusion.files import quoted, require_file
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.validation import shortened
 
 AXES = {
     IMAGE.name: "(scans, tokens, width)",
     TEXT.name: "(scans, tokens, width)",
     "start": "(scans, channels, height, width)",
 }
-UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError)
-"""What NumPy, PyTorch and safetensors raise where a file holds no arrays of numbers, or is damaged."""
 
 _LONGEST_HEADER = 99_999_992  # bytes; safetensors reads no longer ones
 _DTYPES = {torch.float32: "F32", torch.float16: "F16"}
@@ -46,17 +45,18 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: if the file cannot be read, or an array is not as expected; the message says what is.
     """
-    arrays = _arrays(file)
+    if file.suffix.lower() not in (".npz", ".safetensors"):
+        raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {quoted(file)}.")
+    arrays = read_arrays(file)
     expected = ", ".join(f"{name} {axes}" for name, axes in AXES.items())
     if unknown := sorted(set(arrays) - set(AXES)):
-        raise ValueError(f"{file} holds {', '.join(unknown)}; expected are {expected}: rename or remove the others.")
+        held = shortened(", ".join(unknown), 300)
+        raise ValueError(f"{quoted(file)} holds {held}; expected are {expected}: rename or remove the others.")
     if not arrays.keys() & {IMAGE.name, TEXT.name}:
         raise ValueError(f"{file} holds no embeddings; expected are {expected}, image or text at least.")
     for name, array in arrays.items():
         if array.ndim != AXES[name].count(",") + 1 or 0 in array.shape:
-            raise ValueError(f"{name} in {file} must have shape {AXES[name]}, got {tuple(array.shape)}.")
-        if not array.is_floating_point() or not array.isfinite().all():
-            raise ValueError(f"{name} in {file} must hold finite floating-point numbers: look for NaN in it.")
+            raise ValueError(f"{name} in {quoted(file)} must have shape {AXES[name]}, got {tuple(array.shape)}.")
     if len({len(array) for array in arrays.values()}) > 1:
         listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
         raise ValueError(f"The arrays in {file} must hold the same scans in the same order, got {listed}.")
@@ -64,39 +64,41 @@ def read_embeddings(file: Path) -> dict[str, Tensor]:
 
 
 def read_arrays(file: Path) -> dict[str, Tensor]:
-    """The arrays in a .safetensors, .npz or .npy file by their names, of which the last kind has none.
+    """Reads the arrays in a .safetensors, .npz or .npy file; see `as_tensor`.
+
+    Returns:
+        The arrays by their names, of which the last kind of file has none.
 
     Raises:
-        OSError, ValueError and what else is in `UNREADABLE`: if it is none of these, or damaged. Pickles are refused.
+        ValueError: if it is none of these, is damaged, or holds anything but finite numbers. Pickles are refused.
     """
+    require_file(file)
+    try:
+        found = _loaded(file)
+    except Exception as error:  # whatever NumPy and safetensors make of a damaged file
+        raise ValueError(
+            f"Cannot read arrays from {quoted(file)}: {str(error) or type(error).__name__:.300}. Save them as arrays "
+            "of numbers, with numpy.savez or as safetensors."
+        ) from error
+    return {name: as_tensor(array, f"{name or 'the array'} in {quoted(file)}") for name, array in found.items()}
+
+
+def _loaded(file: Path) -> Mapping[str, object]:
     if file.suffix.lower() == ".safetensors":
         return load_file(file)  # pyright: ignore[reportUnknownVariableType] - typed in part in safetensors
-    loaded = np.load(file, allow_pickle=False)
+    loaded: NpzFile | NDArray[np.generic] = np.load(file, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
-        return {"": torch.as_tensor(_native(loaded))}  # pyright: ignore[reportUnknownArgumentType] - of any type
+        return {"": loaded}
     with loaded as arrays:
-        return {name: torch.as_tensor(_native(arrays[name])) for name in arrays.files}
-
-
-def _arrays(file: Path) -> dict[str, Tensor]:
-    if file.suffix.lower() not in (".npz", ".safetensors"):
-        raise ValueError(f"Embeddings come in a .npz or .safetensors file, not in {file}.")
-    try:
-        return read_arrays(file)
-    except UNREADABLE as error:
-        raise ValueError(
-            f"Cannot read embeddings from {file}: {error}. Save them with numpy.savez, as arrays of numbers."
-        ) from error
-
-
-def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The same numbers in the byte order of this machine, which PyTorch needs."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return {name: arrays[name] for name in arrays.files}
 
 
 @dataclass(frozen=True)
 class RowFile:
-    """A safetensors file of one tensor, written some rows at a time (which safetensors itself does not offer).
+    """A safetensors file of one tensor, written some rows at a time.
+
+    safetensors itself writes tensors as a whole. Its `save_file` of a memory-mapped file would take the room twice, and
+    could not tell how far a run had come; here the length of the file does.
 
     Until it is whole, it grows under the name with `.unfinished` added, where a later run goes on.
 

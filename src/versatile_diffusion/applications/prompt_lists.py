@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.context import Context
-from versatile_diffusion.files import read_lines
+from versatile_diffusion.files import quoted, read_lines
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.validation import shortened
 
 if TYPE_CHECKING:
     from versatile_diffusion.pipeline.outputs import Outputs
@@ -24,16 +25,10 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 """Suffixes of lists of objects; a .json file may also hold them as one array."""
 
 _OTHERS = (
-    ".csv",
-    ".tsv",
-    ".yaml",
-    ".yml",
-    ".toml",
-    ".xml",
-    ".html",
-    ".xlsx",
-    ".parquet",
-)  # lines of these are no texts
+    *(".csv", ".tsv", ".yaml", ".yml", ".toml", ".xml", ".html", ".htm", ".svg", ".rtf", ".pdf", ".doc", ".docx"),
+    *(".odt", ".xlsx", ".ods", ".parquet", ".ipynb", ".py", ".tex"),
+)
+"""Suffixes of files whose lines are no texts to make something of."""
 _SEED = "seed"
 _SEEDS = 2**63  # generators take twice as many, which leaves room for the seeds of further outputs
 
@@ -77,7 +72,7 @@ class WantedOutput:
 
 
 def read_prompts(file: Path) -> list[Prompt]:
-    """The prompts of a list, without its blank lines.
+    """Returns the prompts of a list, without its blank lines.
 
     Args:
         file: a .jsonl, .ndjson or .json file with an object a line, {"text": …, "image": …, "seed": …}, or an array of
@@ -87,8 +82,7 @@ def read_prompts(file: Path) -> list[Prompt]:
     Raises:
         ValueError: if a line cannot be used; the message names the line.
     """
-    if file.suffix.lower() in _OTHERS:
-        raise ValueError(f"{file} is no list of prompts: write a text a line (.txt), or an object a line (.jsonl).")
+    require_list(file)
     read = _of_json if file.suffix.lower() in JSON_LINES else _of_texts
     prompts = read(file)
     if not prompts:
@@ -96,8 +90,23 @@ def read_prompts(file: Path) -> list[Prompt]:
     return prompts
 
 
+def require_list(file: Path, suffixes: Sequence[str] = ()) -> None:
+    """Finds files that are no lists by what they are called, before they are read line by line.
+
+    Args:
+        file: the list.
+        suffixes: more than the usual ones that are refused.
+
+    Raises:
+        ValueError: if its lines are no texts; the message says what would do.
+    """
+    if file.suffix.lower() in (*_OTHERS, *suffixes):
+        objects = "" if suffixes else ", or an object a line (.jsonl)"
+        raise ValueError(f"{quoted(file)} is no list of texts: write a text a line (.txt){objects}.")
+
+
 def batches(prompts: Iterable[Prompt], num: int, seed: int, size: int) -> list[list[WantedOutput]]:
-    """All outputs, in batches that can be made at once.
+    """Returns all outputs, in batches that can be made at once.
 
     What comes together depends on the list and the size alone, since other batches round otherwise. Outputs that a
     larger `num` adds come last, in batches of their own.
@@ -107,9 +116,15 @@ def batches(prompts: Iterable[Prompt], num: int, seed: int, size: int) -> list[l
         num: outputs of each prompt, from its seed, the next seed and so on.
         seed: of prompts that have none.
         size: outputs in a batch, at most.
+
+    Raises:
+        ValueError: if a seed would be larger than generators take.
     """
-    alike: dict[tuple[int, tuple[str, ...]], list[WantedOutput]] = {}
     listed = list(prompts)
+    largest = max((seed if prompt.seed is None else prompt.seed for prompt in listed), default=seed)
+    if largest + num > 2**64:
+        raise ValueError(f"The seed {largest} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
+    alike: dict[tuple[int, tuple[str, ...]], list[WantedOutput]] = {}
     for i in range(num):
         for prompt in listed:
             first = seed if prompt.seed is None else prompt.seed
@@ -165,7 +180,7 @@ def _of_json(file: Path) -> list[Prompt]:
 def _array(file: Path, lines: Sequence[str]) -> list[object]:
     try:
         return json.loads("\n".join(lines))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON that can be read: {error}.") from error
 
 
@@ -179,7 +194,7 @@ class _Line:
     def entry(self) -> object:
         try:
             return json.loads(self.text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"this is not JSON: {error}.") from error
 
 
@@ -187,8 +202,8 @@ def _named(where: str, number: int, entry: object, folder: Path) -> Prompt:
     """The prompt of an entry. Raises ValueError, which says where it stands."""
     try:
         return _parsed(number, entry.entry if isinstance(entry, _Line) else entry, folder)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{where}: {shortened(str(error))}") from error
 
 
 def _parsed(number: int, given: object, folder: Path) -> Prompt:
@@ -202,7 +217,7 @@ def _parsed(number: int, given: object, folder: Path) -> Prompt:
     if not data:
         raise ValueError("there is neither a text nor an image: give one at least.")
     if seed is not None and (type(seed) is not int or not 0 <= seed < _SEEDS):
-        raise ValueError(f"the seed must be an integer from 0 to {_SEEDS - 1}, got {seed!r}.")
+        raise ValueError(f"the seed must be an integer from 0 to {_SEEDS - 1}, got {seed!r:.80}.")
     image, text = data.pop(IMAGE.name, None), data.pop(TEXT.name, None)
     assert isinstance(image, Path | None) and isinstance(text, str | None)  # by the codecs of these two
     return Prompt(number, text, image, seed, data)
@@ -222,8 +237,8 @@ def _data(modality: str, value: object, folder: Path) -> str | Path:
     if codec.inline:
         return value
     file = folder / value
-    if not file.is_file():
-        raise ValueError(f"there is no file {file}.")
+    if not file.exists():
+        raise ValueError(f"there is no file {quoted(file)}.")
     codec.require(file)
     return file
 
@@ -231,7 +246,7 @@ def _data(modality: str, value: object, folder: Path) -> str | Path:
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return False
 
 

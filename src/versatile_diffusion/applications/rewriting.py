@@ -36,11 +36,11 @@ class Reader(Protocol):
     """What rewriting asks of a text modality; see `TextModality`."""
 
     def embed(self, items: Sequence[str]) -> Float[Tensor, "b n d"]:
-        """Context tokens."""
+        """Returns context tokens."""
         ...
 
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
-        """How well texts read."""
+        """Returns how well texts read."""
         ...
 
 
@@ -59,7 +59,7 @@ class Change:
     add: str = ""
 
     def rewrite(self, text: str, reader: Reader) -> str:
-        """A description of the picture as a description of what it becomes."""
+        """Returns a description of the picture as a description of what it becomes."""
         add = self.add
         gone = phrase_for(reader, text, self.remove)
         if gone and _whole(gone).search(text):
@@ -71,7 +71,7 @@ class Change:
 
 
 def phrase_for(reader: Reader, text: str, words: str) -> str:
-    """The words, if the text has them; else the phrase of the text that means the same; else the words.
+    """Returns the words, if the text has them; else the phrase of the text that means the same; else the words.
 
     Words are looked for whole, in any case. Two phrases mean the same if the context encoder moves the same way from
     an empty text to either.
@@ -87,7 +87,7 @@ def phrase_for(reader: Reader, text: str, words: str) -> str:
 
 
 def put(reader: Reader, text: str, words: str) -> str:
-    """The text with the words where they read best: in the place of a phrase, in front of all, or behind."""
+    """Returns the text with the words where they read best: in the place of a phrase, in front of all, or behind."""
     if not text:
         return words
     behind, before = f"{text}, {words}", f"{words}, {text}"

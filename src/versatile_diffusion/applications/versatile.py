@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Generator
 
-from versatile_diffusion.applications.brain_decoding import Reconstructions, Scans, reconstruct, seeds
+from versatile_diffusion.applications.brain_decoding import Reconstructions, Scans, check_counts, reconstruct, seeds
 from versatile_diffusion.applications.editing import edit
 from versatile_diffusion.context import Context
 from versatile_diffusion.pipeline.outputs import Outputs
@@ -20,22 +21,22 @@ class VersatileDiffusionPipeline(FlowPipeline):
 
     Args:
         diffuser: predicts the noise.
-        scheduler: any diffusers scheduler for noise prediction; may be replaced at any time.
+        scheduler: any scheduler of `schedulers.USABLE`; may be replaced at any time.
         modalities: by name.
     """
 
     def text_to_image(self, prompt: str | list[str], **options: Any) -> Outputs:
-        """Pictures of a text. For the options see `generate`."""
+        """Makes pictures of a text. For the options see `generate`."""
         return self.generate("image", [Context("text", prompt)], **options)
 
     def image_to_text(self, image: object, **options: Any) -> Outputs:
-        """Texts about a picture. For the options see `generate`."""
+        """Writes texts about a picture. For the options see `generate`."""
         return self.generate("text", [Context("image", image)], **options)
 
     def image_variation(
         self, image: object, fidelity: float = 0.0, focus: float = 0.5, color_adjust: bool = False, **options: Any
     ) -> Outputs:
-        """Pictures like a picture.
+        """Makes pictures like a picture.
 
         Args:
             image: the picture, or a list of them.
@@ -47,8 +48,7 @@ class VersatileDiffusionPipeline(FlowPipeline):
         Raises:
             ValueError: if fidelity or focus do not lie in [0, 1].
         """
-        if not 0 <= fidelity <= 1:
-            raise ValueError(f"fidelity must lie between 0 (free) and 1 (the picture itself), got {fidelity}.")
+        fidelity = _share("fidelity", fidelity, "free", "the picture itself")
         if fidelity > 0:
             options = {"start": image, "strength": 1 - fidelity} | options
         if color_adjust:
@@ -56,13 +56,13 @@ class VersatileDiffusionPipeline(FlowPipeline):
         return self.generate("image", [Context("image", image, focus=focus)], **options)
 
     def text_variation(self, prompt: str | list[str], **options: Any) -> Outputs:
-        """Texts like a text. For the options see `generate`."""
+        """Writes texts like a text. For the options see `generate`."""
         return self.generate("text", [Context("text", prompt)], **options)
 
     def dual_guided(
         self, prompt: str | list[str], image: object, text_to_image_strength: float = 0.5, **options: Any
     ) -> Outputs:
-        """Pictures of a text and a picture.
+        """Makes pictures of a text and a picture.
 
         Args:
             prompt: the text.
@@ -73,13 +73,9 @@ class VersatileDiffusionPipeline(FlowPipeline):
         Raises:
             ValueError: if the share does not lie in [0, 1].
         """
-        if not 0 <= text_to_image_strength <= 1:
-            raise ValueError(
-                "text_to_image_strength must lie between 0 (the picture alone) and 1 (the text alone), "
-                f"got {text_to_image_strength}."
-            )
-        text = Context("text", prompt, weight=text_to_image_strength)
-        return self.generate("image", [text, Context("image", image, weight=1 - text_to_image_strength)], **options)
+        share = _share("text_to_image_strength", text_to_image_strength, "the picture alone", "the text alone")
+        text = Context("text", prompt, weight=share)
+        return self.generate("image", [text, Context("image", image, weight=1 - share)], **options)
 
     def edit(
         self,
@@ -93,7 +89,7 @@ class VersatileDiffusionPipeline(FlowPipeline):
         strength: float = 1.0,
         **options: Any,
     ) -> Outputs:
-        """A picture changed by words. The model must make texts, too.
+        """Changes a picture by words. The model must make texts, too.
 
         Args:
             image: the picture, or a list of them.
@@ -126,7 +122,7 @@ class VersatileDiffusionPipeline(FlowPipeline):
         generator: Generator | Sequence[Generator] | None = None,
         **options: Any,
     ) -> Reconstructions:
-        """Pictures from CLIP embeddings that were predicted from scans of a brain.
+        """Makes pictures from CLIP embeddings that were predicted from scans of a brain.
 
         An output depends on its scan and its seed alone, not on its batch.
 
@@ -150,8 +146,8 @@ class VersatileDiffusionPipeline(FlowPipeline):
         Raises:
             ValueError, TypeError: if an argument is not usable; the message says what would be.
         """
-        if not 0 <= image_weight <= 1:
-            raise ValueError(f"image_weight must lie between 0 (text alone) and 1 (image alone), got {image_weight}.")
+        image_weight = _share("image_weight", image_weight, "the text alone", "the image alone")
+        check_counts(num_outputs=num_outputs, batch_size=batch_size)
         mixed = image_embedding is not None and text_embedding is not None
         scans = Scans.of(
             self,
@@ -170,3 +166,14 @@ class VersatileDiffusionPipeline(FlowPipeline):
             strength=strength,
             **options,
         )
+
+
+def _share(name: str, value: object, none: str, whole: str) -> float:
+    """A number from 0 to 1. Raises ValueError if it is none, which says what these two mean."""
+    try:
+        share = float(value)  # pyright: ignore[reportArgumentType] - of anything, which is what is checked
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} must lie between 0 ({none}) and 1 ({whole}), got {value!r:.80}.")
+    return share

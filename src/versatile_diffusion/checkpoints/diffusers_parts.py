@@ -72,7 +72,12 @@ def unet_sizes(config: Mapping[str, Any], where: object) -> DiffuserConfig:
 
 def text_stream(folder: Path) -> dict[str, Any]:
     """Returns the arguments of `TextModality`: the size of the text latent, and the positions of its features."""
-    channels = read_json(folder / "config.json")["in_channels"]
+    return text_sizes(read_json(folder / "config.json"))
+
+
+def text_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the size of the text latent and the positions of its features, from the configuration of a U-Net."""
+    channels = config["in_channels"]
     latent_dim = channels * _POSITIONS if isinstance(channels, int) else math.prod(channels)
     return {"latent_dim": latent_dim, "positions": _POSITIONS}
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +33,7 @@ from versatile_diffusion.cli.console import error
 from versatile_diffusion.cli.options import spread
 from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import silence_imports
+from versatile_diffusion.validation import shortened
 
 
 class Commands(TyperGroup):
@@ -40,6 +43,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except typer.BadParameter as problem:
+            problem.message = shortened(problem.message)  # which quotes what was given
             raise
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, FloatingPointError) as problem:
             if ctx.params.get("traceback"):
@@ -116,4 +122,7 @@ def options(
 
 def main() -> None:
     """Runs `vd`."""
+    stdout: object = sys.stdout
+    if isinstance(stdout, TextIOWrapper):  # names of files may hold bytes that are no text
+        stdout.reconfigure(errors="backslashreplace")
     app()

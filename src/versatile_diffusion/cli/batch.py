@@ -18,7 +18,8 @@ from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
-from versatile_diffusion.cli.options import Loras, ModelOptions, set_options
+from versatile_diffusion.cli.options import MOST_OUTPUTS, Loras, ModelOptions, set_options
+from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
@@ -28,7 +29,7 @@ from versatile_diffusion.sampling.options import Sampling
 if TYPE_CHECKING:
     from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - it has none
 
-    from versatile_diffusion.applications.prompt_lists import Prompt, WantedOutput
+    from versatile_diffusion.applications.prompt_lists import WantedOutput
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 
 SETTINGS = "settings.json"
@@ -61,7 +62,7 @@ def batch(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the first output of each line without its own; the next has the next.")
     ] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Outputs made at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, max=MOST_OUTPUTS, help="Outputs made at once.")] = 8,
 ) -> None:
     """Make an output of every line of a list.
 
@@ -82,12 +83,11 @@ def batch(
         read = read_decoding(options.to, decoding)
         require_writable_folder(output)
         listed = read_prompts(prompts)
-        _require_seeds(listed, seed, num)
+        planned = batches(listed, num, seed, batch_size)
         how = _How(options, sampling, decoding, read)
         begun = any(output.glob("line-*"))
         require_same_settings(output / SETTINGS, how.settings(prompts), begun)
     job = _ListJob(output, how, digits=max(4, len(str(listed[-1].line))))
-    planned = batches(listed, num, seed, batch_size)
     missing = [each for each in planned if job.missing(each)]
     state.wait_for_everyone()  # nobody writes before all have seen what is missing
     share = _Share.of(state)
@@ -131,7 +131,7 @@ class _How:
     read: Mapping[str, object]
 
     def settings(self, prompts: Path) -> dict[str, object]:
-        """What must not change in a folder. Where it computes may: one machine helps out another."""
+        """Returns what must not change in a folder. Where it computes may: one machine helps out another."""
         from versatile_diffusion.provenance.words import sampling_words
 
         digest = hashlib.sha256(prompts.read_bytes()).hexdigest()
@@ -154,12 +154,12 @@ class _ListJob:
     digits: int
 
     def file(self, wanted: WantedOutput) -> Path:
-        """Where an output goes."""
+        """Returns where an output goes."""
         line = f"{wanted.prompt.line:0{self.digits}}"
         return self.output / f"line-{line}-seed-{wanted.seed}{modality_spec(self.how.options.to).codec.suffix}"
 
     def missing(self, batch: Sequence[WantedOutput]) -> list[WantedOutput]:
-        """Outputs that are not there yet."""
+        """Returns outputs that are not there yet."""
         return [wanted for wanted in batch if not self.file(wanted).exists()]
 
     def run(self, batches: Sequence[Sequence[WantedOutput]], pipe: VersatileDiffusionPipeline, shown: bool) -> int:
@@ -168,7 +168,6 @@ class _ListJob:
         A batch is made whole even if some of it is there, since a smaller one would round otherwise.
         """
         from versatile_diffusion.applications.prompt_lists import make
-        from versatile_diffusion.provenance.output_files import write_output
 
         options, total, made = self.how.options, sum(map(len, batches)), 0
         scale = scale_of(pipe, options.to, self.how.sampling.guidance_scale)
@@ -181,9 +180,13 @@ class _ListJob:
                 missing = self.missing(batch)
                 outputs = make(pipe, options.to, batch, options.image_weight, **given)
                 records = records_of(pipe, outputs.origins, options, options.lora)
-                for wanted, item, record in zip(batch, outputs.items, records, strict=True):
-                    if wanted in missing:
-                        write_output(self.file(wanted), options.to, item, self._words(wanted, sampling), record)
+                made_of = zip(batch, outputs.items, records, strict=True)
+                unwritten = [
+                    UnwrittenOutput(self.file(wanted), item, self._words(wanted, sampling), record)
+                    for wanted, item, record in made_of
+                    if wanted in missing
+                ]
+                write_outputs(options.to, unwritten)
                 made += len(missing)
                 progress.advance(task, len(batch))
         return made
@@ -207,13 +210,6 @@ class _ListJob:
             "version": __version__,
         }
         return {key: value for key, value in told.items() if value is not None}
-
-
-def _require_seeds(prompts: Sequence[Prompt], seed: int, num: int) -> None:
-    """Raises ValueError if a seed would be larger than generators take."""
-    first = max(seed if prompt.seed is None else prompt.seed for prompt in prompts)
-    if first + num > 2**64:
-        raise ValueError(f"The seed {first} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
 
 
 def _opened(

@@ -11,23 +11,25 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from versatile_diffusion.validation import shortened
+
 results = Console(soft_wrap=True, highlight=False)
 messages = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str, style: str = "dim") -> None:
-    """A remark."""
+    """Shows a remark."""
     messages.print(Text(text, style))
 
 
 def note(text: str) -> None:
-    """Something that the user should know."""
-    messages.print(Text.assemble(("Note: ", "bold yellow"), text))
+    """Shows something that the user should know."""
+    messages.print(Text.assemble(("Note: ", "bold yellow"), shortened(text)))
 
 
 def error(text: str) -> None:
-    """What went wrong, and what to do."""
-    messages.print(Text.assemble(("Error: ", "bold red"), text))
+    """Shows what went wrong, and what to do."""
+    messages.print(Text.assemble(("Error: ", "bold red"), shortened(text)))
 
 
 @contextmanager

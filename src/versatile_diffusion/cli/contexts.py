@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from versatile_diffusion.cli.files import read_tensor
+from versatile_diffusion.cli.files import name_of, read_tensor
 from versatile_diffusion.cli.options import weighted
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
@@ -95,7 +95,7 @@ class GivenContext:
         """
         modality, equals, argument = item.partition("=")
         if not equals or not argument:
-            raise ValueError(f"{flag} {item} must say what it is, as in {flag} {IMAGE.name}={item}.")
+            raise ValueError(f"{flag} {item:.80} must say what it is, as in {flag} {IMAGE.name}={item:.80}.")
         return cls.parse(modality_spec(modality).name, argument)
 
     @property
@@ -106,10 +106,10 @@ class GivenContext:
     @property
     def subject(self) -> str:
         """What it is, in words."""
-        return self.argument if self.is_words else Path(self.argument).stem
+        return self.argument if self.is_words else name_of(self.argument)
 
     def context(self, **options: object) -> Context:
-        """The context, with its data. Raises ValueError if a file cannot be read, or an option is not usable."""
+        """Returns the context with its data. Raises ValueError if a file cannot be read, or an option is not usable."""
         from versatile_diffusion.context import Context
 
         data = modality_spec(self.modality).codec.parse(self.argument)
@@ -129,7 +129,7 @@ class Conditions:
     unconditional: Unconditional = None
 
     def contexts(self) -> list[Context]:
-        """All of them.
+        """Returns all of them.
 
         Raises:
             ValueError: if none has a weight above 0, or an option names what is not there.
@@ -201,7 +201,7 @@ class Negatives:
     ] = None
 
     def options(self) -> dict[str, list[Context]]:
-        """Options of `generate`."""
+        """Returns options of `generate`."""
         contexts = [one.context() for one in self._data]
         return {"negative": contexts} if contexts else {}
 
@@ -244,7 +244,7 @@ def _of_file(mask: str | None, level: str | None) -> Mapping[str, object]:
 
 
 def assigned(option: str, items: Sequence[str] | None, names: Sequence[str], for_all: bool = True) -> list[str | None]:
-    """The value that an option gives each of the names, if any.
+    """Returns the value that an option gives each of the names, if any.
 
     Args:
         option: its name.

@@ -10,7 +10,7 @@ from versatile_diffusion.modalities.spec import DecodingOptions
 
 
 def read_decoding(to: str, decoding: DecodingOptions) -> dict[str, object]:
-    """The options of `decode` that the user gave; data among them are read.
+    """Returns the options of `decode` that the user gave; data among them are read.
 
     Raises:
         ValueError: if one is not for outputs of that modality, or cannot be used.
@@ -28,5 +28,5 @@ def read_decoding(to: str, decoding: DecodingOptions) -> dict[str, object]:
 
 
 def decoding_words(decoding: DecodingOptions) -> dict[str, object]:
-    """The options that the user gave, as they were written."""
+    """Returns the options that the user gave, as they were written."""
     return {name: value if isinstance(value, int | float) else str(value) for name, value in decoding.given.items()}

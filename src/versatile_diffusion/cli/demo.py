@@ -16,7 +16,8 @@ from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.flags import Taken
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
-from versatile_diffusion.cli.options import ModelOptions, Overwrite, set_options
+from versatile_diffusion.cli.options import ModelOptions, Overwrite, require_seeds, set_options
+from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -53,7 +54,7 @@ def demo(
     from versatile_diffusion.cli.page import FlowResult, page
     from versatile_diffusion.modalities.images import read_images, to_pil
 
-    seeds = range(seed, seed + COUNT)
+    seeds = require_seeds(seed, COUNT)
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == IMAGE.name}
     index = output / "index.html"
     require_writable([index, *chain.from_iterable(files.values())], overwrite)
@@ -103,12 +104,12 @@ def _write(
     sampling: Sampling,
 ) -> None:
     """Writes what a flow made, if it is shown by files."""
-    from versatile_diffusion.provenance.output_files import write_output
     from versatile_diffusion.provenance.words import sampling_words
 
     if not files:
         return
     words = {"command": f"demo, {flow}", **sampling_words(sampling), "model": options.model}
     records = records_of(pipe, outputs.origins, options)
-    for item, seed, record, file in zip(outputs.items, seeds, records, files, strict=True):
-        write_output(file, flow.output, item, {**words, "seed": seed}, record)
+    made = zip(files, outputs.items, seeds, records, strict=True)
+    unwritten = [UnwrittenOutput(file, item, {**words, "seed": seed}, record) for file, item, seed, record in made]
+    write_outputs(flow.output, unwritten)

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
+from versatile_diffusion.cli.files import name_of, picture_argument
 from versatile_diffusion.cli.job import GenerationJob
 from versatile_diffusion.cli.options import JobOptions
 from versatile_diffusion.modalities.image_spec import IMAGE, ImageDecoding
@@ -19,8 +19,8 @@ FLOWS = ("image-to-text", "text-variation", "text-to-image", "image-variation")
 
 
 def edit(
-    picture: Annotated[
-        Path, typer.Argument(metavar="PICTURE", help="A file.", exists=True, dir_okay=False, show_default=False)
+    image: Annotated[
+        str, typer.Argument(metavar="PICTURE", help="A file.", parser=picture_argument, show_default=False)
     ],
     job: JobOptions,
     sampling: Sampling,
@@ -37,9 +37,9 @@ def edit(
     vd edit postcard.png --remove house --add tent
     vd edit postcard.png --prompt "an oil painting" -n 4 --strength 0.9
     """
-    read, own = IMAGE.codec.read(picture), read_decoding(IMAGE.name, decoding)
+    read, own = IMAGE.codec.parse(image), read_decoding(IMAGE.name, decoding)
     how: dict[str, Any] = {"prompt": prompt, "remove": remove, "add": add, "method": method, "text_share": text_share}
     words = {**how, "strength": sampling.strength, **decoding_words(decoding)}
     contexts = [TEXT.name, IMAGE.name]
-    made = GenerationJob("edit", IMAGE.name, contexts, [picture.stem], job, sampling, words, flows=FLOWS)
+    made = GenerationJob("edit", IMAGE.name, contexts, [name_of(image)], job, sampling, words, flows=FLOWS)
     made.run(lambda pipe, options: pipe.edit(read, **how, **own, **options))

@@ -99,11 +99,11 @@ def _files(folder: Path, codec: Codec) -> list[str]:
     """Names of the files in a folder that hold items; a note says which others there are."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: pictures are read from a folder, and those below it.")
-    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir())
     seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    taken = [name for name in seen if name.suffix.lower() in codec.suffixes or _holds_item(folder / name, codec)]
+    taken = [name for name in seen if _holds_item(folder / name, codec)]
     if not taken:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(codec.suffixes)}).")
+        raise ValueError(f"{folder} holds no files that can be read, such as {', '.join(codec.suffixes)}.")
     if left := [name.as_posix() for name in seen if name not in set(taken)]:
         more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
         note(f"Left out, since they cannot be read: {', '.join(left[:_SHOWN])}{more}.")
@@ -111,7 +111,7 @@ def _files(folder: Path, codec: Codec) -> list[str]:
 
 
 def _holds_item(file: Path, codec: Codec) -> bool:
-    """Whether a file of another suffix can be read all the same."""
+    """Tells whether a file can be read, whatever its suffix, as far as that is known without decoding it."""
     try:
         codec.require(file)
     except ValueError:
@@ -120,8 +120,11 @@ def _holds_item(file: Path, codec: Codec) -> bool:
 
 
 def _lines(file: Path) -> list[str]:
+    from versatile_diffusion.applications.prompt_lists import JSON_LINES, require_list
+
     if file.is_dir():
         raise ValueError(f"{file} is a folder: texts are read from the lines of a .txt file.")
+    require_list(file, JSON_LINES)
     lines = read_lines(file)
     if not lines:
         raise ValueError(f"{file} is empty: write one text a line.")

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from versatile_diffusion.files import write_whole
+import typer
+
+from versatile_diffusion.files import is_data_url, quoted, require_file, write_whole
 from versatile_diffusion.modalities.spec import Codec
+from versatile_diffusion.validation import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +24,7 @@ _LONGEST_NAME = 48
 
 
 def plan_files(output: Path | None, subjects: Sequence[str], seeds: Sequence[int], codec: Codec) -> list[Path]:
-    """A file for each subject and seed, those of the first subject first.
+    """Returns a file for each subject and seed, those of the first subject first.
 
     Args:
         output: a folder, or the name of a file, to which the seeds are added if there are several outputs.
@@ -94,24 +97,41 @@ def require_same_settings(file: Path, settings: Mapping[str, object], begun: boo
 
 
 def read_tensor(file: Path | str) -> Tensor:
-    """The one array of a .safetensors, .npz or .npy file.
+    """Reads the one array of a .safetensors, .npz or .npy file.
 
     Raises:
         ValueError: if it cannot be read, or holds several.
     """
-    from versatile_diffusion.applications.embeddings import UNREADABLE, read_arrays
+    from versatile_diffusion.applications.embeddings import read_arrays
 
-    try:
-        tensors = read_arrays(Path(file))
-    except UNREADABLE as error:
-        raise ValueError(f"Cannot read an array from {file} (.safetensors, .npz or .npy): {error}") from error
+    tensors = read_arrays(Path(file))
     if len(tensors) != 1:
-        raise ValueError(f"{file} holds {', '.join(tensors) or 'nothing'}: keep one array in it.")
+        held = shortened(", ".join(tensors), 300) or "nothing"
+        raise ValueError(f"{quoted(file)} holds {held}: keep one array in it.")
     return next(iter(tensors.values()))
 
 
+def picture_argument(given: str) -> str:
+    """Returns what was given as a picture, if it is a file or a data URL.
+
+    Raises:
+        typer.BadParameter: if there is no such file.
+    """
+    if not is_data_url(given):
+        try:
+            require_file(Path(given))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return given
+
+
+def name_of(argument: str) -> str:
+    """Returns the name of a file without its folder and its suffix, or what stands for one of a data URL."""
+    return argument[5:].partition("/")[0] if is_data_url(argument) else Path(argument).stem
+
+
 def slug(text: str) -> str:
-    """A text as part of a file name: its words, in lower case, as far as there is room."""
+    """Returns a text as part of a file name: its words, in lower case, as far as there is room."""
     name = re.sub(r"[\W_]+", "-", text.lower()).strip("-")
     if len(name) > _LONGEST_NAME:
         name = name[: _LONGEST_NAME + 1].rpartition("-")[0] or name[:_LONGEST_NAME]

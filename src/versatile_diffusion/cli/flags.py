@@ -63,7 +63,7 @@ class OptionGroup(ABC):
 
     @abstractmethod
     def made(self, values: Mapping[str, object]) -> object:
-        """The argument that holds what the user gave, by the names of the options.
+        """Returns the argument that holds what the user gave, by the names of the options.
 
         Raises:
             ValueError: if a value is not usable; the message names the option.
@@ -114,7 +114,7 @@ class ModelGroup(OptionGroup, Generic[M]):
 
 
 def group_of(annotation: object) -> ModelGroup[BaseModel] | None:
-    """The options that a parameter of a command stands for, if its type is a model of them."""
+    """Returns the options that a parameter of a command stands for, if its type is a model of them."""
     kind, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         return None
@@ -125,7 +125,7 @@ def group_of(annotation: object) -> ModelGroup[BaseModel] | None:
 
 
 def every_decoding() -> type[DecodingOptions]:
-    """The options of decoding of all modalities that are known; the first says what an option of several is."""
+    """Returns the options of decoding of all modalities that are known; the first says what an option of several is."""
     fields: dict[str, tuple[object, FieldInfo]] = {}
     for name in modality_names():
         try:
@@ -139,7 +139,7 @@ def every_decoding() -> type[DecodingOptions]:
 
 
 def option(model: type[BaseModel], name: str, default: object = None) -> object:
-    """The annotation of a command's parameter for a field; None means that it is left out.
+    """Returns the annotation of a command's parameter for a field; None means that it is left out.
 
     Args:
         model: what it is a field of.
@@ -155,7 +155,7 @@ def option(model: type[BaseModel], name: str, default: object = None) -> object:
 
 
 def option_info(model: type[BaseModel], name: str, show_default: bool | str = True) -> OptionInfo:
-    """What typer is told of a field: its flag, its bounds and its help."""
+    """Returns what typer is told of a field: its flag, its bounds and its help."""
     info = model.model_fields[name]
     kind, marks = _kind(info)
     low, high = (next((getattr(mark, end) for mark in marks if hasattr(mark, end)), None) for end in ("ge", "le"))
@@ -172,18 +172,18 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
 
 
 def flag_of(model: type[BaseModel], name: str) -> str:
-    """How the command line calls a field, such as "--steps"."""
+    """Returns how the command line calls a field, such as "--steps"."""
     return flags(model)[name].name or f"--{name.replace('_', '-')}"
 
 
 def given(options: BaseModel) -> dict[str, object]:
-    """The options that were given and are not None, by their names."""
+    """Returns the options that were given and are not None, by their names."""
     values = {name: getattr(options, name) for name in options.model_fields_set}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def numbers(text: str, flag: str) -> tuple[float, ...]:
-    """Numbers with commas between them.
+    """Returns numbers with commas between them.
 
     Raises:
         ValueError: if they are something else.

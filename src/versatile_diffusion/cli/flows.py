@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from versatile_diffusion.cli.contexts import Negatives
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
+from versatile_diffusion.cli.files import name_of, picture_argument
 from versatile_diffusion.cli.flags import Taken
 from versatile_diffusion.cli.job import GenerationJob
 from versatile_diffusion.cli.options import JobOptions
@@ -27,7 +27,7 @@ Prompts = Annotated[
     list[str], typer.Argument(metavar="PROMPT", help='One or several; "" is allowed.', show_default=False)
 ]
 Pictures = Annotated[
-    list[Path], typer.Argument(metavar="PICTURE", help="Files.", exists=True, dir_okay=False, show_default=False)
+    list[str], typer.Argument(metavar="PICTURE", help="Files.", parser=picture_argument, show_default=False)
 ]
 WithoutStart = Annotated[Sampling, Taken(without=("strength",))]
 WithoutSize = Annotated[Sampling, Taken(without=("strength", "height", "width"))]
@@ -52,7 +52,7 @@ def text_to_image(
 
 
 def image_to_text(
-    pictures: Pictures, job: JobOptions, sampling: WithoutSize, decoding: TextDecoding, negatives: Negatives
+    images: Pictures, job: JobOptions, sampling: WithoutSize, decoding: TextDecoding, negatives: Negatives
 ) -> None:
     """Write texts about a picture.
 
@@ -60,7 +60,7 @@ def image_to_text(
     vd image-to-text picture.png -n 4
     vd image-to-text *.png --json > captions.json
     """
-    read, names = _read(pictures)
+    read, names = _read(images)
     own, words = (
         {**negatives.options(), **read_decoding(TEXT.name, decoding)},
         negatives.words | decoding_words(decoding),
@@ -70,7 +70,7 @@ def image_to_text(
 
 
 def image_variation(
-    pictures: Pictures,
+    images: Pictures,
     job: JobOptions,
     sampling: WithoutStart,
     decoding: ImageDecoding,
@@ -94,7 +94,7 @@ def image_variation(
     vd image-variation picture.png --focus 0,0.25,0.5,0.75,1 --fidelity 0,0.3,0.6 --grid
     """
     sweep = Sweep.parse(fidelity, focus)
-    read, names = _read(pictures)
+    read, names = _read(images)
     own = {"color_adjust": color_adjust, **negatives.options(), **read_decoding(IMAGE.name, decoding)}
     words = {"color_adjust": color_adjust, **negatives.words, **decoding_words(decoding)}
     if grid:
@@ -128,6 +128,6 @@ def text_variation(
     made.run(lambda pipe, options: pipe.text_variation(prompts, **own, **options))
 
 
-def _read(pictures: list[Path]) -> tuple[list[object], list[str]]:
+def _read(images: list[str]) -> tuple[list[object], list[str]]:
     """The pictures in files, before the model is opened, and their names."""
-    return [IMAGE.codec.read(picture) for picture in pictures], [picture.stem for picture in pictures]
+    return [IMAGE.codec.parse(image) for image in images], [name_of(image) for image in images]

@@ -31,9 +31,9 @@ def labelled_grid(
     draw = ImageDraw.Draw(sheet)
     for column, label in enumerate(column_labels):
         draw.text((left + column * (width + _GAP) + width / 2, top / 2), label, _INK, font, anchor="mm")
-    for row, (label, pictures) in enumerate(zip(row_labels, rows, strict=True)):
+    for row, (label, images) in enumerate(zip(row_labels, rows, strict=True)):
         y = top + row * (height + _GAP)
         draw.text((_GAP, y + height / 2), label, _INK, font, anchor="lm")
-        for column, picture in enumerate(pictures):
-            sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left + column * (width + _GAP), y))
+        for column, image in enumerate(images):
+            sheet.paste(image.resize((width, height), Image.Resampling.NEAREST), (left + column * (width + _GAP), y))
     return sheet

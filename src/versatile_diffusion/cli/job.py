@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from versatile_diffusion import __version__
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_files, require_writable
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
 from versatile_diffusion.cli.options import MOST_OUTPUTS, JobOptions, set_options
+from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
@@ -129,18 +131,20 @@ class GenerationJob:
         if self._codec.inline:
             self._write_words([str(item) for item in items], words, records, files)
             return
-        from versatile_diffusion.provenance.output_files import write_output
+        outputs = [UnwrittenOutput(*one) for one in zip(files, items, words, records, strict=True)]
+        if not self.options.as_json:
+            write_outputs(self.to, outputs, lambda file: results.print(Text(str(file))))
+            return
+        written: set[Path] = set()
+        try:
+            write_outputs(self.to, outputs, written.add)
+        finally:
+            _print_json([self._told(output) for output in outputs if output.file in written])
 
-        for item, told, record, file in zip(items, words, records, files, strict=True):
-            write_output(file, self.to, item, told, record)
-            if not self.options.as_json:
-                results.print(Text(str(file)))
-        if self.options.as_json:
-            kept = [None if self._codec.keeps_record else record for record in records]
-            _print_json([
-                {**told, "file": str(file)} | _request(record)
-                for told, file, record in zip(words, files, kept, strict=True)
-            ])  # fmt: skip
+    def _told(self, output: UnwrittenOutput) -> dict[str, object]:
+        """What JSON says of an output that was written."""
+        record = None if self._codec.keeps_record else output.record
+        return {**output.words, "file": str(output.file)} | _request(record)
 
     def _write_words(
         self,
@@ -149,12 +153,15 @@ class GenerationJob:
         records: Sequence[StoredRecord | None],
         files: Sequence[Path],
     ) -> None:
-        for file in files:
-            write_whole(file, b"".join(self._codec.encode(text) for text in texts))
         if self.options.as_json:
             told = zip(words, texts, records, strict=True)
             _print_json([{**one, self.to: text} | _request(record) for one, text, record in told])
-            return
+        else:
+            self._show(texts)
+        for file in files:
+            write_whole(file, b"".join(self._codec.encode(text) for text in texts))
+
+    def _show(self, texts: Sequence[str]) -> None:
         for i, text in enumerate(texts):
             if len(self.subjects) > 1 and i % self.options.num == 0:
                 results.print(Text(self.subjects[i // self.options.num] or '""', "bold"))
@@ -167,3 +174,12 @@ def _request(record: StoredRecord | None) -> dict[str, object]:
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Job": "versatile_diffusion.cli.job:GenerationJob",
+        "recipes_of": "versatile_diffusion.cli.opening:records_of",
+    },
+)

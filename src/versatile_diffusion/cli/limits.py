@@ -34,10 +34,13 @@ class RequestOptions(Limits):
 
     outputs: Annotated[int, _request(help="Outputs of a request.")] = Limits.outputs
     steps: Annotated[int, _request(help="Steps of the sampler.")] = Limits.steps
-    pixels: Annotated[int, _request(help="Pixels of an output.")] = Limits.pixels
+    pixels: Annotated[int | None, _request(help="Pixels of an output.", show_default="what its model makes well")] = (
+        Limits.pixels
+    )
     contexts: Annotated[int, _request(help="Contexts of a request, negative ones included.")] = Limits.contexts
     characters: Annotated[int, _request(help="Characters of a text.")] = Limits.characters
     input_pixels: Annotated[int, _request(help="Pixels of all pictures of a request.")] = Limits.input_pixels
+    answer_pixels: Annotated[int, _request(help="Pixels of all pictures of an enlarged answer.")] = Limits.answer_pixels
     body: Annotated[int, _request(help="Bytes of a request.")] = Limits.body
     rate: Annotated[int, _request(help="Requests of a key in a minute.")] = Limits.rate
     concurrency: Annotated[int, _request(help="Unfinished jobs of a key.")] = Limits.concurrency

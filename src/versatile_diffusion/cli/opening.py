@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_pipeline(
     options: ModelOptions, flows: Sequence[str] | None, title: str = "", loras: Sequence[str] | None = None
 ) -> VersatileDiffusionPipeline:
-    """The model, ready to generate: on its device, with what the flows need, and with a progress bar of that title.
+    """Returns the model, ready to generate: on its device, with what the flows need and a progress bar of that title.
 
     Args:
         options: which model, and how to hold it.
@@ -67,7 +67,7 @@ def records_of(
     options: ModelOptions,
     loras: Sequence[str] | None = None,
 ) -> list[StoredRecord | None]:
-    """Records of outputs. What cannot be recorded is noted, and written without: it was computed, and is not lost."""
+    """Returns records of outputs; None for what cannot be recorded, which is noted: no output is lost for it."""
     from versatile_diffusion.provenance.recording import computed_by, record_of
 
     try:
@@ -79,5 +79,5 @@ def records_of(
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:
-    """What the user gave, or what the model says of outputs of that modality."""
+    """Returns what the user gave, or what the model says of outputs of that modality."""
     return pipe.modalities.named(to).guidance_scale if given is None else given

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeGuard, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from versatile_diffusion._moved import former_names
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
 from versatile_diffusion.sampling.options import Sampling, SchedulerName
@@ -113,19 +114,27 @@ class JobOptions(ModelOptions):
     as_json: AsJson = False
 
     def with_preset(self, sampling: Sampling) -> Sampling:
-        """What the preset says, as far as nothing else was asked for."""
+        """Returns what the preset says, as far as nothing else was asked for."""
         return sampling.replaced(**{**SAMPLING_PRESETS[self.preset], **given(sampling)})
 
     def seeds(self, first: int) -> range:
-        """The seeds of the outputs of a prompt.
+        """Returns the seeds of the outputs of a prompt.
 
         Raises:
             ValueError: if they are larger than generators take.
         """
-        seeds = range(first, first + self.num)
-        if seeds[-1] >= 2**64:
-            raise ValueError(f"--seed {first} leaves no room for {self.num} seeds, which go up to {2**64 - 1}.")
-        return seeds
+        return require_seeds(first, self.num)
+
+
+def require_seeds(first: int, count: int) -> range:
+    """Returns so many seeds.
+
+    Raises:
+        ValueError: if they are larger than generators take.
+    """
+    if first + count > 2**64:
+        raise ValueError(f"--seed {first!s:.80} leaves no room for {count} seeds, which go up to {2**64 - 1}.")
+    return range(first, first + count)
 
 
 class ManyValues(TyperCommand):
@@ -146,7 +155,7 @@ class ManyValues(TyperCommand):
 
 
 def set_options(sampling: Sampling) -> dict[str, Any]:
-    """Options of sampling that are not as by default, as arguments of `generate`."""
+    """Returns options of sampling that are not as by default, as arguments of `generate`."""
     return {name: value for name, value in dict(sampling).items() if value != Sampling.model_fields[name].default}
 
 
@@ -157,7 +166,7 @@ def weighted(item: str) -> tuple[str, float]:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameters that are groups of options are replaced by these options."""
+    """Returns a command whose parameters that are groups of options are replaced by these options."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
     found = {parameter.name: _group(parameter.annotation) for parameter in own}
     groups = {name: group for name, group in found.items() if group is not None}
@@ -204,3 +213,6 @@ def _group(annotation: object) -> OptionGroup | None:
 
 def _is_dataclass(annotation: object) -> TypeGuard[type]:
     return isinstance(annotation, type) and is_dataclass(annotation)
+
+
+__getattr__ = former_names(__name__, {"Making": "versatile_diffusion.cli.options:JobOptions"})

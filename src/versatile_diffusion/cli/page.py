@@ -42,7 +42,7 @@ class FlowResult:
 
 
 def page(results: Sequence[FlowResult], how: str) -> str:
-    """The page as HTML.
+    """Returns the page as HTML.
 
     Args:
         results: of each flow.

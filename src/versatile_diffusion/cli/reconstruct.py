@@ -19,7 +19,8 @@ from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
-from versatile_diffusion.cli.options import ModelOptions, set_options
+from versatile_diffusion.cli.options import MOST_OUTPUTS, ModelOptions, require_seeds, set_options
+from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
@@ -84,7 +85,7 @@ def reconstruct(
     ],
     num: Annotated[int, typer.Option("--num", "-n", min=1, help="Pictures of each scan.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the first picture of each scan; the next has the next.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures made at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, max=MOST_OUTPUTS, help="Pictures made at once.")] = 8,
 ) -> None:
     """Make pictures of predicted CLIP embeddings, scan by scan.
 
@@ -96,8 +97,7 @@ def reconstruct(
     vd reconstruct embeddings.npz -o pictures --scheduler unipc --steps 20 --guidance-scale 3.5 --strength 0.85
     """
     require_writable_folder(output)
-    if seed + num > 2**64:
-        raise ValueError(f"--seed {seed} leaves no room for {num} seeds, which go up to {2**64 - 1}.")
+    require_seeds(seed, num)
     from versatile_diffusion.applications.embeddings import read_embeddings
 
     arrays = read_embeddings(embeddings)
@@ -138,8 +138,6 @@ class _Reconstruction:
 
     def make(self, places: Sequence[Place], batch_size: int) -> None:
         """Makes and writes pictures, so many at once."""
-        from versatile_diffusion.provenance.output_files import write_output
-
         if _START in self.arrays:
             _check_start(self.pipe, self.arrays[_START])
         show_progress(self.pipe, None)
@@ -153,10 +151,12 @@ class _Reconstruction:
                 origins: list[Origin] = []
                 made = self.pipe.reconstruct(**self._arguments(batch), on_batch=origins.extend)
                 records = records_of(self.pipe, origins, self.options)
+                unwritten: list[UnwrittenOutput] = []
                 for i, place in enumerate(batch):
                     score = {} if made.scores is None else {"score": made.scores[i][0]}
                     words = {"scan": place.scan, "seed": place.seed, **told, **score}
-                    write_output(place.file, IMAGE.name, made.images[i][0], words, records[i])
+                    unwritten.append(UnwrittenOutput(place.file, made.images[i][0], words, records[i]))
+                write_outputs(IMAGE.name, unwritten)
                 progress.advance(task, len(batch))
 
     def _arguments(self, batch: Sequence[Place]) -> dict[str, Any]:

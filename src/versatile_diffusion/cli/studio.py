@@ -66,7 +66,7 @@ _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def read_size(text: str) -> int:
-    """Bytes of a size such as 500MB.
+    """Returns bytes of a size such as 500MB.
 
     Raises:
         ValueError: if it is none.

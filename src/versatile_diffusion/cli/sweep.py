@@ -27,7 +27,7 @@ class Sweep:
 
     @classmethod
     def parse(cls, fidelity: str, focus: str) -> Sweep:
-        """From what the user wrote: numbers in [0, 1] with commas between them."""
+        """Reads what the user wrote: numbers in [0, 1] with commas between them."""
         return cls(_levels(fidelity, "fidelity"), _levels(focus, "focus"))
 
     @property
@@ -35,23 +35,23 @@ class Sweep:
         """Options of `image_variation`, row by row."""
         return [{"fidelity": fidelity, "focus": focus} for fidelity in self.fidelities for focus in self.focuses]
 
-    def names(self, pictures: Sequence[str]) -> list[str]:
-        """A name for each setting and picture, those of the first setting first."""
+    def names(self, images: Sequence[str]) -> list[str]:
+        """Returns a name for each setting and picture, those of the first setting first."""
         if len(self.settings) == 1:
-            return list(pictures)
-        return [f"{picture}, {_label(setting)}" for setting in self.settings for picture in pictures]
+            return list(images)
+        return [f"{image}, {_label(setting)}" for setting in self.settings for image in images]
 
     def run(self, vary: Callable[..., Outputs]) -> list[Outputs]:
-        """Outputs of each setting, of `image_variation` with all but fidelity and focus."""
+        """Returns outputs of each setting, of `image_variation` with all but fidelity and focus."""
         return [vary(**setting) for setting in self.settings]
 
     def one_after_the_other(self, made: Sequence[Outputs]) -> Outputs:
-        """All outputs, those of the first setting first."""
+        """Returns all outputs, those of the first setting first."""
         joined = self._joined(made, [item for outputs in made for item in outputs.items])
         return replace(joined, origins=tuple(origin for outputs in made for origin in outputs.origins))
 
     def as_grids(self, made: Sequence[Outputs]) -> Outputs:
-        """A grid for each output that a single setting has."""
+        """Returns a grid for each output that a single setting has."""
         from versatile_diffusion.cli.grid import labelled_grid
 
         rows, columns = (

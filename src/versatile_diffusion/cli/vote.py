@@ -16,7 +16,8 @@ from rich.table import Table
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
-from versatile_diffusion.cli.options import Dtype, ModelOptions, Overwrite
+from versatile_diffusion.cli.options import MOST_OUTPUTS, Dtype, ModelOptions, Overwrite
+from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.extras import extra
 from versatile_diffusion.modalities.image_spec import IMAGE
 
@@ -49,7 +50,7 @@ def make(
     num: Annotated[int, typer.Option("--num", "-n", min=1, help="Pairs of each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the first pair of each prompt; the next has the next.")] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="A folder.")] = Path("study"),
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures made at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, max=MOST_OUTPUTS, help="Pictures made at once.")] = 8,
 ) -> None:
     """Make pairs of pictures with two models or settings, from the same prompts and seeds.
 
@@ -68,10 +69,10 @@ def make(
     sides = StudySide.parse(a), StudySide.parse(b)
     require_unlike(*sides)
     listed = read_prompts(prompts)
+    planned = batches(listed, num, seed, batch_size)
     require_writable_folder(output)
     settings = {"a": a, "b": b, "prompts": [_told(prompt) for prompt in listed], "seed": seed, "batch_size": batch_size}
     require_same_settings(output / SETTINGS, json.loads(json.dumps(settings)), (output / "pictures").exists())
-    planned = batches(listed, num, seed, batch_size)
     study = Study(output, must_exist=False)
     try:
         study.plan((sides[0].name, sides[1].name), [_pair(wanted) for batch in planned for wanted in batch])
@@ -174,7 +175,6 @@ def _keep_given(output: Path, prompts: Iterable[Prompt]) -> None:
 def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequence[Sequence[WantedOutput]]) -> int:
     """Makes what is missing of one side, and returns how many pictures that were."""
     from versatile_diffusion.applications.prompt_lists import make
-    from versatile_diffusion.provenance.output_files import write_output
 
     missing = [batch for batch in batches if not all((output / _file(key, wanted)).exists() for wanted in batch)]
     if not missing:
@@ -190,14 +190,20 @@ def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequen
         for batch in missing:  # whole, since a smaller one would round otherwise
             outputs = make(pipe, IMAGE.name, batch, **how)
             records = records_of(pipe, outputs.origins, options)
-            for wanted, picture, record in zip(batch, outputs.items, records, strict=True):
-                file = output / _file(key, wanted)
-                if not file.exists():
-                    words = {"command": "vote make", "side": side.name, "prompt": wanted.prompt.text or ""}
-                    write_output(file, IMAGE.name, picture, {**words, "seed": wanted.seed}, record)
-                    made += 1
+            unwritten = [
+                UnwrittenOutput(output / _file(key, wanted), image, _words(side, wanted), record)
+                for wanted, image, record in zip(batch, outputs.items, records, strict=True)
+                if not (output / _file(key, wanted)).exists()
+            ]
+            write_outputs(IMAGE.name, unwritten)
+            made += len(unwritten)
             progress.advance(task, len(batch))
     return made
+
+
+def _words(side: StudySide, wanted: WantedOutput) -> dict[str, object]:
+    prompt = wanted.prompt.text or ""
+    return {"command": "vote make", "side": side.name, "prompt": prompt, "seed": wanted.seed}
 
 
 def _table(report: VoteReport) -> Table:

@@ -1,10 +1,10 @@
-"""Components in diffusers' layout, and the diffuser that two of its U-Nets make."""
+"""Components in diffusers' layout, and the diffuser that its two U-Nets make."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,56 +12,64 @@ from transformers import CLIPImageProcessor
 
 from versatile_diffusion.checkpoints import open_source
 from versatile_diffusion.checkpoints.components import empty
-from versatile_diffusion.checkpoints.diffusers_parts import unet_sizes, unet_tensors
+from versatile_diffusion.checkpoints.diffusers_parts import text_sizes, unet_sizes, unet_tensors
 from versatile_diffusion.checkpoints.sources import locate
-from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser
+from versatile_diffusion.compat.unets import UNet2DConditionModel, UNetFlatConditionModel
+from versatile_diffusion.diffuser import ConvolutionalLayers, Diffuser, FullyConnectedLayers
+from versatile_diffusion.diffuser.model import DataLayersFactory
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.image_spec import pixels_per_position
 
 
 def merged(image_unet: nn.Module, text_unet: nn.Module | None, contexts: Sequence[str]) -> Diffuser:
-    """One diffuser that makes pictures, of the data layers of one U-Net and the context layers of both.
-
-    No tensor is copied. The data layers of `text_unet` are left out: pictures do not need them.
+    """One diffuser, of the data layers of both U-Nets and what attends in them. No tensor is copied.
 
     Args:
-        image_unet: diffusers' UNet2DConditionModel, or a diffuser, which is returned as it is.
+        image_unet: diffusers' UNet2DConditionModel, or a view of a diffuser or a diffuser, which is returned as it is.
         text_unet: diffusers' UNetFlatConditionModel, or None if `image_unet` holds the layers of all contexts, as it
             does where diffusers' text-to-image or dual-guided pipeline has dropped unused weights.
         contexts: modalities of the contexts.
 
     Raises:
         CheckpointError: if they are U-Nets of another kind.
-        ValueError: if a U-Net is missing.
+        ValueError: if a U-Net is missing, or lacks what attends to a context.
     """
-    if isinstance(image_unet, Diffuser):
-        return image_unet
+    diffuser = image_unet.brought() if isinstance(image_unet, UNet2DConditionModel) else image_unet
+    if isinstance(diffuser, Diffuser):
+        if text_unet is not None and not isinstance(text_unet, UNetFlatConditionModel):
+            raise ValueError("This text_unet goes with an image_unet of diffusers: pass both, or neither.")
+        if lacking := [context for context in contexts if context not in diffuser.context_layers]:
+            raise ValueError(f"image_unet lacks what attends to {' and '.join(lacking)}: take another pipeline's.")
+        return diffuser
     config: Any = image_unet.config
     dual = config.get("dual_cross_attention")
     if text_unet is None and not dual and len(contexts) > 1:
         raise ValueError("text_unet is missing: pass it, for its layers attend to texts.")
     channels: int = config["in_channels"]
+    data_layers: dict[str, DataLayersFactory] = {"image": lambda plan: ConvolutionalLayers(plan, channels)}
+    if text_unet is not None:
+        stream = text_sizes(cast("Mapping[str, Any]", text_unet.config))  # which every model of diffusers has
+        data_layers["text"] = lambda plan: FullyConnectedLayers(plan, **stream)
     width: int = config["cross_attention_dim"]
-    diffuser = empty(
-        lambda: Diffuser(
-            unet_sizes(config, "image_unet"),
-            {"image": lambda plan: ConvolutionalLayers(plan, channels)},
-            dict.fromkeys(contexts, width),
-        )
-    )
+    sizes = unet_sizes(config, "image_unet")
+    diffuser = empty(lambda: Diffuser(sizes, data_layers, dict.fromkeys(contexts, width)))
     held = ("image", "text") if dual else contexts if text_unet is None else ("image",)
     tensors = unet_tensors(image_unet.state_dict(), "image", held, diffuser, "image_unet")
-    if text_unet is not None and not dual:
+    if text_unet is not None:
         tensors = unet_tensors(text_unet.state_dict(), "text", ("text",), diffuser, "text_unet") | tensors
     diffuser.load_state_dict(tensors, assign=True)
-    sizes: dict[str, int] = {"in_channels": channels, "sample_size": config["sample_size"]}
-    diffuser.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
     return diffuser.eval()
 
 
+def sample_size(image_unet: nn.Module, vae: Any) -> int:
+    """Height and width of the latents that the U-Net was trained with, as far as it or the autoencoder tells."""
+    config: Any = image_unet.config
+    return config.get("sample_size") or vae.config["sample_size"] // pixels_per_position(vae.config)
+
+
 def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None) -> dict[str, Any]:
-    """The components of any model, under diffusers' names; `image_unet` is a diffuser already.
+    """The components of any model, under diffusers' names; `image_unet` is a diffuser that holds those of both U-Nets.
 
     Raises:
         CheckpointError: see `open_source`.
@@ -76,10 +84,6 @@ def opened(source: str | Path, flows: Iterable[Flow], dtype: torch.dtype | None)
         if isinstance(modality, TextModality) and modality.context_encoder is not None:
             found |= {"text_encoder": modality.context_encoder.model, "tokenizer": modality.tokenizers.clip}
             found["tokenizer"].model_max_length = modality.context_encoder.max_length
-    vae: Any = found["vae"].config
-    factor = pixels_per_position(vae)
-    sizes: dict[str, int] = {"in_channels": vae["latent_channels"], "sample_size": vae["sample_size"] // factor}
-    parts.diffuser.register_to_config(**sizes)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
     return found
 
 

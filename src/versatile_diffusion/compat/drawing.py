@@ -13,6 +13,7 @@ from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils.torch_utils import randn_tensor  # pyright: ignore[reportUnknownVariableType] - it is not typed
 from torch import Generator, Tensor
 
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.compat.encoding import Pair
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, Step, sample
@@ -33,7 +34,7 @@ class Options:
     guidance_scale: float
     eta: float
     generator: Generators
-    latents: Tensor | None
+    latents: object
     output_type: str | None
     return_dict: bool
     callback: Callback | None
@@ -83,10 +84,10 @@ def _draw(pipe: Any, contexts: list[Pair], sides: tuple[int, int], options: Opti
     """Pictures of encoded contexts."""
     conditional, unconditional = [given for given, _ in contexts], [nothing for _, nothing in contexts if nothing]
     guidance = Guidance(options.guidance_scale if unconditional else 1.0)
-    denoise = guided_denoiser(pipe.image_unet, "image", conditional, unconditional, guidance)
     schedule = Schedule.plan(pipe.scheduler, options.num_inference_steps, device=pipe._execution_device)
     first = _noise(pipe, conditional[0].tokens, sides, options)
     _free_encoders(pipe)
+    denoise = guided_denoiser(pipe.image_unet.brought(), "image", conditional, unconditional, guidance)
     with pipe.progress_bar(total=len(schedule.timesteps)) as bar:
 
         def on_step(step: Step) -> None:
@@ -119,6 +120,6 @@ def _noise(pipe: Any, tokens: Tensor, sides: tuple[int, int], options: Options) 
     if isinstance(generator, list) and len(generator) != batch:
         raise ValueError(f"{batch} pictures need one generator, or {batch}, got a list of {len(generator)}.")
     if options.latents is not None:
-        return options.latents.to(pipe._execution_device)
+        return as_tensor(options.latents, "latents").to(pipe._execution_device)
     shape = (batch, pipe.image_unet.config["in_channels"], *(side // pipe.vae_scale_factor for side in sides))
     return randn_tensor(shape, generator, pipe._execution_device, tokens.dtype)

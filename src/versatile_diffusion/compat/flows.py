@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from versatile_diffusion.compat import encoding
 from versatile_diffusion.compat.drawing import Callback, Generators, draws_pictures
 
@@ -22,7 +20,7 @@ def text_to_image(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,
@@ -51,7 +49,7 @@ def image_variation(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,
@@ -82,7 +80,7 @@ def dual_guided(
     num_images_per_prompt: int = 1,
     eta: float = 0.0,
     generator: Generators = None,
-    latents: Tensor | None = None,
+    latents: object = None,
     output_type: str | None = "pil",
     return_dict: bool = True,
     callback: Callback | None = None,
@@ -98,6 +96,7 @@ def dual_guided(
     if len(texts) != len(pictures):
         raise ValueError(f"Each prompt needs a picture: got {len(texts)} prompts and {len(pictures)} pictures.")
     nothing, grey = ([""] * len(texts), encoding.grey(len(texts))) if guidance_scale > 1 else (None, None)
+    self.set_transformer_params(text_to_image_strength)  # which calls of `image_unet` by hand go on from
     both = [
         encoding.of_texts(self, texts, nothing, num_images_per_prompt, text_to_image_strength),
         encoding.of_pictures(self, pictures, grey, num_images_per_prompt, 1 - text_to_image_strength),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
+from versatile_diffusion import kernels
 from versatile_diffusion.compat import flows
-from versatile_diffusion.compat.components import merged, opened
+from versatile_diffusion.compat.attention import DualTransformer2DModel
+from versatile_diffusion.compat.components import merged, opened, sample_size
+from versatile_diffusion.compat.unets import UNet2DConditionModel, UNetFlatConditionModel
+from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.image_spec import pixels_per_position
 
@@ -29,16 +33,23 @@ _OF_FILES = (
 
 
 class _Pipeline(DiffusionPipeline):
-    """What the four share. `image_unet` becomes a `Diffuser` that holds the context layers of `text_unet`, too."""
+    """What the four share. `image_unet` and `text_unet` become views of one diffuser; see `unets`."""
 
     model_cpu_offload_seq = "text_encoder->image_encoder->image_unet->vae"
     _optional_components = ["text_unet"]  # noqa: RUF012 - the name and type that diffusers reads
     _contexts: ClassVar[tuple[str, ...]]
+    _attends: ClassVar[tuple[str, ...]]  # what `image_unet` attends to
 
     def _register(self, image_unet: nn.Module, text_unet: nn.Module | None = None, **components: Any) -> None:
-        unets: dict[str, Any] = {"image_unet": merged(image_unet, text_unet, self._contexts)}
+        network = merged(image_unet, text_unet, self._contexts)
+        size = sample_size(image_unet, components["vae"])
+        seen = isinstance(image_unet, UNet2DConditionModel) and image_unet.contexts == self._attends
+        unets: dict[str, Any] = {
+            "image_unet": image_unet if seen else UNet2DConditionModel(network, self._attends, size)
+        }
         if "text" in self._contexts:
-            unets["text_unet"] = None
+            keeps = text_unet is not None or isinstance(image_unet, Diffuser)  # not where it was left out before
+            unets["text_unet"] = UNetFlatConditionModel(network, size) if keeps else None
         self.register_modules(**unets, **components)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
         self.vae_scale_factor = pixels_per_position(components["vae"].config)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor)
@@ -50,6 +61,7 @@ class _Pipeline(DiffusionPipeline):
         torch_dtype: torch.dtype | None = None,
         *,
         dtype: torch.dtype | None = None,
+        text_unet: nn.Module | bool | None = None,
         **options: Any,
     ) -> Self:
         """Opens a model: a folder in diffusers' layout or in ours, a hub id, or "postcards".
@@ -58,6 +70,8 @@ class _Pipeline(DiffusionPipeline):
             source: the model.
             torch_dtype: of the weights; float32 by default, as in diffusers.
             dtype: its newer name.
+            text_unet: True to open what makes texts as well. Otherwise `text_unet` holds only what attends to texts,
+                which it shares with `image_unet`, and cannot be called.
             options: components to use instead of the model's. A UserWarning names other options of diffusers that ask
                 for something: they are left out.
 
@@ -75,7 +89,11 @@ class _Pipeline(DiffusionPipeline):
                 stacklevel=2,
             )
         wanted = [Flow(output="image", context=context) for context in cls._contexts]
+        if text_unet is True:
+            wanted.append(Flow(output="text", context="text"))
         found = opened(source, wanted, torch_dtype or dtype) | components
+        if isinstance(text_unet, nn.Module):
+            found["text_unet"] = text_unet
         return cls(**{name: found[name] for name in found if name in expected})
 
     def save_pretrained(self, *args: Any, **options: Any) -> None:
@@ -86,7 +104,51 @@ class _Pipeline(DiffusionPipeline):
         )
 
     def remove_unused_weights(self) -> None:
-        """Does nothing: weights that no flow of this pipeline uses have been left out from the start."""
+        """Leaves out `text_unet`. What `image_unet` shares with it stays."""
+        if "text" in self._contexts:
+            self.register_modules(text_unet=None)  # pyright: ignore[reportUnknownMemberType] - as above
+
+    def enable_sequential_cpu_offload(self, *args: Any, **options: Any) -> None:
+        """Brings each layer to the accelerator when it is needed. Leaves out `text_unet`, whose layers are shared."""
+        self.remove_unused_weights()
+        self.unpack()
+        super().enable_sequential_cpu_offload(*args, **options)
+
+    def enable_group_offload(  # pyright: ignore[reportIncompatibleMethodOverride] - it groups otherwise
+        self,
+        onload_device: torch.device | str,
+        offload_device: torch.device | str = "cpu",
+        offload_type: str = "leaf_level",
+        **options: Any,
+    ) -> None:
+        """Brings each layer to the accelerator when it is needed. Leaves out `text_unet`, whose layers are shared.
+
+        Raises:
+            ValueError: if the type is another than "leaf_level": blocks of `image_unet` are not what computes.
+        """
+        if offload_type != "leaf_level":
+            raise ValueError(f'offload_type must be "leaf_level" here, got {offload_type!r}.')
+        self.remove_unused_weights()
+        self.unpack()
+        super().enable_group_offload(torch.device(onload_device), torch.device(offload_device), offload_type, **options)
+
+    def pack(self) -> None:
+        """Makes `image_unet` and `vae` quicker on the CPU where no gradient is asked for.
+
+        What comes out is the same but for rounding. They then hold no weights to train, and take no LoRAs, until
+        `unpack` is called, as `image_unet.requires_grad_` and `image_unet.add_adapter` do.
+        """
+        for part in self._packable():
+            kernels.optimize(part)
+
+    def unpack(self) -> None:
+        """Brings back what `pack` replaced."""
+        for part in self._packable():
+            kernels.restore(part)
+
+    def _packable(self) -> list[nn.Module]:
+        components: Any = self.components
+        return [components["image_unet"].brought(), components["vae"]]
 
     def enable_vae_tiling(self) -> None:
         """Decodes large pictures tile by tile."""
@@ -106,7 +168,7 @@ class _Pipeline(DiffusionPipeline):
 class VersatileDiffusionTextToImagePipeline(_Pipeline):
     """Text-to-image; see `flows.text_to_image`."""
 
-    _contexts = ("text",)
+    _contexts = _attends = ("text",)
     __call__ = flows.text_to_image
 
     def __init__(
@@ -127,7 +189,7 @@ class VersatileDiffusionTextToImagePipeline(_Pipeline):
 class VersatileDiffusionImageVariationPipeline(_Pipeline):
     """Image variation; see `flows.image_variation`."""
 
-    _contexts = ("image",)
+    _contexts = _attends = ("image",)
     _optional_components = []  # noqa: RUF012 - as above
     __call__ = flows.image_variation
 
@@ -152,7 +214,7 @@ class VersatileDiffusionImageVariationPipeline(_Pipeline):
 class VersatileDiffusionDualGuidedPipeline(_Pipeline):
     """Pictures of texts and pictures; see `flows.dual_guided`."""
 
-    _contexts = ("image", "text")
+    _contexts = _attends = ("image", "text")
     __call__ = flows.dual_guided
 
     def __init__(
@@ -178,10 +240,31 @@ class VersatileDiffusionDualGuidedPipeline(_Pipeline):
             scheduler=scheduler,
         )
 
+    def set_transformer_params(
+        self, mix_ratio: float = 0.5, condition_types: Sequence[Literal["text", "image"]] = ("text", "image")
+    ) -> None:
+        """Tells what attends in `image_unet` how the conditions are mixed, and in which order they come.
+
+        Args:
+            mix_ratio: share of the first condition.
+            condition_types: their order in `encoder_hidden_states`. A text has as many tokens as its encoder takes; an
+                image as many as its encoder makes, or what is left, up to diffusers' 257, if it comes last.
+        """
+        text, vision = (self.components[name].config for name in ("text_encoder", "image_encoder"))
+        tokens = 1 + (vision.image_size // vision.patch_size) ** 2
+        last: int = 257 if condition_types[-1] == "image" else tokens
+        lengths: dict[str, int] = {"text": text.max_position_embeddings, "image": last}
+        for module in self.components["image_unet"].modules():
+            if isinstance(module, DualTransformer2DModel):
+                module.mix_ratio = mix_ratio
+                module.condition_lengths = [lengths[kind] for kind in condition_types]
+                module.transformer_index_for_condition = [int(kind == "text") for kind in condition_types]
+
 
 class VersatileDiffusionPipeline(VersatileDiffusionDualGuidedPipeline):
-    """All three flows that make pictures."""
+    """All three flows that make pictures. As in diffusers, its `image_unet` attends to images alone."""
 
+    _attends = ("image",)
     text_to_image = flows.text_to_image
     image_variation = flows.image_variation
     dual_guided = flows.dual_guided

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -115,26 +116,49 @@ class Diffuser(ModelMixin, ConfigMixin):
                 latents are denoised k times; what no context has told apart yet is computed once.
         """
         prepared = [c if isinstance(c, PreparedContext) else self._prepared(c) for c in contexts]
-        time = self.global_layers(timesteps)
-        data = iter(cast(DataLayers, self.data_layers[output]))  # a ModuleDict holds modules of any kind
         stacks = [zip(self._context_blocks(c.modality), c.kv_cache, strict=True) for c in prepared]
         total = sum(c.weight for c in prepared)
         shares = [c.weight / total for c in prepared]
+        attending = (partial(self._attend, calls=calls, shares=shares) for calls in zip(*stacks, strict=True))
+        return self.walk(latents, timesteps, output, attending)
+
+    def walk(
+        self,
+        latents: Float[Tensor, "b *latent"],
+        timesteps: Int[Tensor, "b"] | Float[Tensor, "b"],
+        output: str,
+        attending: Iterable[Callable[[Tensor], Tensor]],
+    ) -> Float[Tensor, "kb ..."]:
+        """Predicts the noise as `forward` does, where every context step of the plan is given as a function.
+
+        Args:
+            latents, timesteps, output: see `forward`.
+            attending: for each context step, in their order, what makes features (kb c *s) of features (b c *s).
+        """
+        time = self.global_layers(timesteps)
+        data = iter(cast(DataLayers, self.data_layers[output]))  # a ModuleDict holds modules of any kind
+        attend = iter(attending)
         kept: list[Tensor] = []
         x = latents
         for step in self.plan.steps:
             match step:
                 case DataStep(role=Role.UPSAMPLE):
-                    x = self._run(next(data), x, repeated(time, len(x)), kept[-1].shape[2:])
+                    x = self.run_block(next(data), x, repeated(time, len(x)), kept[-1].shape[2:])
                 case DataStep():
-                    x = self._run(next(data), x, repeated(time, len(x)))
+                    x = self.run_block(next(data), x, repeated(time, len(x)))
                 case ContextStep():
-                    x = self._attend(x, [next(stack) for stack in stacks], shares)
+                    x = next(attend)(x)
                 case PushStep():
                     kept.append(x)
                 case PopStep():
                     x = torch.cat([x, repeated(kept.pop(), len(x))], dim=1)
         return x
+
+    def run_block(self, block: nn.Module, *inputs: object) -> Tensor:
+        """Returns what a block makes of its inputs; with `gradient_checkpointing`, keeps nothing that lies between."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
 
     def require_no_loras(self) -> None:
         """Raises ValueError if it holds LoRAs: their weights would go unseen into a model that cannot read them."""
@@ -157,15 +181,10 @@ class Diffuser(ModelMixin, ConfigMixin):
         kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
         return PreparedContext(context.modality, kv_cache, context.weight)
 
-    def _attend(self, x: Float[Tensor, "b c *s"], steps: Sequence[ContextCall], shares: Sequence[float]) -> Tensor:
+    def _attend(self, x: Float[Tensor, "b c *s"], calls: Sequence[ContextCall], shares: Sequence[float]) -> Tensor:
         """Lets features find something in each context, and mixes what they became."""
-        attended = self.map(lambda step: self._run(step[0], x, step[1]), steps)
+        attended = self.map(lambda call: self.run_block(call[0], x, call[1]), calls)
         return mix(list(attended), shares)
-
-    def _run(self, block: nn.Module, *inputs: object) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(block, *inputs)
-        return block(*inputs)
 
 
 def mix(features: Sequence[Tensor], shares: Sequence[float]) -> Tensor:

@@ -13,7 +13,16 @@ from multiprocessing.connection import Connection
 
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import BatchFailed, Failure, JobResult, Reason
-from versatile_diffusion.engine.workers import LocalWorker, ModelInfo, Source, Watch, open_models, require_unlike_names
+from versatile_diffusion.engine.workers import (
+    Disturbed,
+    LocalWorker,
+    ModelInfo,
+    Source,
+    Watch,
+    Worker,
+    open_models,
+    require_unlike_names,
+)
 
 _TICK = 0.2
 _GRACE = 2.0  # seconds
@@ -69,6 +78,7 @@ class ProcessWorker:
         require_unlike_names(sources)
         self._arguments = (list(sources), device, dtype)
         self._models: Mapping[str, ModelInfo] | None = None
+        self._lost = 0  # processes that ended with a batch
         self._start()
 
     @property
@@ -102,10 +112,11 @@ class ProcessWorker:
                 raise AssertionError(answer)
 
     def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
-        """See `computing.compute`.
+        """See `computing.compute`. After each step the process waits, or computes other batches, until it may go on.
 
         Raises:
             BatchFailed: if the pipeline raises, or the process dies.
+            Disturbed: if the process died of another batch.
         """
         if not self._process.is_alive():
             self._start()
@@ -115,26 +126,33 @@ class ProcessWorker:
         if not self._is_open:
             self._models = self._opened()
         self._send(list(requests))
-        known, unwanted_since = frozenset(range(len(requests))), None
+        wanted_at = time.monotonic()
         while True:
-            if not self._pipe.poll(_TICK):
-                wanted = watch.wanted()
-            else:
+            if self._pipe.poll(_TICK):
                 match self._receive():
                     case StepTaken(step, steps, previews):
-                        wanted = watch.step(step, steps, previews)
+                        self._send(self._after_step(watch, step, steps, previews))
+                        wanted_at = time.monotonic()
                     case BatchComputed(results):
                         return results
                     case WorkFailed(failure, details):
                         raise BatchFailed(failure, details)
                     case answer:
                         raise AssertionError(answer)
-            if known != (known := frozenset(wanted)):
-                self._send(known)
-                unwanted_since = None if known else time.monotonic()
-            if unwanted_since is not None and time.monotonic() - unwanted_since > _PATIENCE:
+            elif watch.wanted():
+                wanted_at = time.monotonic()
+            elif time.monotonic() - wanted_at > _PATIENCE:
                 self.close()
+                self._lost += 1
                 raise BatchFailed(Failure(Reason.CRASHED, "The computation did not stop, and was ended."))
+
+    def _after_step(self, watch: Watch, step: int, steps: int, previews: Mapping[int, object]) -> frozenset[int]:
+        """What is still wanted of a batch after a step, in which the watch may have run other batches."""
+        lost = self._lost
+        wanted = watch.step(step, steps, previews)
+        if self._lost != lost:
+            raise Disturbed("The process that computed it ended with another batch.")
+        return frozenset(wanted)
 
     def close(self) -> None:
         """Ends the process: it goes by itself when nobody asks any more, and is killed if it is busy."""
@@ -156,6 +174,7 @@ class ProcessWorker:
             raise self._died() from error
 
     def _died(self) -> BatchFailed:
+        self._lost += 1
         self._process.join()
         code = self._process.exitcode or 0
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
@@ -167,22 +186,44 @@ class ProcessWorker:
 class _Remote:
     """Whoever waits for the batch on the other side of the pipe; see `workers.Watch`."""
 
-    def __init__(self, pipe: Connection, count: int) -> None:
+    def __init__(self, pipe: Connection, worker: Worker, count: int) -> None:
         self._pipe = pipe
+        self._worker = worker
         self._wanted = frozenset(range(count))
 
     def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
         _answer(self._pipe, StepTaken(step, steps, dict(previews)))
-        return self.wanted()
+        while isinstance(message := _asked(self._pipe), list):
+            _compute(self._pipe, self._worker, message)
+        self._wanted = message
+        return message
 
     def wanted(self) -> Collection[int]:
-        while self._pipe.poll():  # all that can come now is what is still wanted
-            self._wanted = pickle.loads(self._pipe.recv_bytes())
         return self._wanted
 
 
 def _answer(pipe: Connection, message: ModelsOpened | StepTaken | BatchComputed | WorkFailed) -> None:
-    pipe.send_bytes(pickle.dumps(message))  # by value: torch's own way shares memory, which dies with the process
+    try:
+        pipe.send_bytes(pickle.dumps(message))  # by value: torch's own way shares memory, which dies with the process
+    except BrokenPipeError:
+        raise SystemExit from None  # nobody asks any more
+
+
+def _asked(pipe: Connection) -> list[JobRequest] | frozenset[int]:
+    """A batch to compute or, after a step of one, what is still wanted of it."""
+    try:
+        return pickle.loads(pipe.recv_bytes())
+    except EOFError:
+        raise SystemExit from None  # nobody asks any more
+
+
+def _compute(pipe: Connection, worker: Worker, requests: Sequence[JobRequest]) -> None:
+    try:
+        results = worker.run(requests, _Remote(pipe, worker, len(requests)))
+    except Exception as error:
+        _answer(pipe, WorkFailed(Failure.of(error), traceback.format_exc()))
+    else:
+        _answer(pipe, BatchComputed(results))
 
 
 def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) -> None:
@@ -194,16 +235,5 @@ def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) 
         _answer(pipe, WorkFailed(Failure(Reason.CRASHED, str(error)), traceback.format_exc()))
         return
     _answer(pipe, ModelsOpened(worker.models))
-    while True:
-        try:
-            message = pickle.loads(pipe.recv_bytes())
-        except EOFError:
-            return
-        if isinstance(message, frozenset):  # what was wanted of a batch, which came when that was done
-            continue
-        try:
-            _answer(pipe, BatchComputed(worker.run(message, _Remote(pipe, len(message)))))
-        except BrokenPipeError:
-            return
-        except Exception as error:
-            _answer(pipe, WorkFailed(Failure.of(error), traceback.format_exc()))
+    while isinstance(requests := _asked(pipe), list):
+        _compute(pipe, worker, requests)

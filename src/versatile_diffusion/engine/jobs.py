@@ -61,6 +61,7 @@ class Job:
     Args:
         request: what to make; its data is gone when the job is final.
         owner: who asked.
+        cost: see `costs.cost`.
 
     Attributes:
         summary: how the outputs are made, for people to read.
@@ -68,12 +69,13 @@ class Job:
         created: when the job was made, in seconds since 1970.
     """
 
-    def __init__(self, request: JobRequest, owner: str = "") -> None:
+    def __init__(self, request: JobRequest, owner: str = "", cost: float = 1.0) -> None:
         self.id = uuid4().hex
         self.request = request
         self.summary = request.summary
         self.record = JobRecord.of(request)
         self.owner = owner
+        self.cost = cost
         self.created = time.time()
         self._state = JobState()
         self._lock = Lock()

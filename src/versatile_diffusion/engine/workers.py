@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.extras import silence_imports, silence_opening
+from versatile_diffusion.modalities.size_range import SizeRange
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -23,20 +24,20 @@ class ModelInfo:
         outputs: the modalities that it makes.
         contexts: the modalities that it takes.
         guidance_scales: by output, the guidance scale where the user gives none.
-        sizes: by output, the height and width in pixels where the user gives none; outputs without a size are left out.
+        sizes: by output, the sizes in pixels that it makes well; outputs without a size are left out.
     """
 
     outputs: tuple[str, ...]
     contexts: tuple[str, ...]
     guidance_scales: Mapping[str, float]
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, SizeRange]
 
     @classmethod
     def of(cls, pipe: VersatileDiffusionPipeline) -> ModelInfo:
         """What this pipeline can do."""
         outputs = {name: pipe.modality(name) for name in pipe.diffuser.data_layers}
         scales = {name: modality.guidance_scale for name, modality in outputs.items()}
-        sizes = {name: size for name, modality in outputs.items() if (size := modality.size) is not None}
+        sizes = {name: found for name, modality in outputs.items() if (found := modality.sizes) is not None}
         return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes)
 
     def require(self, model: str, to: str, contexts: Iterable[str]) -> None:
@@ -70,12 +71,16 @@ def find_model(models: Mapping[str, ModelInfo], name: str | None) -> tuple[str, 
     return found, models[found]
 
 
+class Disturbed(RuntimeError):
+    """A batch gave nothing because of another one that was computed in between; it is to be computed again."""
+
+
 @runtime_checkable
 class Watch(Protocol):
     """Whoever waits for a batch."""
 
     def step(self, step: int, steps: int, previews: Mapping[int, object]) -> Collection[int]:
-        """Hears of a step, and answers as `wanted`."""
+        """Hears of a step, and answers as `wanted`. Until it answers, it may have the worker run other batches."""
         ...
 
     def wanted(self) -> Collection[int]:
@@ -85,7 +90,7 @@ class Watch(Protocol):
 
 @runtime_checkable
 class Worker(Protocol):
-    """Computes one batch at a time."""
+    """Computes one batch at a time, and others within a step of one, if its watch asks for that."""
 
     @property
     def models(self) -> Mapping[str, ModelInfo]:

@@ -21,13 +21,13 @@ _INK, _PAPER = (40, 40, 40), (255, 255, 255)
 class Exhibit:
     """Pictures side by side, shown 128 pixels high, over a text."""
 
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     text: str
 
     @property
     def width(self) -> int:
         """In pixels; a text alone is as wide as two pictures."""
-        count = len(self.pictures) or 2
+        count = len(self.images) or 2
         return count * _SIDE + (count - 1) * _GAP
 
     @property
@@ -37,11 +37,11 @@ class Exhibit:
         return [line for part in self.text.splitlines() for line in textwrap.wrap(part, wide)]
 
     def draw(self, lines: int) -> Image.Image:
-        """The picture of it, with space for so many lines."""
-        top = _SIDE + 2 if self.pictures else 0
+        """Returns the picture of it, with space for so many lines."""
+        top = _SIDE + 2 if self.images else 0
         drawn = Image.new("RGB", (self.width, top + lines * _LINE), _PAPER)
-        for i, picture in enumerate(self.pictures):
-            drawn.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (i * (_SIDE + _GAP), 0))
+        for i, image in enumerate(self.images):
+            drawn.paste(image.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (i * (_SIDE + _GAP), 0))
         ImageDraw.Draw(drawn).multiline_text((0, top), "\n".join(self.lines), _INK, _TEXT, spacing=1)
         return drawn
 
@@ -55,7 +55,7 @@ class Section:
     columns: int
 
     def draw(self) -> Image.Image:
-        """The picture of it, under its title."""
+        """Returns the picture of it, under its title."""
         lines = max(len(exhibit.lines) for exhibit in self.exhibits)
         drawn = [np.asarray(exhibit.draw(lines)) for exhibit in self.exhibits]
         grid = contact_sheet(drawn, self.columns, padding=_GAP)
@@ -66,7 +66,7 @@ class Section:
 
 
 def exhibition(sections: Sequence[Section]) -> Image.Image:
-    """All sections, one below the other."""
+    """Returns all sections, one below the other."""
     drawn = [section.draw() for section in sections]
     sheet = Image.new("RGB", (max(d.width for d in drawn), sum(d.height for d in drawn)), _PAPER)
     top = 0

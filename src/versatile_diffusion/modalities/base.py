@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 
 from versatile_diffusion.diffuser.data_layers import DataLayers
 from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities.size_range import SizeRange
 from versatile_diffusion.modalities.spec import DecodingOptions, ModalitySpec
 
 OFFICIAL_GUIDANCE_SCALE = 7.5
@@ -104,6 +105,11 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
     def size(self) -> int | None:
         """Height and width, in pixels, of outputs where the user gives none; None where size means nothing."""
         return None
+
+    @property
+    def sizes(self) -> SizeRange | None:
+        """Sizes of outputs that the model makes well; None where size means nothing."""
+        return None if self.size is None else SizeRange.of(self.size)
 
     @abstractmethod
     def read(self, data: object) -> list[Item]:

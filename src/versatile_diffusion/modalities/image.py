@@ -26,6 +26,7 @@ from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
 from versatile_diffusion.modalities.image_spec import IMAGE, pixels_per_position
 from versatile_diffusion.modalities.images import present, read_images, read_mask, resize, to_pil
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
+from versatile_diffusion.modalities.size_range import SizeRange
 
 _LONGEST = 4  # sides of an image as CLIP sees it; what sticks out further is cropped before it is resized
 
@@ -38,6 +39,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         context_encoder: a transformers CLIPVisionConfig as a dict; None leaves it out.
         scaling_factor: brings latents to about unit variance.
         guidance_scale: default for outputs; see `Guidance`.
+        largest_area: pixels beyond which outputs fall apart; None is four times the area of training.
     """
 
     spec = IMAGE
@@ -49,6 +51,7 @@ class ImageModality(ModalityOfParts[Tensor]):
         context_encoder: dict[str, Any] | None = None,
         scaling_factor: float = 0.18215,
         guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
+        largest_area: int | None = None,
     ) -> None:
         super().__init__()
         self.autoencoder = None if autoencoder is None else image_autoencoder(autoencoder)
@@ -79,6 +82,11 @@ class ImageModality(ModalityOfParts[Tensor]):
         """Height and width of images where the user gives none, in pixels: the size of training."""
         return self._autoencoder().config["sample_size"]
 
+    @property
+    def sizes(self) -> SizeRange:
+        """See `Modality.sizes`."""
+        return SizeRange.of(self.size, self.factor, self.config["largest_area"])
+
     def data_layers(self, plan: Plan) -> ConvolutionalLayers:
         """See `Modality.data_layers`."""
         return ConvolutionalLayers(plan, self._autoencoder().config["latent_channels"])
@@ -97,6 +105,11 @@ class ImageModality(ModalityOfParts[Tensor]):
                 above = below if below > side else below + self.factor
                 near = f"{below}" if below == above else f"{below} or {above}"
                 raise ValueError(f"{called} must be divisible by {self.factor}, got {side}: take {near}.")
+        if sides == [self.factor, self.factor]:  # whose variance is 0, and normalisation divides by it
+            raise ValueError(
+                f"height and width cannot both be {self.factor}, which is a single position of a latent: take "
+                f"{2 * self.factor} or more for one of them."
+            )
         return (config["latent_channels"], *(side // self.factor for side in sides))
 
     def read(self, data: object) -> list[Float[Tensor, "3 h w"]]:
@@ -140,6 +153,8 @@ class ImageModality(ModalityOfParts[Tensor]):
         if len({item.shape for item in items}) != 1:
             raise ValueError("Pictures of one batch must have the same size: resize them.")
         height, width = (max(round(side / self.factor), 1) * self.factor for side in items[0].shape[-2:])
+        if height == width == self.factor:  # a single position cannot be normalised; see `latent_shape`
+            width = 2 * self.factor
         images = torch.stack([resize(item, height, width) for item in items]).to(self.device, self.dtype)
         posterior = self._autoencoder().encode(_channels_last(2 * images - 1), return_dict=False)[0]
         return posterior.mode() * self.config["scaling_factor"]

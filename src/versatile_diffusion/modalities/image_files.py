@@ -13,24 +13,32 @@ from typing import cast
 
 from PIL import Image, ImageCms, ImageOps
 
-_SHOWN = 300  # characters of a path that a message quotes; a data URL taken for one may have millions
+from versatile_diffusion.files import is_data_url, quoted, read_base64, require_file
+
+_SHOWN = 300  # characters of what PIL says that a message quotes
 
 
-def open_file(path: Path) -> Image.Image:
+def open_file(source: Path | str) -> Image.Image:
     """Returns the image in a file of the user's own, in any format of PIL.
+
+    Args:
+        source: the path of the file, or a string that is a data URL.
 
     Raises:
         ValueError: if it cannot be read; the message names the file.
     """
-    with readable(_quoted(path)):
-        image = Image.open(path)
-        image.load()
-    return image
+    if isinstance(source, str) and is_data_url(source):
+        with readable("a data URL"):
+            return _loaded(io.BytesIO(read_base64(source)))
+    require_file(Path(source))
+    with readable(quoted(source)):
+        return _loaded(Path(source))
 
 
 def require_image(path: Path) -> None:
     """Raises ValueError unless a file holds an image, as far as that can be told without decoding it."""
-    with readable(_quoted(path)), Image.open(path) as image:
+    require_file(path)
+    with readable(quoted(path)), Image.open(path) as image:
         image.verify()
 
 
@@ -117,15 +125,19 @@ def exceeds_eight_bits(image: Image.Image) -> bool:
 
 @contextmanager
 def readable(name: str) -> Generator[None]:
-    """What PIL raises of a file, as a ValueError that names it."""
+    """Raises what PIL raises of a file as a ValueError that names it."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Cannot read a picture from {name}: {error!s:.{_SHOWN}}") from error
+    except Exception as error:  # whatever a decoder makes of a damaged file
+        raise ValueError(
+            f"Cannot read a picture from {name}: {str(error) or type(error).__name__:.{_SHOWN}}"
+        ) from error
 
 
-def _quoted(path: Path) -> str:
-    return f"{path!s:.{_SHOWN}}"
+def _loaded(file: Path | io.BytesIO) -> Image.Image:
+    image = Image.open(file)
+    image.load()
+    return image
 
 
 def _require_few_pixels(image: Image.Image, most: int | None) -> None:

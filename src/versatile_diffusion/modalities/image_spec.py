@@ -85,6 +85,12 @@ class ImageCodec(Codec):
 
         return read_images(file)[0]
 
+    def parse(self, argument: str) -> Tensor:
+        """See `Codec.parse`."""
+        from versatile_diffusion.modalities.images import read_images
+
+        return read_images(argument)[0]
+
     def require(self, file: Path) -> None:
         """See `Codec.require`."""
         from versatile_diffusion.modalities.image_files import require_image

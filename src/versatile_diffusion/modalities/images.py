@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from versatile_diffusion._moved import former_names
-from versatile_diffusion.modalities.image_files import exceeds_eight_bits, open_file, rgb, upright
+from versatile_diffusion.modalities.image_files import exceeds_eight_bits, open_file, readable, rgb, upright
 
 _TOLERANCE = 1e-3  # rounding of an image that was computed
 
@@ -25,18 +25,18 @@ Array = NDArray[np.generic]
 def read_images(data: object) -> list[Float[Tensor, "3 h w"]]:
     """Reads one image or a list of them.
 
-    An image is a PIL image of any mode, a path, or an array or tensor, (h w 3) or (3 h w), of uint8 or of numbers in
-    [0, 1]; one colour channel or none makes it grey, a fourth is its opacity. Transparent images are laid on white.
-    A 4-dimensional array is a list.
+    An image is a PIL image of any mode, a path, a data URL, or an array or tensor, (h w 3) or (3 h w), of uint8 or of
+    numbers in [0, 1]; one colour channel or none makes it grey, a fourth is its opacity. Transparent images are laid on
+    white. A 4-dimensional array is a list.
 
     Raises:
         TypeError: if it is something else.
         ValueError: if it cannot be read, has another shape, or values out of range.
     """
     if isinstance(data, str | Path):
-        return [_from_pil(open_file(Path(data)))]
+        return [_from_pil(open_file(data))]
     if isinstance(data, Image.Image):
-        return [_from_pil(data)]
+        return [_from_pil(_loaded(data))]
     if isinstance(data, np.ndarray | Tensor):
         values = _tensor(cast("Array | Tensor", data))  # an array may hold anything, which is checked further down
         habit = 0 if isinstance(data, Tensor) else -1
@@ -47,7 +47,7 @@ def read_images(data: object) -> list[Float[Tensor, "3 h w"]]:
 
 
 def read_mask(mask: object) -> Float[Tensor, "h w"]:
-    """Reads a mask: a PIL image, a path, or an array or tensor (h w). What is 1 or white is kept.
+    """Reads a mask: a PIL image, a path, a data URL, or an array or tensor (h w). What is 1 or white is kept.
 
     Arrays hold booleans, uint8 (0 and 1, or up to 255) or numbers in [0, 1]. What is transparent is not kept.
 
@@ -56,9 +56,9 @@ def read_mask(mask: object) -> Float[Tensor, "h w"]:
         ValueError: if it has another shape, values out of range, or keeps nothing.
     """
     if isinstance(mask, str | Path):
-        mask = open_file(Path(mask))
+        mask = open_file(mask)
     if isinstance(mask, Image.Image):
-        mask = _mask_levels(mask)
+        mask = _mask_levels(_loaded(mask))
     if not isinstance(mask, np.ndarray | Tensor):
         raise TypeError(f"A mask must be a PIL image, a path, an array or a tensor, got {type(mask)}.")
     values = _tensor(cast("Array | Tensor", mask))  # see `read_images`
@@ -113,6 +113,13 @@ def present(images: Sequence[Float[Tensor, "3 h w"]], output_type: str) -> list[
             return torch.stack(list(images)).permute(0, 2, 3, 1).float().cpu().numpy()
         case _:
             raise ValueError(f'output_type must be "pil", "pt" or "np", got {output_type!r}.')
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """The image with its pixels; PIL may not have read them yet."""
+    with readable("an image of PIL"):
+        image.load()
+    return image
 
 
 def _from_pil(image: Image.Image) -> Float[Tensor, "3 h w"]:
@@ -171,8 +178,11 @@ def _from_numbers(values: Tensor, habit: int) -> Float[Tensor, "3 h w"]:
 def _tensor(array: Array | Tensor) -> Tensor:
     """A tensor on the CPU, of an array in whatever order of bytes and axes."""
     if isinstance(array, Tensor):
+        if array.is_meta or array.layout is not torch.strided:
+            raise ValueError("A picture must be a dense tensor that holds its values.")
         return array.detach().cpu()
-    native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    kind = np.dtype("float64") if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array.dtype
+    native = np.array(array, dtype=kind.newbyteorder("="), order="C")
     try:
         return torch.as_tensor(native)
     except TypeError as error:  # numbers of a kind that PyTorch does not have, or no numbers
@@ -187,13 +197,14 @@ def _unit(values: Tensor, what: str) -> Tensor:
         return values.float() / 65535
     if not values.is_floating_point():
         raise ValueError(f"A {what} must be uint8 or have numbers in [0, 1], got {values.dtype}: convert it to uint8.")
+    values = values.float()
     if not values.isfinite().all():
         raise ValueError(f"The {what} has values that are NaN or infinite: replace them, for instance by 0.")
     low, high = values.min().item(), values.max().item()
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         advice = "divide it by 255" if low >= 0 else "shift and scale it, x / 2 + 0.5 if it lies in [-1, 1]"
         raise ValueError(f"A {what} of floats must lie in [0, 1], got [{low:.3g}, {high:.3g}]: {advice}.")
-    return values.float().clamp(0, 1)
+    return values.clamp(0, 1)
 
 
 __getattr__ = former_names(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import ConfigDict
 
+from versatile_diffusion.files import is_data_url, quoted, read_base64, require_file
 from versatile_diffusion.validation import Strict, checked
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ class Codec(ABC):
         Raises:
             ValueError: if it cannot be read; the message names the file.
         """
+        require_file(file)
         try:
             return self.decode(file.read_bytes())
         except (OSError, ValueError) as error:
-            raise ValueError(f"Cannot read {file!s:.300}: {error}") from error
+            raise ValueError(f"Cannot read {quoted(file)}: {error}") from error
 
     def require(self, file: Path) -> None:
         """Raises ValueError unless a file holds an item, as far as that can be told without decoding all of it."""
@@ -122,8 +124,12 @@ class Codec(ABC):
         return {}
 
     def parse(self, argument: str) -> object:
-        """Returns the item that an argument of a command means: a file that holds it, or the words themselves."""
-        return self.read(Path(argument))
+        """Returns the item that an argument of a command means: a file or a data URL that holds it, or the words.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        return self.decode(read_base64(argument)) if is_data_url(argument) else self.read(Path(argument))
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
 from versatile_diffusion.modalities.vocabulary import Tokenizers
+from versatile_diffusion.validation import shortened
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
-_NAMED = 12  # words that a warning quotes
+_NAMED, _SHOWN = 12, 200  # words and characters that a warning quotes
 
 
 class TextModality(ModalityOfParts[str]):
@@ -170,19 +171,19 @@ class TextModality(ModalityOfParts[str]):
         return list(items)
 
     def encoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
-        """Texts for Optimus' encoder: lower case, at most 77 word pieces, [CLS] … [SEP], padded with 0."""
+        """Returns texts for Optimus' encoder: lower case, at most 77 word pieces, [CLS] … [SEP], padded with 0."""
         tokenizer = _present(self.tokenizers.bert, "bert")
         longest = min(_WORD_PIECES + 2, self._autoencoder().encoder.config.max_position_embeddings)
         return self._ids(tokenizer, [item.lower() for item in items], longest, padding="longest")
 
     def decoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
-        """Texts for Optimus' decoder, to learn from: <BOS> … <EOS>, padded with <PAD>."""
+        """Returns texts for Optimus' decoder, to learn from: <BOS> … <EOS>, padded with <PAD>."""
         tokenizer = _present(self.tokenizers.gpt2, "gpt2")
         wrapped = [f"{tokenizer.bos_token}{item.lower()}{tokenizer.eos_token}" for item in items]
         return self._ids(tokenizer, wrapped, self._autoencoder().decoder.config.n_positions - 1, padding="longest")
 
     def context_ids(self, items: Sequence[str]) -> Int[Tensor, "b n"]:
-        """Texts for the context encoder, padded to its length. Warns of words that are cut off or not known."""
+        """Returns texts for the context encoder, padded to its length. Warns of words that are cut off or not known."""
         tokenizer = _present(self.tokenizers.clip, "clip")
         longest = self._context_encoder().max_length
         for item in dict.fromkeys(items):
@@ -229,4 +230,4 @@ def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: 
 
 def _quote(words: list[str]) -> str:
     more = f" … and {len(words) - _NAMED} more words" if len(words) > _NAMED else ""
-    return f'"{" ".join(words[:_NAMED])}"{more}'
+    return f'"{shortened(" ".join(words[:_NAMED]), _SHOWN)}"{more}'

@@ -82,6 +82,7 @@ def read_texts(data: object) -> list[str]:
 
     Raises:
         TypeError: if it is something else.
+        ValueError: if a text holds half a character, a surrogate without its pair.
     """
     if isinstance(data, list | tuple):
         return [_text(item) for item in cast("Sequence[object]", data)]  # of anything, which is checked
@@ -91,6 +92,12 @@ def read_texts(data: object) -> list[str]:
 def _text(item: object) -> str:
     if not isinstance(item, str):
         raise TypeError(_EXPECTED.format(item))
+    try:
+        item.encode()
+    except UnicodeEncodeError as error:  # no tokenizer and no file could hold it
+        raise ValueError(
+            f"The text holds half a character at {error.start + 1}, a surrogate without its pair: write the whole one."
+        ) from error
     return item
 
 

@@ -27,7 +27,7 @@ class Calls:
 
     @contextmanager
     def begun(self) -> Generator[Call, None, None]:
-        """A new call of this thread, until it ends."""
+        """Returns a new call of this thread, until it ends."""
         thread = get_ident()
         before, call = self._running.get(thread), Call()
         self._running[thread] = call

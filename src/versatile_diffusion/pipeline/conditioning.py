@@ -17,7 +17,7 @@ from versatile_diffusion.modalities.base import Modality
 
 
 def used_contexts(contexts: Context | Sequence[Context]) -> list[Context]:
-    """Contexts of any weight: those at 0 take no part, and cost nothing.
+    """Returns contexts of any weight: those at 0 take no part, and cost nothing.
 
     Raises:
         ValueError: if none is left.
@@ -53,7 +53,7 @@ class Conditioner:
     widths: Mapping[str, int]
 
     def conditional(self, contexts: Sequence[Context]) -> list[ContextTokens]:
-        """Tokens of each context, with as many rows as it holds items.
+        """Returns tokens of each context, with as many rows as it holds items.
 
         Raises:
             ValueError: if an embedding does not fit, or the diffuser takes no contexts of a modality.
@@ -109,18 +109,18 @@ class Conditioner:
             case "zeros":
                 return torch.zeros_like(tokens[:1])
             case embedding:
-                return self._checked(embedding, context.modality)
+                return self._checked(embedding, context.modality, "unconditional")
 
-    def _checked(self, embedding: Tensor, modality: str) -> Float[Tensor, "b n d"]:
+    def _checked(self, embedding: Tensor, modality: str, what: str = "embedding") -> Float[Tensor, "b n d"]:
         width = self.widths[modality]
         if embedding.ndim != 3 or embedding.shape[-1] != width or 0 in embedding.shape:
             raise ValueError(
-                f"The {modality} embedding must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
+                f"The {modality} {what} must have shape (batch, tokens, {width}), got {tuple(embedding.shape)}."
             )
         lengths = self.modality(modality).context_lengths
         if lengths and all(embedding.shape[1] % length for length in lengths):
             raise ValueError(
-                f"The {modality} embedding must have {' or '.join(map(str, lengths))} tokens, or those of several "
+                f"The {modality} {what} must have {' or '.join(map(str, lengths))} tokens, or those of several "
                 f"items one after the other, got {embedding.shape[1]}. Compute it as `encode_context` does."
             )
         return embedding
@@ -140,7 +140,7 @@ class Batch:
 
     @classmethod
     def of(cls, contexts: Iterable[ContextTokens], start: Tensor | None, num_outputs: int) -> Batch:
-        """The batch of contexts and a start (b *latent), each of which holds one item for all or one for each.
+        """Returns the batch of contexts and a start (b *latent), each of which holds one item for all or one for each.
 
         Raises:
             ValueError: if their sizes do not go together.
@@ -160,7 +160,7 @@ class Batch:
         return self.items * self.num_outputs
 
     def rows(self, tensor: Float[Tensor, "i *rest"]) -> Float[Tensor, "b *rest"]:
-        """One row for each output, those of the first item first."""
+        """Returns one row for each output, those of the first item first."""
         return tensor.expand(self.items, *tensor.shape[1:]).repeat_interleave(self.num_outputs, dim=0)
 
     def tokens(
@@ -171,7 +171,7 @@ class Batch:
 
 
 def of_rows(contexts: Iterable[ContextTokens], rows: Sequence[int]) -> list[ContextTokens]:
-    """The same contexts, with these rows alone."""
+    """Returns the same contexts, with these rows alone."""
     return [c if len(rows) == len(c.tokens) else replace(c, tokens=c.tokens[rows]) for c in contexts]
 
 

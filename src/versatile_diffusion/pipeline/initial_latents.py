@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from versatile_diffusion.arrays import as_tensor
@@ -17,23 +18,41 @@ from versatile_diffusion.sampling.sampler import draw_noise
 
 
 def one_each(generator: Generator | Sequence[Generator] | None, count: int) -> list[Generator] | None:
-    """A generator for each output, which may be the same one.
+    """Returns a generator for each output, which may be the same one.
 
     Raises:
+        TypeError: if it is no generator; see `check_generator`.
         ValueError: if there are neither one nor `count`.
     """
     if generator is None:
         return None
+    check_generator(generator)
     generators = [generator] * count if isinstance(generator, Generator) else list(generator)
     if len(generators) != count:
         raise ValueError(f"{count} outputs need one generator, or {count}, got {len(generators)}.")
     return generators
 
 
+def check_generator(generator: object) -> None:
+    """Finds what is no generator, such as a seed, before anything is computed.
+
+    Raises:
+        TypeError: if it is neither None, nor a generator, nor a list of them; the message says what to write.
+    """
+    several = cast("Sequence[object]", generator) if isinstance(generator, list | tuple) else (generator,)
+    for one in several:
+        if not isinstance(one, Generator) and generator is not None:
+            seed = one if isinstance(one, int) and 0 <= one < 2**64 else 42
+            raise TypeError(
+                f"generator must be a torch.Generator, or a list with one for each output, got {one!r:.80}. For a "
+                f"seed, write torch.Generator().manual_seed({seed}), or seeds=({seed},) with one for each output."
+            )
+
+
 def encode_start(
     modality: Modality, start: object, height: int | None = None, width: int | None = None
 ) -> Float[Tensor, "b *latent"]:
-    """Latents of a start, which may be data, stretched to the size of the outputs, or latents already.
+    """Returns the latents of a start, which may be data, stretched to the size of the outputs, or latents already.
 
     Raises:
         ValueError: if latents are not of the size that is asked for, or not finite.
@@ -54,7 +73,7 @@ def noise(
     generators: Sequence[Generator] | None,
     device: torch.device,
 ) -> Float[Tensor, "b *latent"]:
-    """Noise of that shape, each row from its own generator unless it is given.
+    """Returns noise of that shape, each row from its own generator unless it is given.
 
     Raises:
         ValueError: if the given noise has another shape.
@@ -66,20 +85,31 @@ def noise(
     return given.to(device, torch.float32)
 
 
+def read_start(start: object, shape: tuple[int, ...]) -> object:
+    """A start as it is, or as a tensor where it is a batch of latents of such a shape."""
+    return as_tensor(start, "start") if is_latent(start, shape) else start
+
+
 def is_latent(start: object, shape: tuple[int, ...]) -> bool:
-    """Whether it is a batch of latents of such a shape; images with an alpha channel are one of levels."""
-    if isinstance(start, Tensor):
-        floating = start.is_floating_point()
-    elif isinstance(start, np.ndarray) or _are_numbers(start):
-        start = np.asarray(start)
-        floating = start.dtype.kind == "f"
-    else:
-        return False
-    return floating and start.ndim == len(shape) + 1 and start.shape[1] == shape[0]
+    """Tells whether it is a batch of latents of such a shape; images with an alpha channel are one of 8-bit levels."""
+    sizes, innermost = _array_sizes(start)
+    return len(sizes) == len(shape) + 1 and sizes[1] == shape[0] and not are_levels(innermost)
 
 
-def _are_numbers(value: object) -> bool:
-    """Whether it is a list of numbers, however deep."""
-    while isinstance(value, list | tuple) and value:
-        value = cast("Sequence[object]", value)[0]  # isinstance says nothing of what is in a list
-    return isinstance(value, float)
+def _array_sizes(value: object) -> tuple[list[int], object]:
+    """The shape of an array, of nested lists of numbers or of lists of arrays; and the first number or array in it."""
+    sizes: list[int] = []
+    innermost = value
+    while isinstance(innermost, list | tuple) and innermost:
+        several = cast("Sequence[object]", innermost)  # isinstance says nothing of what is in a list
+        sizes.append(len(several))
+        innermost = several[0]
+    if isinstance(innermost, Tensor | np.ndarray):
+        array = cast("Tensor | NDArray[np.generic]", innermost)  # nor of what is in an array
+        return [*sizes, *array.shape], array
+    return (sizes, cast(object, innermost)) if isinstance(innermost, int | float) else ([], None)
+
+
+def are_levels(numbers: object) -> bool:
+    """Whether it is an array of 8-bit levels."""
+    return str(getattr(numbers, "dtype", "")).endswith("uint8")

@@ -95,4 +95,4 @@ class Outputs:
 def check_output_type(output_type: str) -> None:
     """Raises ValueError if there is no such output type."""
     if output_type not in OUTPUT_TYPES:
-        raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}.")
+        raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r:.80}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from contextlib import contextmanager
@@ -17,14 +18,14 @@ from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
-from versatile_diffusion.pipeline.initial_latents import encode_start, noise, one_each
+from versatile_diffusion.pipeline.initial_latents import check_generator, encode_start, noise, one_each, read_start
 from versatile_diffusion.pipeline.model import ModelPipeline
 from versatile_diffusion.pipeline.offloading import bring_modalities, put_away
 from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Denoiser, OnStep, Rows, Schedule, Step, StepChange, sample
-from versatile_diffusion.sampling.schedulers import chosen_scheduler
+from versatile_diffusion.sampling.schedulers import check_scheduler, chosen_scheduler
 
 CallbackOnStepEnd = Callable[["FlowPipeline", int, Tensor, dict[str, Tensor]], Mapping[str, Any] | None]
 
@@ -41,7 +42,7 @@ class FlowPipeline(ModelPipeline):
     def generate(
         self,
         to: str,
-        contexts: Context | Sequence[Context],
+        contexts: Context | Sequence[Context] | str,
         *,
         generator: Generator | Sequence[Generator] | None = None,
         scheduler: Any = None,
@@ -53,7 +54,8 @@ class FlowPipeline(ModelPipeline):
 
         Args:
             to: modality to make.
-            contexts: what to condition on; each holds one item or a batch.
+            contexts: what to condition on; each holds one item or a batch. A text alone is a context as well, here and
+                as the option `negative`.
             generator: one for all outputs, or one for each. An output depends on its generator alone, not on its batch.
             scheduler: of diffusers, or one of `schedulers.SCHEDULERS` by its name; by default the pipeline's.
             output_type: "pil", "pt", "np" or "latent".
@@ -103,7 +105,11 @@ class FlowPipeline(ModelPipeline):
             ValueError, TypeError: if the request cannot be fulfilled; the message says what could be.
         """
         to, modality = request.to, self._made(request, output_type)
-        chosen = scheduler or chosen_scheduler(request.scheduler, self.scheduler)
+        start = read_start(request.start, modality.latent_shape(request.height, request.width))
+        request = request.model_copy(update={"start": start})  # as records hold it
+        chosen = chosen_scheduler(request.scheduler, self.scheduler) if scheduler is None else scheduler
+        check_scheduler(chosen)
+        check_generator(generator)
         scale = modality.guidance_scale if request.guidance_scale is None else request.guidance_scale
         guidance = Guidance.of(request, scale, chosen.config.num_train_timesteps)
         device, dtype = self._execution_device, self.diffuser.dtype
@@ -114,6 +120,7 @@ class FlowPipeline(ModelPipeline):
         generators = one_each(_from_seeds(request) if generator is None else generator, len(batch))
         modality.check_decoding(len(batch), **request.decoding)
         shape = modality.latent_shape(request.height, request.width) if begin is None else begin.shape[1:]
+        _warn_of_size(modality, request)
         seeds = None if scheduler is not None else _seeds(generators)  # before they draw
         first = noise((len(batch), *shape), request.latents, generators, device)
         conditional, unconditional = (batch.tokens(each, device, dtype) for each in (conditional, unconditional))
@@ -150,20 +157,20 @@ class FlowPipeline(ModelPipeline):
     # ---- parts of it ----
 
     def modality(self, name: str) -> Modality:
-        """A modality, on the device that it computes on. Raises ValueError if the model does not know it."""
+        """Returns a modality, on the device that it computes on. Raises ValueError if the model does not know it."""
         modality = self.modalities.named(name)
         bring_modalities(self.modalities, self.diffuser)
         return modality
 
     @torch.no_grad()
     def encode_context(self, modality: str, data: object, mask: object = None) -> Float[Tensor, "b n d"]:
-        """Context tokens of data, of what the mask keeps of it."""
+        """Returns context tokens of data, of what the mask keeps of it."""
         bound = self.modality(modality)
         return bound.embed(read_items(bound, data), masks=mask)
 
     @torch.no_grad()
     def encode(self, modality: str, data: object) -> Float[Tensor, "b *latent"]:
-        """Latents of data, in the diffuser's scale."""
+        """Returns latents of data, in the diffuser's scale."""
         bound = self.modality(modality)
         return bound.encode(read_items(bound, data))
 
@@ -243,6 +250,13 @@ class FlowPipeline(ModelPipeline):
                 return StepChange(stop=True) if change is None else replace(change, stop=True)
 
             yield after_step
+
+
+def _warn_of_size(modality: Modality, request: Request) -> None:
+    """Warns if the outputs are far larger than what the model was trained at."""
+    beyond = None if modality.sizes is None else modality.sizes.far_beyond(request.height, request.width)
+    if beyond is not None:
+        warnings.warn(beyond, UserWarning, stacklevel=3)
 
 
 def _told(step: Step) -> tuple[int, Tensor, dict[str, Tensor]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 from pydantic import ConfigDict, Field, field_validator
 
 from versatile_diffusion.arrays import as_tensor
-from versatile_diffusion.context import Context, ContextOf, as_sequence
+from versatile_diffusion.context import Context, ContextOf, read_contexts
+from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.validation import Integer, checked
 
@@ -63,17 +64,17 @@ class Request(RequestOf[Context, object, LiveArray]):
     decoding: Mapping[str, object] = {}
 
     @classmethod
-    def of(cls, to: str, contexts: Context | Sequence[Context], **options: object) -> Request:
-        """A request for these options, of which those that are no fields are options of decoding.
+    def of(cls, to: str, contexts: Context | Sequence[Context] | str, **options: object) -> Request:
+        """Returns a request for these options, of which those that are no fields are options of decoding.
 
         Raises:
-            ValueError: if an option is not usable; the message says what would be.
+            ValueError, TypeError: if an option is not usable; the message says what would be.
         """
-        negative = options.pop("negative", None)
+        away = read_contexts(options.pop("negative", None), "negative", TEXT.name)
         fields = {name: options.pop(name) for name in list(options) if name in cls.model_fields}
-        away = () if negative is None else as_sequence(negative)  # pyright: ignore[reportArgumentType] - checked below
-        given = {"to": to, "contexts": tuple(as_sequence(contexts)), "negative": tuple(away), **fields}
-        return checked(cls, {**given, "decoding": fields.get("decoding", {}) or options})
+        given = {"to": to, "contexts": read_contexts(contexts, "contexts", TEXT.name), "negative": away, **fields}
+        decoding = fields.get("decoding", {})
+        return checked(cls, {**given, "decoding": options if decoding == {} else decoding})
 
     @field_validator("latents")
     @classmethod
@@ -93,7 +94,7 @@ class Request(RequestOf[Context, object, LiveArray]):
 
 
 def is_data(option: object) -> bool:
-    """Whether an option of decoding is data, such as an image whose colours are taken, and no number or word."""
+    """Tells whether an option of decoding is data, such as an image whose colours are taken, and no number or word."""
     return option is not None and not isinstance(option, str | int | float)
 
 

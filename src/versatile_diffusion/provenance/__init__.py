@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 
 def png(image: Image.Image, words: Mapping[str, object] | None = None) -> bytes:
-    """An image as a PNG that says how it was made, each of the words as a text chunk of its own."""
+    """Returns an image as a PNG that says how it was made, each of the words as a text chunk of its own."""
     return IMAGE.codec.encode(image, {key: str(value) for key, value in (words or {}).items()})

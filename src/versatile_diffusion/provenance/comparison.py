@@ -26,7 +26,7 @@ class Comparison(TypedDict):
 
 
 def compared(before: object, now: object) -> Comparison:
-    """How an output compares with the one before, which is None where nobody has it."""
+    """Returns how an output compares with the one before, which is None where nobody has it."""
     if before is None:
         return {"same": None, "verdict": "Made again. The one before is not at hand to compare with."}
     if isinstance(now, str):
@@ -38,7 +38,7 @@ def compared(before: object, now: object) -> Comparison:
 
 
 def differences(before: Computed, now: Computed) -> list[str]:
-    """What was not as before, each in a sentence."""
+    """Returns what was not as before, each in a sentence."""
     names = {
         "model": "the model",
         "loras": "the LoRAs",
@@ -58,8 +58,7 @@ def differences(before: Computed, now: Computed) -> list[str]:
 
 def _compared_images(before: Image.Image, now: Image.Image) -> Comparison:
     if before.size != now.size:
-        verdict = f"A picture of another size: it had {'×'.join(map(str, before.size))} pixels."
-        return {"same": False, "verdict": verdict}
+        return _compared_sizes(before, now)
     apart = np.abs(np.asarray(before.convert("RGB"), int) - np.asarray(now.convert("RGB"), int))
     largest, share = int(apart.max()), float((apart.max(axis=-1) > 0).mean())
     if not largest:
@@ -67,6 +66,16 @@ def _compared_images(before: Image.Image, now: Image.Image) -> Comparison:
     how = "The same but for rounding" if largest == 1 else "Not the same picture"
     verdict = f"{how}: {share:.1%} of the pixels differ, by {largest}/255 at most."
     return {"same": False, "difference": largest, "verdict": verdict}
+
+
+def _compared_sizes(before: Image.Image, now: Image.Image) -> Comparison:
+    """How images of two sizes compare. The server may have resampled the one before to what its client asked for."""
+    size = "×".join(map(str, before.size))
+    resampled = _compared_images(before, now.resize(before.size, Image.Resampling.LANCZOS))
+    if resampled.get("difference", 0) > 1:
+        return {"same": False, "verdict": f"A picture of another size: it had {size} pixels."}
+    verdict = f"{resampled['verdict'].removesuffix('.')}, once it is resampled to {size} as that was."
+    return {**resampled, "verdict": verdict}
 
 
 def _compared_values(before: np.ndarray, now: np.ndarray) -> Comparison:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def item_value(codec: Codec, data: object, item: int, items: int) -> str | Tensor:
-    """The value of one item of data, which are a batch, or the same for all its items.
+    """Returns the value of one item of data, which are a batch, or the same for all its items.
 
     Args:
         codec: of the modality.
@@ -45,19 +45,19 @@ def item_value(codec: Codec, data: object, item: int, items: int) -> str | Tenso
 
 
 def is_batch(data: object) -> TypeGuard[Sequence[object]]:
-    """Whether data are several items, which come as a list."""
+    """Tells whether data are several items, which come as a list."""
     return isinstance(data, list | tuple)
 
 
 def is_single(codec: Codec, data: object) -> bool:
-    """Whether data are one item: a text, an image, or a list or an array of one."""
+    """Tells whether data are one item: a text, an image, or a list or an array of one."""
     if is_batch(data):
         return len(data) == 1
     return isinstance(data, str) or not hasattr(data, "shape") or len(codec.values(data)) == 1
 
 
 def is_item(codec: Codec, value: Tensor) -> bool:
-    """Whether a stored value is an item of the modality, and not its latent."""
+    """Tells whether a stored value is an item of the modality, and not its latent."""
     try:
         again = codec.values(codec.restored(value))
     except (TypeError, ValueError):
@@ -66,19 +66,19 @@ def is_item(codec: Codec, value: Tensor) -> bool:
 
 
 def mask_value(mask: object) -> Tensor:
-    """The value of a mask (h w): its 8-bit levels if they hold it exactly, else its numbers in [0, 1]."""
+    """Returns the value of a mask (h w): its 8-bit levels if they hold it exactly, else its numbers in [0, 1]."""
     read = read_mask(mask)
     exact = levels(read)
     return read if exact is None else exact
 
 
 def restored_mask(value: Tensor) -> Image.Image | Tensor:
-    """A mask as contexts take it."""
+    """Returns a mask as contexts take it."""
     return Image.fromarray(value.numpy()) if value.dtype == torch.uint8 else value
 
 
 def named(value: Tensor) -> Input:
-    """A value by its checksum."""
+    """Returns a value by its checksum."""
     content = value.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{content.dtype} {tuple(content.shape)}".encode())
     digest.update(content.flatten().view(torch.uint8).numpy().data)
@@ -86,7 +86,7 @@ def named(value: Tensor) -> Input:
 
 
 def stored(value: Tensor) -> bytes:
-    """A value as the content of a file."""
+    """Returns a value as the content of a file."""
     if not _is_png(value):
         return save({"value": value.detach().cpu().contiguous()})
     file = io.BytesIO()
@@ -95,7 +95,7 @@ def stored(value: Tensor) -> bytes:
 
 
 def restored(content: bytes) -> Tensor:
-    """The value of a file's content.
+    """Returns the value of a file's content.
 
     Raises:
         ValueError: if there is none in it.
@@ -113,12 +113,12 @@ def restored(content: bytes) -> Tensor:
 
 
 def file_name(value: Tensor) -> str:
-    """The name of the file that a value is stored in."""
+    """Returns the name of the file that a value is stored in."""
     return f"{named(value).sha256}.{'png' if _is_png(value) else 'safetensors'}"
 
 
 def find(folder: Path, sha256: str) -> Tensor | None:
-    """What a folder holds under a checksum, if it is what it is called."""
+    """Returns what a folder holds under a checksum, if it is what it is called."""
     for suffix in ("png", "safetensors"):
         file = folder / f"{sha256}.{suffix}"
         if file.is_file():

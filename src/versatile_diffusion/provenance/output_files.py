@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from versatile_diffusion.files import write_whole
+from versatile_diffusion.files import require_file, write_whole
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 from versatile_diffusion.modalities.spec import Codec
 from versatile_diffusion.provenance.inputs import FOLDER
@@ -19,8 +19,12 @@ Found = tuple[StoredRecord, object]
 """A record, and the output that was made by it; None if the file does not hold that."""
 
 
+class RecordNotKept(OSError):
+    """An output was written without its record; the message is for the user."""
+
+
 def read_outputs(file: Path) -> list[Found]:
-    """Records of a file, each with the output that was made by it, if the file holds that.
+    """Returns the records of a file, each with the output that was made by it, if the file holds that.
 
     Args:
         file: an output; or JSON: a record, or an object (or a list of them) with a record under "request". Inputs are
@@ -30,6 +34,7 @@ def read_outputs(file: Path) -> list[Found]:
         NoRecord: if there is no record, or none that can be used.
         ValueError: if the file cannot be read.
     """
+    require_file(file)
     found = _of_json(file) if file.suffix.lower() == ".json" else _of_output(file)
     return [(stored.from_folder(file.parent / FOLDER), output) for stored, output in found]
 
@@ -41,20 +46,37 @@ def write_output(
 
     What does not fit in the file is written before it: inputs that belong beside it, and the record of an output whose
     files hold none. Items that are words are written as they are: JSON is where their records are kept.
+
+    Raises:
+        RecordNotKept: if the output was written, and its record could not be.
+        OSError: if the output could not be written.
     """
+    codec, failure = modality_spec(modality).codec, None
+    record = {key: str(value).encode(errors="replace").decode() for key, value in words.items()}
+    try:
+        _write_beside(file, codec, words, stored)
+        record |= {} if stored is None else {CHUNK: stored.json}
+    except Exception as error:  # whatever it is: the output was computed, and comes first
+        failure = error
+    content = codec.encode(item, record if codec.keeps_record else None)
+    write_whole(file, content)
+    if failure is not None:
+        raise RecordNotKept(f"{file} is written without its recipe, which cannot be kept: {failure}") from failure
+
+
+def _write_beside(file: Path, codec: Codec, words: Mapping[str, object], stored: StoredRecord | None) -> None:
+    """Writes what belongs beside an output: its inputs, and its record if its own file holds none."""
     for name, content in ({} if stored is None else stored.files()).items():
         if not (file.parent / name).exists():
             write_whole(file.parent / name, content)
-    codec = modality_spec(modality).codec
-    record = {key: str(value) for key, value in words.items()} | ({} if stored is None else {CHUNK: stored.json})
     if not (codec.keeps_record or codec.inline):
         request = {} if stored is None else {CHUNK: json.loads(stored.json)}
-        write_whole(beside(file), (json.dumps({**words, **request}, ensure_ascii=False) + "\n").encode())
-    write_whole(file, codec.encode(item, record if codec.keeps_record else None))
+        told = json.dumps({**words, **request}, ensure_ascii=False)
+        write_whole(beside(file), f"{told}\n".encode(errors="backslashreplace"))
 
 
 def beside(file: Path) -> Path:
-    """Where the record of an output is, if its own file holds none."""
+    """Returns where the record of an output is, if its own file holds none."""
     return file.with_name(f"{file.name}.json")
 
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from versatile_diffusion import __version__
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
+from versatile_diffusion.pipeline.initial_latents import are_levels
 from versatile_diffusion.pipeline.outputs import Origin
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.inputs import is_batch, is_single, item_value, mask_value, named
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # a server takes requests in without the libraries of models,
 
 
 def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weights: str | None = None) -> Computed:
-    """What computes the outputs of a pipeline, called `model` by the user."""
+    """Returns what computes the outputs of a pipeline, called `model` by the user."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     values = {
         "model": model,
@@ -43,7 +44,7 @@ def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weigh
 
 
 def record_of(origin: Origin, computed: Computed) -> StoredRecord:
-    """The record of an output whose generator was seeded for it, and made nothing before.
+    """Returns the record of an output whose generator was seeded for it, and made nothing before.
 
     Raises:
         ValueError: if the outputs of the batch shared a generator or a scheduler object was given, or if the request is
@@ -56,7 +57,7 @@ def record_of(origin: Origin, computed: Computed) -> StoredRecord:
 
 
 def record_of_row(request: Request, item: int, seed: int, batch: BatchRecord, computed: Computed) -> StoredRecord:
-    """The record of what a request makes of one of its items.
+    """Returns the record of what a request makes of one of its items.
 
     Args:
         request: as it was resolved.
@@ -111,15 +112,15 @@ class _Row:
         return checked(ContextRecord, values)
 
     def shares(self, codec: Codec, data: object) -> bool:
-        """Whether several items have the same data, which are encoded once."""
+        """Tells whether several items have the same data, which are encoded once."""
         return data is not None and self.batch.items > 1 and is_single(codec, data)
 
     def data(self, codec: Codec, data: object) -> str | Input:
-        """The item of data, in words or by its checksum."""
+        """Returns the item of data, in words or by its checksum."""
         return self._held(item_value(codec, data, self.item, self.batch.items))
 
     def start(self, codec: Codec, start: object) -> tuple[str | Input | None, bool]:
-        """The item of data and whether it is shared; or of latents, which have a row for each item."""
+        """Returns the item of data and whether it is shared; or of latents, which have a row for each item."""
         if start is None:
             return None, False
         latents = _latents(codec, start)
@@ -128,7 +129,7 @@ class _Row:
         )
 
     def decoding(self, request: Request) -> dict[str, object]:
-        """Options of decoding for the output, with data among them as inputs."""
+        """Returns options of decoding for the output, with data among them as inputs."""
         data = data_fields(modality_spec(request.to).decoding)
         total = self.batch.items * self.batch.num_outputs
         return {
@@ -140,7 +141,7 @@ class _Row:
         }
 
     def rows_of(self, tensor: Tensor, row: int | None = None) -> Input:
-        """One row of a tensor, or the only one."""
+        """Returns one row of a tensor, or the only one."""
         index = 0 if len(tensor) == 1 else self.item if row is None else row
         return self._named(tensor[index : index + 1].detach().cpu().clone())
 
@@ -155,9 +156,9 @@ class _Row:
 
 def _latents(codec: Codec, start: object) -> Tensor | None:
     """A start as latents: numbers with one axis more than an item of the modality, or that are no item at all."""
-    numbers = start if isinstance(start, Tensor) else torch.as_tensor(np.asarray(start)) if _are_floats(start) else None
-    if numbers is None or not numbers.is_floating_point():
+    if not _are_numbers(start):
         return None
+    numbers = as_tensor(start, "start")
     try:
         axes = [value.ndim for value in codec.values(numbers) if isinstance(value, Tensor)]
     except (TypeError, ValueError):
@@ -165,10 +166,10 @@ def _latents(codec: Codec, start: object) -> Tensor | None:
     return numbers if axes and axes[0] < numbers.ndim else None
 
 
-def _are_floats(start: object) -> bool:
-    """Whether it is a numpy array, or a list however deep, of floating-point numbers."""
-    if hasattr(start, "__array__"):
-        return np.asarray(start).dtype.kind == "f"
+def _are_numbers(start: object) -> bool:
+    """Whether it is an array, but not of 8-bit levels, or a list of numbers, however deep."""
+    if hasattr(start, "dtype"):
+        return not are_levels(start)
     while is_batch(start) and start:
         start = start[0]
-    return isinstance(start, float)
+    return isinstance(start, int | float)

@@ -37,7 +37,7 @@ def replayed(pipe: FlowPipeline, stored: StoredRecord) -> object:
 
 
 def request_of(stored: StoredRecord, items: int = 1, num_outputs: int = 1) -> Request:
-    """The request that makes the output of a record again.
+    """Returns the request that makes the output of a record again.
 
     Args:
         stored: the record and its inputs.
@@ -99,7 +99,7 @@ class _Batch:
         }
 
     def rows(self, name: Input | None, times: int = 1) -> Tensor | None:
-        """A row for each item, or so many for each."""
+        """Returns a row for each item, or so many for each."""
         if name is None:
             return None
         value = self._value(name)

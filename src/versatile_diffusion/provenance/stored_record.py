@@ -67,32 +67,32 @@ class StoredRecord:
         return {sha256: base64.b64encode(stored(value)).decode() for sha256, value in self.inputs.items()}
 
     def written(self, embedded: Mapping[str, str]) -> str:
-        """The record on one line, with inputs that were encoded before."""
+        """Returns the record on one line, with inputs that were encoded before."""
         entries = self.record.model_dump(mode="json", exclude_defaults=True)
         entries |= self.record.model_dump(mode="json", include=_ALWAYS)
         return json.dumps(entries | ({"inputs": dict(embedded)} if embedded else {}))
 
     def files(self) -> dict[str, bytes]:
-        """Contents of the files that belong beside it, by their names in its folder; none if the inputs are small."""
+        """Returns the files that belong beside it by their names in its folder; none if the inputs are small."""
         if self.is_whole:
             return {}
         return {f"{FOLDER}/{file_name(value)}": stored(value) for value in self.inputs.values()}
 
     def with_inputs(self, values: Iterable[Tensor]) -> StoredRecord:
-        """With more inputs at hand, as far as the record asks for them."""
+        """Returns the same with more inputs at hand, as far as the record asks for them."""
         found = {named(value).sha256: value for value in values}
         return StoredRecord(
             self.record, {**self.inputs, **{key: found[key] for key in self.record.inputs if key in found}}
         )
 
     def from_folder(self, folder: Path) -> StoredRecord:
-        """With the inputs that lie in a folder of inputs."""
+        """Returns the same with the inputs that lie in a folder of inputs."""
         found = (find(folder, sha256) for sha256 in self.record.inputs if sha256 not in self.inputs)
         return self.with_inputs(value for value in found if value is not None)
 
 
 def parse_record(text: str) -> StoredRecord:
-    """A record from its JSON.
+    """Returns a record from its JSON.
 
     Raises:
         NoRecord: if it is none, or its inputs are damaged.

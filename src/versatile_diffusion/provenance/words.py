@@ -10,7 +10,7 @@ _ALWAYS = ("num_inference_steps",)
 
 
 def sampling_words(sampling: Sampling) -> dict[str, object]:
-    """The options that are not as by default, and the steps, by the names that the command line gives them."""
+    """Returns the options that are not as by default, and the steps, by the names that the command line gives them."""
     return {
         _word(name): value
         for name, value in dict(sampling).items()

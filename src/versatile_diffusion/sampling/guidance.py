@@ -45,7 +45,7 @@ class Guidance:
 
     @classmethod
     def of(cls, sampling: Sampling, scale: float, num_train_timesteps: int) -> Guidance:
-        """What the options of sampling say, at the scale that is meant by them."""
+        """Returns what the options of sampling say, at the scale that is meant by them."""
         return cls(scale, sampling.guidance_interval, num_train_timesteps, sampling.guidance_rescale)
 
     def scale_at(self, timestep: Tensor) -> float:
@@ -106,7 +106,7 @@ def guided_denoiser(
 def rescaled(
     guided: Float[Tensor, "b *latent"], conditional: Float[Tensor, "b *latent"], share: float
 ) -> Float[Tensor, "b *latent"]:
-    """A guided prediction with this share of it at the standard deviation of the conditional one."""
+    """Returns a guided prediction with this share of it at the standard deviation of the conditional one."""
     # With this module come all guiders, which take a second to import.
     from diffusers.guiders.guider_utils import (
         rescale_noise_cfg,  # pyright: ignore[reportUnknownVariableType] - untyped

@@ -83,5 +83,5 @@ class Sampling(Strict):
         return Sampling.model_construct(**{name: getattr(self, name) for name in Sampling.model_fields})
 
     def replaced(self, **changes: object) -> Self:
-        """The same with other values, which are checked."""
+        """Returns the same with other values, which are checked."""
         return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)

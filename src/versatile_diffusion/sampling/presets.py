@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from versatile_diffusion._moved import former_names
+
 
 class SamplingPreset(TypedDict):
     """Some of the options of `Sampling`."""
@@ -20,3 +22,11 @@ class SamplingPreset(TypedDict):
 QUALITY: SamplingPreset = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
 FAST: SamplingPreset = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
 SAMPLING_PRESETS: dict[str, SamplingPreset] = {"quality": QUALITY, "fast": FAST}
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Sampling": "versatile_diffusion.sampling.presets:SamplingPreset",
+        "SchedulerName": "versatile_diffusion.sampling.options:SchedulerName",
+    },
+)

@@ -125,7 +125,7 @@ class Schedule:
     def plan(
         cls, scheduler: Any, num_inference_steps: int, strength: float = 1.0, device: torch.device | str = "cpu"
     ) -> Schedule:
-        """The last `strength` of the scheduler's steps. Warns if that is less than one, and takes one.
+        """Plans the last `strength` of the scheduler's steps. Warns if that is less than one, and takes one.
 
         The scheduler that is given stays as it is, so that several threads can walk at once.
 
@@ -159,7 +159,7 @@ class Schedule:
 
 
 def count_steps(num_inference_steps: int, strength: float) -> int:
-    """How many of the steps are taken at a strength: none at 0, all at 1, rounded down but at least one in between.
+    """Returns how many steps are taken at a strength: none at 0, all at 1, rounded down but at least one in between.
 
     Raises:
         ValueError: if the numbers are out of range.
@@ -176,7 +176,7 @@ def count_steps(num_inference_steps: int, strength: float) -> int:
 def draw_noise(
     shape: Sequence[int], generators: Sequence[Generator] | None, device: torch.device | None = None
 ) -> Float[Tensor, "b *latent"]:
-    """Unit Gaussian noise; each row from its own generator."""
+    """Returns unit Gaussian noise; each row from its own generator."""
     return randn_tensor(tuple(shape), generator=list(generators) if generators else None, device=device)
 
 

@@ -14,10 +14,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from versatile_diffusion._moved import former_names
+from versatile_diffusion.serving.docs_page import FILES, PAGE
 from versatile_diffusion.serving.keys import Keys, is_loopback
 from versatile_diffusion.serving.problems import problem
 
-OPEN_PATHS = ("/healthz", "/docs", "/openapi.json")
+OPEN_PATHS = ("/healthz", PAGE, "/openapi.json")
 
 
 class Rate:
@@ -74,7 +75,7 @@ class AccessMiddleware:
         if not self._is_own(headers):
             why = "Pages of other origins and requests under other host names are refused"
             return problem(403, f"{why}; vd serve lets them in with --allow-origin and --keys.")
-        if scope["path"] not in OPEN_PATHS:
+        if scope["path"] not in OPEN_PATHS and not scope["path"].startswith(f"{FILES}/"):
             scheme, _, key = headers.get("authorization", "").partition(" ")
             owner = self._keys.owner(key.strip()) if scheme.lower() == "bearer" else None
             if self._keys and owner is None:

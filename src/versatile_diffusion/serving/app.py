@@ -16,6 +16,7 @@ from versatile_diffusion import __version__
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.serving import jobs_api, openai_api
 from versatile_diffusion.serving.access import AccessMiddleware
+from versatile_diffusion.serving.docs_page import add_docs_page
 from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.serving.keys import Keys
 from versatile_diffusion.serving.limits import Limits
@@ -47,7 +48,7 @@ def build_app(
         yield
         engine.close()
 
-    app = FastAPI(title="Versatile Diffusion", version=__version__, lifespan=closing, redoc_url=None)
+    app = FastAPI(title="Versatile Diffusion", version=__version__, lifespan=closing, docs_url=None, redoc_url=None)
     metrics, keys = metrics or Metrics(), keys or Keys()
     metrics.watch_queue(lambda: engine.waiting)
     app.state.jobs = JobService(engine, limits)
@@ -68,6 +69,7 @@ def build_app(
         """Counters for Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    add_docs_page(app)
     _document(app)
     app.add_middleware(AccessMiddleware, keys=keys, rate=limits.rate, body=limits.body, origins=origins)
     app.add_middleware(CountingMiddleware, metrics=metrics)

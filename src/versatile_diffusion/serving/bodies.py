@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 
-from versatile_diffusion.serving.problems import in_words
+from versatile_diffusion.serving.words import in_words
 
 MOST_FILES = 32
 _MOST_FIELDS = 64
@@ -38,7 +38,7 @@ class Body:
         try:
             return model.model_validate(self.values)
         except ValidationError as error:
-            raise HTTPException(422, in_words(error)) from error
+            raise HTTPException(422, in_words(error, model)) from error
 
 
 def media_type(request: Request) -> str:

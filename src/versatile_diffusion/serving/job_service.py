@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException
@@ -12,13 +13,16 @@ from fastapi import Request as HTTPRequest
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.engine.engine import Engine
-from versatile_diffusion.engine.jobs import Job, JobState, Status
+from versatile_diffusion.engine.jobs import Job, JobState
 from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import JobResult
 from versatile_diffusion.engine.workers import ModelInfo, UnknownModel
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.problems import failed
 from versatile_diffusion.serving.schemas import JobOut
 from versatile_diffusion.serving.uploads import Uploads
+
+T = TypeVar("T")
 
 _POLL = 1.0  # seconds between looks whether a client is still there
 
@@ -35,6 +39,7 @@ class JobService:
         self.engine = engine
         self.limits = limits
         self._readers = CapacityLimiter(2)  # images that are decoded at once, each of which takes memory
+        self._resamplers = CapacityLimiter(2)  # the same of those that are resampled
 
     async def submit(
         self,
@@ -80,7 +85,12 @@ class JobService:
         return JobOut.of(job, state or job.state, self.engine.position(job))
 
     async def result(self, job: Job, request: HTTPRequest) -> JobOut:
-        """The job when it is final. Cancels it if the client goes.
+        """The job when it is final, as its client sees it; see `finished`."""
+        await self.finished(job, request)
+        return await to_thread.run_sync(self.shown, job)
+
+    async def finished(self, job: Job, request: HTTPRequest) -> JobResult:
+        """What a job gave, when it is final. Cancels it if the client goes.
 
         Raises:
             HTTPException: if it gave nothing.
@@ -90,9 +100,13 @@ class JobService:
                 self.engine.cancel(job)
         if job.state.failure is not None:
             raise failed(job.state.failure)
-        if job.state.status is Status.CANCELLED:
+        if job.state.result is None:
             raise HTTPException(409, "The job was cancelled.")
-        return await to_thread.run_sync(self.shown, job)
+        return job.state.result
+
+    async def resampled(self, work: Callable[[], T]) -> T:
+        """What a function returns that resamples images, in a thread, of which there are few."""
+        return await to_thread.run_sync(work, limiter=self._resamplers)
 
     async def changes(self, job: Job) -> AsyncIterator[JobOut]:
         """The job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""

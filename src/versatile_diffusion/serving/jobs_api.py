@@ -13,8 +13,9 @@ from starlette.datastructures import UploadFile
 
 from versatile_diffusion.serving.bodies import MOST_FILES, media_type
 from versatile_diffusion.serving.job_service import JobService
-from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES, in_words
+from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES
 from versatile_diffusion.serving.schemas import GenerateIn, JobOut, generate_model
+from versatile_diffusion.serving.words import in_words
 
 _GRACE = 3  # seconds in which streams end by themselves when the server is stopped, since their jobs have failed
 JOB_RESPONSES = RESPONSES | {404: MADE_RESPONSES[404] | {"description": "No such job"}}
@@ -78,10 +79,11 @@ async def sent(request: Request) -> tuple[GenerateIn, dict[str, bytes]]:
 
 
 def _parsed(body: bytes | str) -> GenerateIn:
+    model = generate_model()
     try:
-        return generate_model().model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
-        raise HTTPException(422, in_words(error)) from error
+        raise HTTPException(422, in_words(error, model)) from error
 
 
 @router.post(

@@ -2,165 +2,47 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self, cast
+from dataclasses import replace
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from PIL import Image
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from versatile_diffusion.context import Context
+from versatile_diffusion.engine.jobs import Job
 from versatile_diffusion.engine.requests import JobRequest
+from versatile_diffusion.engine.results import JobResult
 from versatile_diffusion.engine.workers import ModelInfo, find_model
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.pipeline.request import Request as PipelineRequest
-from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.serving.bodies import Body, body_of
 from versatile_diffusion.serving.job_service import JobService
 from versatile_diffusion.serving.jobs_api import Jobs, Owner
+from versatile_diffusion.serving.openai_schemas import (
+    EditsIn,
+    ImageOptions,
+    ImageOut,
+    ImagesIn,
+    ImagesOut,
+    ModelOut,
+    ModelsOut,
+    OutputFormat,
+    VariationsIn,
+)
 from versatile_diffusion.serving.problems import MADE_RESPONSES, RESPONSES
-from versatile_diffusion.serving.schemas import Count, GuidanceScale, Seed, consecutive
-from versatile_diffusion.serving.uploads import Binary, Part, Refused, Uploads
-from versatile_diffusion.validation import Integer
+from versatile_diffusion.serving.schemas import consecutive, outputs
+from versatile_diffusion.serving.uploads import Part, Refused, Uploads
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-Prompt = Annotated[str, Field(min_length=1, max_length=32_000)]
-Size = Annotated[str, Field(pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$", description="WIDTHxHEIGHT, or auto.")]
-Format = Annotated[Literal["b64_json"], Field(description="Addresses (url) are not offered.")]
-Steps = Annotated[
-    Integer,
-    Field(
-        ge=1,
-        le=1000,
-        validation_alias=AliasChoices("steps", "num_inference_steps"),
-        description="Ours: steps of the whole schedule.",
-    ),
-]
-
-
-_WRAPPERS = ("image_url", "url", "b64_json")
-
-
-def _binary(given: object) -> object:
-    """Base64 or a file of a form, out of the objects and lists that clients wrap it in."""
-    inner = _wrapped(given)
-    return given if inner is None else _binary(inner)
-
-
-def _wrapped(given: object) -> object:
-    """What is in a list of one, or in an object such as {"image_url": …}; None if it is neither."""
-    if isinstance(given, list):
-        several = cast("list[object]", given)  # lists of JSON
-        return several[0] if len(several) == 1 else None
-    if isinstance(given, Mapping):
-        wrapper = cast("Mapping[str, object]", given)  # the keys of JSON are strings
-        return next((wrapper[name] for name in _WRAPPERS if wrapper.get(name) is not None), None)
-    return None
-
-
-def _binaries(given: object) -> object:
-    """One or several as a list."""
-    several = cast("list[object]", given) if isinstance(given, list) else [given]  # lists of JSON
-    return list(map(_binary, several))
-
-
-Given = Annotated[
-    Binary, BeforeValidator(_binary), Field(description="A file of a form, base64, or a data URL; no other address.")
-]
-SeveralGiven = Annotated[
-    tuple[Binary, ...],
-    BeforeValidator(_binaries),
-    Field(max_length=16, description="A picture, or several, each a file of a form, base64, or a data URL."),
-]
-
-
-class ImageOptions(Sampling):
-    """How to make images. What OpenAI's interface has besides this, such as quality, is ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    model: str | None = None
-    n: Count | None = None
-    size: Size | None = None
-    response_format: Format | None = None
-    output_format: Literal["png"] | None = None
-    stream: Literal[False] | None = None
-    seed: Annotated[Seed | None, Field(description="Ours: of the first picture; the next has the next.")] = None
-    num_inference_steps: Steps = 50
-    guidance_scale: GuidanceScale = None
-
-    @property
-    def sides(self) -> dict[str, int]:
-        """The height and the width that the size says, if it says any."""
-        if self.size in (None, "auto"):
-            return {}
-        width, height = map(int, self.size.split("x"))
-        return {"height": height, "width": width}
-
-
-class ImagesIn(ImageOptions):
-    """Images of a text."""
-
-    prompt: Prompt
-
-
-class VariationsIn(ImageOptions):
-    """Images like an image."""
-
-    image: Given
-
-
-class EditsIn(ImageOptions):
-    """Images of a text and of images, of which the masked parts are left out."""
-
-    prompt: Prompt
-    image: SeveralGiven = ()
-    images: Annotated[SeveralGiven, Field(description="Another name of the same.")] = ()
-    mask: Annotated[Given | None, Field(description="Transparent where the first picture may change.")] = None
-
-    @model_validator(mode="after")
-    def _shows_something(self) -> Self:
-        if not self.image and not self.images:
-            raise ValueError("There is no picture to edit: send one as 'image'.")
-        return self
-
-
-class ImageOut(BaseModel):
-    """An image."""
-
-    b64_json: str
-    seed: int
-
-
-class ImagesOut(BaseModel):
-    """Images."""
-
-    created: int
-    data: list[ImageOut]
-    output_format: Literal["png"] = "png"
-
-
-class ModelOut(BaseModel):
-    """A model."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int = 0
-    owned_by: str = "versatile-diffusion"
-    outputs: list[str]
-    contexts: list[str]
-    guidance_scales: dict[str, float]
-
-
-class ModelsOut(BaseModel):
-    """All models, the default first."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelOut]
-
+MADE_AT = "X-Image-Made-At"
+"""The header that says at which size the model painted the pictures of an answer."""
+_QUALITY = 90
 
 BODIES: tuple[type[ImageOptions], ...] = (ImagesIn, VariationsIn, EditsIn)
 """What the routes read by themselves, for the OpenAPI document."""
@@ -189,6 +71,8 @@ def models(jobs: Jobs) -> ModelsOut:
                 outputs=list(info.outputs),
                 contexts=list(info.contexts),
                 guidance_scales=dict(info.guidance_scales),
+                sizes={output: sizes.native for output, sizes in info.sizes.items()},
+                largest_areas={output: sizes.largest_area for output, sizes in info.sizes.items()},
             )
             for name, info in jobs.engine.models.items()
         ]
@@ -196,19 +80,19 @@ def models(jobs: Jobs) -> ModelsOut:
 
 
 @router.post("/images/generations", responses=MADE_RESPONSES, openapi_extra=_documented(ImagesIn))
-async def generations(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+async def generations(request: Request, response: Response, jobs: Jobs, owner: Owner) -> ImagesOut:
     """Makes images of a text."""
     body = await body_of(request, jobs.limits.body)
     asked = body.read_as(ImagesIn)
-    return await _made(request, jobs, owner, body, asked, lambda _: [Context(TEXT.name, asked.prompt)])
+    return await _made(request, response, jobs, owner, body, asked, lambda _: [Context(TEXT.name, asked.prompt)])
 
 
 @router.post("/images/variations", responses=MADE_RESPONSES, openapi_extra=_documented(VariationsIn, image=_FILE))
-async def variations(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+async def variations(request: Request, response: Response, jobs: Jobs, owner: Owner) -> ImagesOut:
     """Makes images like an image."""
     body = await body_of(request, jobs.limits.body)
     asked = body.read_as(VariationsIn)
-    return await _made(request, jobs, owner, body, asked, lambda uploads: [_seen(uploads, asked.image)])
+    return await _made(request, response, jobs, owner, body, asked, lambda uploads: [_seen(uploads, asked.image)])
 
 
 @router.post(
@@ -216,7 +100,7 @@ async def variations(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
     responses=MADE_RESPONSES,
     openapi_extra=_documented(EditsIn, image=_FILES, images=_FILES, mask=_FILE),
 )
-async def edits(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
+async def edits(request: Request, response: Response, jobs: Jobs, owner: Owner) -> ImagesOut:
     """Makes images of a text and of images, of which the masked parts are left out."""
     body = await body_of(request, jobs.limits.body)
     asked = body.read_as(EditsIn)
@@ -230,7 +114,7 @@ async def edits(request: Request, jobs: Jobs, owner: Owner) -> ImagesOut:
         seen = [_seen(uploads, one, mask, weight) for one, mask in zip(given, masks, strict=False)]
         return [Context(TEXT.name, asked.prompt, weight=share), *seen]
 
-    return await _made(request, jobs, owner, body, asked, contexts)
+    return await _made(request, response, jobs, owner, body, asked, contexts)
 
 
 def _seen(uploads: Uploads, given: str | Part, mask: Image.Image | None = None, weight: float = 1.0) -> Context:
@@ -246,6 +130,7 @@ def _opacity(mask: object) -> Image.Image:
 
 async def _made(
     request: Request,
+    response: Response,
     jobs: JobService,
     owner: str,
     body: Body,
@@ -257,12 +142,52 @@ async def _made(
     def read(uploads: Uploads, models: Mapping[str, ModelInfo]) -> JobRequest:
         name, info = find_model(models, asked.model)
         info.require(name, IMAGE.name, ())
-        count, options = asked.n or 1, dict(asked.sampling) | asked.sides
+        count, options = asked.n or 1, dict(asked.sampling)
+        if (wanted := asked.wanted_size) is not None:
+            jobs.limits.check_answer(count, *wanted)
+            options["height"], options["width"] = info.sizes[IMAGE.name].nearest(*wanted)
         seeds = consecutive(asked.seed, count)
         made = PipelineRequest.of(IMAGE.name, contexts(uploads), seeds=seeds, num_outputs=count, **options)
         return JobRequest(name, made)
 
     job = await jobs.submit(read, body.files, owner)
-    made = await jobs.result(job, request)
-    images = [ImageOut(b64_json=output.image or "", seed=output.seed) for output in made.outputs]
-    return ImagesOut(created=int(time.time()), data=images)
+    result = await jobs.finished(job, request)
+    answer = await jobs.resampled(lambda: _answer(job, result, asked))
+    response.headers[MADE_AT] = answer.made_at or ""
+    return answer
+
+
+def _answer(job: Job, result: JobResult, asked: ImageOptions) -> ImagesOut:
+    """The images in the size and the format that were asked for, which may not be those that the model paints."""
+    painted = [item for item in result.items if isinstance(item, Image.Image)]
+    made_at = painted[0].size
+    height, width = asked.wanted_size or made_at[::-1]
+    notes = list(result.notes)
+    if (width, height) != made_at:
+        painted = [one.resize((width, height), Image.Resampling.LANCZOS) for one in painted]
+        notes.append(f"The model painted {_size(*made_at)} pixels, which were resampled to {_size(width, height)}.")
+    kind = asked.output_format or OutputFormat.PNG
+    if kind is OutputFormat.PNG:
+        made = outputs(job.request.to, job.summary, job.record, job.request.seeds, replace(result, items=painted))
+        files = [output.image or "" for output in made]
+    else:
+        files = [_file(one, kind, asked.output_compression) for one in painted]
+    return ImagesOut(
+        created=int(time.time()),
+        data=[ImageOut(b64_json=file, seed=seed) for file, seed in zip(files, job.request.seeds, strict=True)],
+        output_format=kind,
+        size=_size(width, height),
+        made_at=_size(*made_at),
+        notes=notes,
+    )
+
+
+def _file(image: Image.Image, kind: OutputFormat, quality: int | None) -> str:
+    """A picture in a format that holds no record of how it was made, in base64."""
+    file = io.BytesIO()
+    image.save(file, kind.value, quality=_QUALITY if quality is None else quality)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _size(width: int, height: int) -> str:
+    return f"{width}x{height}"

@@ -15,9 +15,9 @@ from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import ModelInfo, UnknownModel
 from versatile_diffusion.serving.limits import Limits
-from versatile_diffusion.serving.problems import in_words
 from versatile_diffusion.serving.schemas import generate_model, outputs
 from versatile_diffusion.serving.uploads import Uploads
+from versatile_diffusion.serving.words import in_words
 
 
 def read(pipe: VersatileDiffusionPipeline, body: object, model: str, limits: Limits = Limits()) -> JobRequest:
@@ -32,11 +32,11 @@ def read(pipe: VersatileDiffusionPipeline, body: object, model: str, limits: Lim
     Raises:
         ValueError: if it is not as expected, asks for another model, or for too much; the message is for the client.
     """
-    info = ModelInfo.of(pipe)
+    info, schema = ModelInfo.of(pipe), generate_model()
     try:
-        request = generate_model().model_validate(body).read(Uploads({}, limits.input_pixels), {model: info})
+        request = schema.model_validate(body).read(Uploads({}, limits.input_pixels), {model: info})
     except ValidationError as error:
-        raise ValueError(in_words(error)) from error
+        raise ValueError(in_words(error, schema)) from error
     except UnknownModel as error:
         raise ValueError(f"{str(error).removesuffix('.')}, or leave it out.") from error
     limits.check(request, info)

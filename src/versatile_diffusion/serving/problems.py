@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from versatile_diffusion.engine.engine import Busy, Closed
+from versatile_diffusion.engine.refusals import Busy, Closed, TooLong
 from versatile_diffusion.engine.results import Failure, Reason, shortened
 from versatile_diffusion.serving.schemas import ErrorOut, Problem
+from versatile_diffusion.serving.words import in_words
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 STATUS = {Reason.INVALID: 422, Reason.CRASHED: 500, Reason.TIMEOUT: 504, Reason.CLOSED: 503}
@@ -48,17 +47,6 @@ def failed(failure: Failure) -> HTTPException:
     return HTTPException(STATUS[failure.reason], failure.message)
 
 
-def in_words(error: ValidationError | RequestValidationError) -> str:
-    """What is wrong where, on a screen at most. What the client sent is not repeated."""
-    return shortened("; ".join(map(_complaint, error.errors()[:5])))
-
-
-def _complaint(found: Mapping[str, Any]) -> str:
-    place = ".".join(f"{part!s:.100}" for part in found["loc"] if part != "body")
-    message = f"{found['msg']:.300}".removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
-
-
 def handle_problems(app: FastAPI) -> None:
     """Gives every error of the app that form."""
 
@@ -73,6 +61,10 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:
         return problem(429, str(error), "busy", {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(TooLong)
+    async def too_long(request: Request, error: TooLong) -> JSONResponse:
+        return problem(422, str(error))
 
     @app.exception_handler(Closed)
     async def closed(request: Request, error: Closed) -> JSONResponse:

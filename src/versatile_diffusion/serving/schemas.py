@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, field_validator
 
 from versatile_diffusion.context import Context, ContextOf
 from versatile_diffusion.engine.jobs import Job, JobState, Status
@@ -28,7 +28,7 @@ from versatile_diffusion.provenance.record import CHUNK
 from versatile_diffusion.serving.uploads import Binary, Embedding, Refused, Uploads
 from versatile_diffusion.validation import Number
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
 Count = Annotated[int, Field(ge=1, le=1024)]
 GuidanceScale = Annotated[
     Number | None,
@@ -81,6 +81,15 @@ class GenerateIn(RequestOf[ContextIn, Binary, Embedding]):
         int, Field(ge=0, le=1000, description="Steps between previews, which texts do not have; 0 is never.")
     ] = 0
     wait: Annotated[bool, Field(description="Answer with the result, not with the job.")] = False
+
+    @field_validator("contexts", "negative", mode="before")
+    @classmethod
+    def _several(cls, given: object) -> object:
+        """A list of contexts; one alone is taken as a list of it, and words as a context of text."""
+        if given is None:
+            return []
+        several = cast("list[object]", given) if isinstance(given, list) else [given]  # lists of JSON
+        return [{"modality": TEXT.name, "data": one} if isinstance(one, str) else one for one in several]
 
     def read(self, uploads: Uploads, models: Mapping[str, ModelInfo]) -> JobRequest:
         """The request, with its data decoded.
@@ -256,7 +265,7 @@ def outputs(
 def consecutive(seed: int | None, count: int) -> tuple[int, ...]:
     """Seeds from the first one on; from a random one if there is none."""
     first = secrets.randbelow(2**31) if seed is None else seed
-    return tuple((first + i) % 2**63 for i in range(count))
+    return tuple((first + i) % 2**64 for i in range(count))
 
 
 def _chunk(value: object) -> str:

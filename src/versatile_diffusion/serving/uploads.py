@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from versatile_diffusion._moved import former_names
+from versatile_diffusion.arrays import as_tensor
 from versatile_diffusion.modalities.spec import ModalitySpec
 from versatile_diffusion.validation import Strict
 
@@ -102,14 +103,14 @@ class Uploads:
         import torch  # takes seconds, which those who send no arrays need not wait for
 
         try:
-            value = torch.tensor(given) if isinstance(given, list) else _safetensors(self.content(given))
-        except (ValueError, TypeError, RuntimeError) as error:
+            sent = given if isinstance(given, list) else _safetensors(self.content(given))
+        except ValueError as error:
             raise Refused(f"{name} is a rectangle of numbers: {error}") from error
-        if value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64):
-            value = value.float()  # which can be checked, and have a checksum
-        if not value.is_floating_point() or not value.isfinite().all():
-            raise Refused(f"{name} holds finite numbers with a decimal point, got {tuple(value.shape)}.")
-        return value
+        try:
+            value = as_tensor(sent, name)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return value if value.dtype in (torch.float16, torch.float32) else value.float()  # which have a checksum
 
 
 def _safetensors(content: bytes) -> Tensor:

@@ -15,9 +15,9 @@ from gradio.blocks import Block
 from gradio.components import Component
 from pydantic import ValidationError
 
-from versatile_diffusion.engine.engine import NotTaken
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.records import record_of
+from versatile_diffusion.engine.refusals import NotTaken
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.modalities.spec import ShownAs

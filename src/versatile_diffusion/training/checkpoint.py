@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
 

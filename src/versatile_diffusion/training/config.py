@@ -11,6 +11,8 @@ from typing import TypeGuard, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from versatile_diffusion.files import require_file
+
 R = TypeVar("R")
 
 _KINDS = {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number"}
@@ -35,10 +37,11 @@ def read_settings(file: Path) -> dict[str, object]:
         ValueError: if it is no YAML, or holds anything but settings by their names.
         OSError: if it cannot be read.
     """
+    require_file(file)
     try:
         found: object = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # a SafeLoader: it makes no objects
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of which the last two are of what values hold
+        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split()):.300}.") from error
     return _named(found if found is not None else {}, str(file))
 
 
@@ -52,10 +55,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
     for setting in settings:
         path, separator, value = setting.partition("=")
         if not separator:
-            raise ValueError(f"A setting is written as key=value, got {setting!r}.")
+            raise ValueError(f"A setting is written as key=value, got {setting!r:.80}.")
         try:
             parsed: object = yaml.load(value, _Loader)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             parsed = value
         for key in reversed(path.split(".")):
             parsed = {key: parsed}
@@ -63,19 +66,19 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def with_settings(recipe: R, *settings: Mapping[str, object]) -> R:
+def with_settings(recipe: R, *settings: Mapping[str, object] | Sequence[str]) -> R:
     """Returns a recipe with some values changed; later settings count more than earlier ones.
 
     Args:
         recipe: a dataclass whose fields are values, dataclasses or mappings.
-        settings: new values by the names of fields, nested as the recipe is.
+        settings: new values by the names of fields, nested as the recipe is, or as `parse_settings` reads them.
 
     Raises:
         ValueError: if there is no such key, or a value is not of its type; every mistake is named.
     """
     changes: dict[str, object] = {}
     for more in settings:
-        changes = _joined(changes, more)
+        changes = _joined(changes, more if isinstance(more, Mapping) else parse_settings(more))
     mistakes: list[str] = []
     changed = _changed(recipe, changes, (), mistakes)
     if mistakes:
@@ -99,13 +102,13 @@ def renamed(settings: Mapping[str, object], names: Mapping[str, str]) -> tuple[d
 
 
 def differences(recipe: object, default: object, prefix: str = "") -> Iterator[str]:
-    """Yields the settings, as "key=value", that make the recipe of the default one, as far as numbers do."""
+    """Yields the settings, as "key=value", that make the recipe of the default one, as far as numbers and words do."""
     before = _parts(default)
     for name, new in _parts(recipe).items():
         old = before.get(name)
         if _parts(new):
             yield from differences(new, old, f"{prefix}{name}.")
-        elif new != old and isinstance(new, int | float | None):
+        elif new != old and isinstance(new, int | float | str | None):
             yield f"{prefix}{name}={'none' if new is None else new}"
 
 
@@ -166,6 +169,6 @@ def _explained(error: ValidationError, path: tuple[str, ...]) -> Iterator[str]:
     for mistake in error.errors():
         where, given = ".".join([*path, *map(str, mistake["loc"])]), mistake["input"]
         if mistake["type"] in _KINDS:
-            yield f"{where} must be {_KINDS[mistake['type']]}, got {given!r}."
+            yield f"{where} must be {_KINDS[mistake['type']]}, got {given!r:.80}."
         else:
-            yield f"{where}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, got {given!r}."
+            yield f"{where}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, got {given!r:.80}."

@@ -11,7 +11,6 @@ from typing import cast
 
 import torch
 import yaml
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, open_source, write
@@ -23,7 +22,7 @@ from versatile_diffusion.pipeline.lora import save_lora
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.config import read_settings
-from versatile_diffusion.training.preparation import seeded
+from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
@@ -85,7 +84,7 @@ class FineTuning:
             self.diffuser,
             learnt,
             data[TRAINING],
-            noise_schedule(self.model.scheduler),
+            learnt_schedule(self.model.scheduler),
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
             modalities=self.model.modalities,
@@ -229,14 +228,6 @@ def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSetting
     for name, parameter in diffuser.named_parameters():
         group = next((each for each in groups[settings.train] if name.startswith(f"{each}.")), None)
         parameter.requires_grad_(group is not None)
-
-
-def noise_schedule(scheduler: object) -> DDIMScheduler:
-    """Returns the schedule of noise of any scheduler of diffusers, as training adds it."""
-    config: object = getattr(scheduler, "config", None)
-    made: object = DDIMScheduler.from_config(config)  # pyright: ignore - untyped in part in diffusers
-    assert isinstance(made, DDIMScheduler)
-    return made
 
 
 def require_same_run(settings: TrainingSettings, folder: Path) -> None:

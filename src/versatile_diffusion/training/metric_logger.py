@@ -80,6 +80,6 @@ class MetricLogger:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without a last one that was cut short."""
+    """Returns the lines of a log, without a last one that was cut short."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]

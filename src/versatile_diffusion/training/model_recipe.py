@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -29,6 +29,8 @@ class ModelRecipe:
         two_flow: the diffuser, from text to image as well.
         four_flow: the diffuser, from image to text and text variation as well.
         min_snr: see `DiffuserTask`.
+        prediction_type: what the diffuser predicts: the noise ("epsilon"), the velocity or the clean latent ("sample").
+            None is what the model to go on from predicts, or the noise where there is none.
         text_multiple: samples of flows to text for each sample of flows to images, which cost more.
         optimus_kl_weight: see `OptimusTask`.
         kl_feature_weight: see `KLAutoencoderTask`; means something where there is a perceptual network.
@@ -51,6 +53,7 @@ class ModelRecipe:
     two_flow: TrainingConfig
     four_flow: TrainingConfig
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = 5.0
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
     text_multiple: AtLeastOne = 3
     optimus_kl_weight: Amount = 0.25
     kl_feature_weight: Amount = 0.5

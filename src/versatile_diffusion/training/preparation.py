@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -51,6 +53,20 @@ def seeded(seed: int, make: Callable[[], T]) -> T:
     with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
         torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         return make()
+
+
+def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None = None) -> DDIMScheduler:
+    """Returns a DDIM scheduler of the same noise schedule, for a diffuser that predicts what is said.
+
+    Args:
+        scheduler: of the model before training.
+        prediction_type: one of PREDICTION_TYPES, or None for that of `scheduler`.
+    """
+    predicted = {} if prediction_type is None else {"prediction_type": prediction_type}
+    config: object = getattr(scheduler, "config", None)  # which SchedulerMixin does not declare
+    made: object = DDIMScheduler.from_config(config, **predicted)  # pyright: ignore - untyped in part in diffusers
+    assert isinstance(made, DDIMScheduler)
+    return made
 
 
 def by_image(rows: Shaped[Tensor, "rows ..."], count: int) -> Shaped[Tensor, "images count ..."]:

@@ -13,7 +13,7 @@ PREVIEWED = 8
 
 
 def side_by_side(originals: Sequence[Any], made: Sequence[Any]) -> Tensor | str:
-    """Pictures (3 h w) as a row of originals over a row of made ones; other items as lines of text."""
+    """Returns pictures (3 h w) as a row of originals over a row of made ones; other items as lines of text."""
     if isinstance(originals[0], Tensor) and originals[0].ndim == 3:
         return torch.cat([torch.cat([item.cpu().float() for item in row], dim=2) for row in (originals, made)], dim=1)
     return "\n\n".join(f"{a} → {b}" for a, b in zip(originals, made, strict=True))

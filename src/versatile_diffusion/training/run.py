@@ -83,7 +83,9 @@ class TrainingRun:
         """
         file = self.stage_folder(stage) / "latents.json"
         begun = json.loads(file.read_text()) if file.exists() and checkpoints(file.parent) else origins
-        if changed := [f"{part} of {begun[part]}" for part, origin in origins.items() if begun[part] != origin]:
+        if changed := [
+            f"{part} of {begun[part]}" for part, origin in origins.items() if begun.get(part, origin) != origin
+        ]:
             raise ValueError(
                 f"{file.parent} was begun on {', '.join(changed)}, which changed since then. Remove it, and the stages "
                 "after it, to train them anew, or choose another --run."

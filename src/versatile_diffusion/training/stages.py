@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -34,7 +35,7 @@ from versatile_diffusion.training.latent_cache import Encode, LatentCache
 from versatile_diffusion.training.measurements import Figures, Measurements
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.names import ADVERSARIAL, MODEL, STAGES
-from versatile_diffusion.training.preparation import by_image, channels_last, seeded, unit_scale
+from versatile_diffusion.training.preparation import by_image, channels_last, learnt_schedule, seeded, unit_scale
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
@@ -272,14 +273,16 @@ class ModelTraining(ABC):
             CheckpointError: if the model to go on from cannot be read, or has other sizes.
         """
         components = seeded(self.recipe.seed, lambda: build(self.recipe.preset))
+        scheduler = components.scheduler
         if self.run.start is not None:
-            stored = read_source(self.run.start).tensors
+            stored = read_source(self.run.start)
+            scheduler = stored.scheduler
             for name, module in {DIFFUSER: components.diffuser, **components.modalities}.items():
-                fill(module, stored.get(name, {}), torch.float32)
+                fill(module, stored.tensors.get(name, {}), torch.float32)
         text = components.modalities["text"]
         assert isinstance(text, TextModality)
         text.tokenizers = self.data.tokenizers
-        return components
+        return replace(components, scheduler=learnt_schedule(scheduler, self.recipe.prediction_type))
 
     @property
     def _image_stage(self) -> str:
@@ -305,9 +308,10 @@ class ModelTraining(ABC):
         if any(flow.output == "text" for flow in flows):
             modalities["text"] = self.text
         parts = [part for flow in flows for part in (f"{flow.output}/latents", f"{flow.context}/tokens")]
-        self.run.require_same_latents(stage, {part: self._origin(part) for part in parts})
         scheduler = self._start.scheduler
         assert isinstance(scheduler, DDIMScheduler)
+        origins = {part: self._origin(part) for part in parts}
+        self.run.require_same_latents(stage, origins | {"predictions": scheduler.config["prediction_type"]})
         task = DiffuserTask(
             channels_last(copy.deepcopy(start).requires_grad_(True)),
             flows,

@@ -37,19 +37,19 @@ SMOOTHING = 50
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Linear warm-up, then a cosine down to `final_rate` of the highest rate."""
+    """Returns the rate of a step: a linear warm-up, then a cosine down to `final_rate` of the highest rate."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps))))
     return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 def average_decay(config: TrainingConfig, step: int) -> float:
-    """Decay of the averaged weights: a short memory at first, so that the random start is forgotten."""
+    """Returns decay of the averaged weights: a short memory at first, so that the random start is forgotten."""
     return min(config.ema_decay, (1 + step) / (10 + step))
 
 
 def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
-    """This process's share of the batch of one step, a function of the seed and the step."""
+    """Returns this process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
     batch = task.draw(generator, config.batch_size * processes)
     return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
@@ -125,7 +125,7 @@ class Trainer(Generic[M]):
         return self.model
 
     def update(self) -> dict[str, float]:
-        """One step: the gradients of all passes are summed, then the weights change once."""
+        """Takes one step: the gradients of all passes are summed, then the weights change once."""
         values = self.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         for group in self.optimizer.param_groups:

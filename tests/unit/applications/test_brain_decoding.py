@@ -1,6 +1,6 @@
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -178,6 +178,15 @@ NAN = torch.full((1, 5, 24), torch.nan)
         ({"image_embedding": IMAGE, "text_embedding": TEXT[:2]}, "image_embedding: 3, text_embedding: 2"),
         ({"image_embedding": IMAGE, "start": random(2, *LATENT), "strength": 0.5}, "start: 2"),
         ({"image_embedding": IMAGE, "image_unconditional": IMAGE[:2]}, "image_unconditional: 2"),
+        ({"image_embedding": IMAGE, "image_unconditional": IMAGE[0, :4]}, r"_unconditional must have shape \(5, 24\)"),
+        ({"image_embedding": IMAGE, "image_unconditional": NAN}, "image_unconditional holds values that are NaN"),
+        ({"image_embedding": IMAGE, "image_unconditional": object()}, "image_unconditional must be a tensor"),
+        ({"image_embedding": IMAGE, "image_unconditional": "grey"}, 'must be "default", "zeros" or an embedding'),
+        ({"text_embedding": TEXT, "text_unconditional": TEXT * 1j}, "text_unconditional must hold numbers"),
+        ({"image_embedding": IMAGE.bool()}, "image_embedding must hold numbers, got bool"),
+        ({"image_embedding": [[1.0], [1.0, 2.0]]}, "image_embedding must be a tensor or an array of numbers"),
+        ({"image_embedding": np.full((5, 24), "a")}, "image_embedding must be a tensor or an array of numbers"),
+        ({"image_embedding": IMAGE, "latents": "noise"}, "latents must be a tensor or an array of numbers"),
         ({"image_embedding": IMAGE, "image_weight": 1.5}, "image_weight must lie between 0"),
         ({"image_embedding": IMAGE, "strength": 0.5}, "A strength of 0.5 needs a start"),
         ({"image_embedding": IMAGE, "num_outputs": 0}, "num_outputs must be 1 or more"),
@@ -185,7 +194,7 @@ NAN = torch.full((1, 5, 24), torch.nan)
         ({"image_embedding": IMAGE, "rank_by": "beauty"}, "rank_by must be None, 'image' or 'tokens', got 'beauty'"),
         ({"text_embedding": TEXT, "rank_by": "image"}, "give it, or leave rank_by out"),
         ({"image_embedding": IMAGE, "output_type": "jpg"}, "output_type must be one of"),
-        ({"image_embedding": IMAGE, "latents": random(3, *LATENT)}, "each of the 24 outputs, got 3"),
+        ({"image_embedding": IMAGE, "latents": random(3, *LATENT)}, r"each of the 24 outputs, got \(3, 4, 16, 16\)"),
         ({"image_embedding": IMAGE, "generator": [Generator()] * 5}, "24 outputs need one generator, or 24, got 5"),
         ({"image_embedding": IMAGE, "generator": Generator(), "seed": 1}, "not both"),
     ],
@@ -213,24 +222,42 @@ def test_a_model_without_these_contexts_says_so(pipe: Pipe, monkeypatch: pytest.
         pipe.reconstruct(IMAGE)
 
 
-def test_arrays_mean_what_tensors_mean(pipe: Pipe) -> None:
-    embedding, nothing, start = IMAGE[:1], torch.randn(1, 5, 24), random(1, *LATENT)
+ARRAYS: dict[str, Callable[[Tensor], object]] = {
+    "numpy": Tensor.numpy,
+    "big-endian": lambda tensor: tensor.numpy().astype(">f8"),
+    "half precision": lambda tensor: tensor.numpy().astype("f2"),
+    "long double": lambda tensor: tensor.numpy().astype(np.longdouble),
+    "integers": lambda tensor: tensor.numpy().astype(">i2"),
+    "tensor of integers": Tensor.long,
+    "bfloat16": Tensor.bfloat16,
+    "column by column": lambda tensor: np.asfortranarray(tensor.numpy()),
+    "backwards": lambda tensor: np.ascontiguousarray(tensor.numpy()[..., ::-1])[..., ::-1],
+    "lists": Tensor.tolist,
+    "lists of integers": lambda tensor: tensor.long().tolist(),
+    "a list of tensors": list,
+    "a list of arrays": lambda tensor: [each.numpy() for each in tensor],
+}
 
-    def made(as_array: Any) -> Any:
-        return pipe.reconstruct(
-            image_embedding=as_array(embedding),
-            image_unconditional=as_array(nothing),
-            start=as_array(start),
-            strength=0.5,
-            num_outputs=1,
-            seed=3,
-            num_inference_steps=2,
-            output_type="pt",
-        ).images[0][0]
 
-    same = made(lambda tensor: tensor)
-    assert torch.equal(made(Tensor.numpy), same)
-    assert torch.equal(made(Tensor.tolist), same)
-    assert torch.equal(made(lambda tensor: tensor.numpy().astype(">f8")), same)
-    nothing = torch.zeros_like(nothing)
-    assert not torch.equal(made(Tensor.numpy), same)
+def of_whole_numbers(*shape: int, seed: int) -> Tensor:
+    return (2 * random(*shape, seed=seed)).round()  # which every type holds
+
+
+@pytest.mark.parametrize("form", ARRAYS)
+def test_arrays_mean_what_tensors_mean(pipe: Pipe, form: str) -> None:
+    given = {
+        "image_embedding": of_whole_numbers(2, 5, 24, seed=1),
+        "text_embedding": of_whole_numbers(2, 16, 24, seed=2),
+        "image_unconditional": of_whole_numbers(2, 5, 24, seed=3),
+        "text_unconditional": of_whole_numbers(2, 16, 24, seed=4),
+        "start": of_whole_numbers(2, *LATENT, seed=5),
+        "latents": of_whole_numbers(2, *LATENT, seed=6),
+    }
+
+    def made(**values: object) -> Tensor:
+        return stacked(pipe.reconstruct(**values, strength=0.9, num_outputs=1, seed=3, **SHORT).images)
+
+    same = made(**given)
+    assert torch.equal(made(**{name: ARRAYS[form](value) for name, value in given.items()}), same)
+    for name, value in given.items():
+        assert not torch.equal(made(**given | {name: ARRAYS[form](value + 1)}), same), name

@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
+from torch import Generator
 
 from tests.unit.checkpoints import folders as made
-from versatile_diffusion.checkpoints import Components, load, save
+from versatile_diffusion.checkpoints import Components, convert, load, save
 from versatile_diffusion.checkpoints.components import official_scheduler
-from versatile_diffusion.sampling.schedulers import SCHEDULERS, named_scheduler
+from versatile_diffusion.sampling.sampler import Schedule, sample
+from versatile_diffusion.sampling.schedulers import SCHEDULERS, USABLE, named_scheduler
 
 OFFICIAL = {
     "_class_name": "DDIMScheduler",
@@ -42,6 +45,28 @@ def steps(scheduler: Any) -> dict[str, list[float]]:
         other.set_timesteps(20)
         found[name] = other.timesteps.tolist()
     return found
+
+
+def walks(scheduler: Any) -> dict[str, list[float]]:
+    """Where every scheduler of diffusers that is made of this one arrives, with a denoiser that is always the same."""
+    found: dict[str, list[float]] = {}
+    for name in USABLE:
+        other = getattr(diffusers, name).from_config(scheduler.config)
+        drawn = [Generator().manual_seed(3)]
+        walked = sample(lambda latents, _: 0.3 * latents, torch.ones(1, 3), Schedule.plan(other, 4), generators=drawn)
+        found[name] = walked.flatten().tolist()
+    return found
+
+
+def test_every_scheduler_makes_the_same_of_a_model_that_was_saved_and_converted(
+    model: Components, tmp_path: Path
+) -> None:
+    before = walks(model.scheduler)
+    assert len(set(map(tuple, before.values()))) > 10  # they are told apart
+    save(model, tmp_path / "saved")
+    convert(str(tmp_path / "saved"), tmp_path / "converted")
+    for folder in ("saved", "converted"):
+        assert walks(load(tmp_path / folder).scheduler) == before
 
 
 def test_schedulers_start_where_they_did_before_saving(model: Components, tmp_path: Path) -> None:

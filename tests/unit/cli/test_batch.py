@@ -151,7 +151,11 @@ def test_lists_come_in_several_forms_and_their_suffixes_in_any_case(name: str, c
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", "prompt,seed\na tent,1\n", "p.csv is no list of prompts"),
+        ("p.csv", "prompt,seed\na tent,1\n", "p.csv is no list of texts"),
+        ("p.YAML", "a: tent\n", "p.YAML is no list of texts"),
+        ("p.txt", "a\0 \0t\0", "it holds zeros. Save it as UTF-8"),
+        ("p.jsonl", '{"seed": ' + "9" * 5000 + "}", "line 1: this is not JSON"),
+        ("p.jsonl", '{"image": "' + "a" * 5000 + '.png"}', "line 1: [Errno 36] File name too long"),
         ("p.txt", '{"text": "a tent"}\n', "line 1: this is a JSON object: call the file .jsonl"),
         ("p.json", '["a tent"]', "entry 1: an object with the keys"),
         ("p.jsonl", '{"text": "a"}\n{"text": "\\ud83d tent"}\n', "line 2: text holds half a character at 1"),

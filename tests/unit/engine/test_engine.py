@@ -14,12 +14,13 @@ from PIL import Image
 from tests.unit.serving.running import Gate
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.computing import compute
-from versatile_diffusion.engine.engine import Busy, Closed, Engine
+from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.jobs import Job, Status
 from versatile_diffusion.engine.limits import EngineLimits
+from versatile_diffusion.engine.refusals import Busy, Closed
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult, Reason
-from versatile_diffusion.engine.workers import LocalWorker, Watch
+from versatile_diffusion.engine.workers import Disturbed, LocalWorker, Watch
 
 TENT = Context("text", "a red tent in the meadow")
 SEA = Context("text", "a blue lighthouse by the sea")
@@ -254,6 +255,36 @@ def test_a_crash_fails_its_job_alone_and_tells_no_secrets(open_engine: Open) -> 
     failure = states[1].failure
     assert failure is not None and failure.reason is Reason.CRASHED and "secret" not in failure.message
     assert gate.batches[1:] == [[1, 13, 2], [1], [13], [2]]
+
+
+def test_a_batch_that_another_one_disturbed_is_computed_again(open_engine: Open) -> None:
+    class DisturbedOnce(Gate):
+        def run(self, requests: Sequence[JobRequest], watch: Watch) -> list[JobResult | Failure | None]:
+            if not self.batches:
+                self.batches.append([-1])
+                raise Disturbed
+            return super().run(requests, watch)
+
+    gate = DisturbedOnce()
+    gate.go.set()
+    job = finished(open_engine(gate).submit(ask(seeds=(4,))))
+    assert job.state.status is Status.SUCCEEDED and gate.batches == [[-1], [4]]
+
+
+def test_a_short_job_goes_between_the_steps_of_a_long_one(open_engine: Open, pipe: VersatileDiffusionPipeline) -> None:
+    worker = Held({"tiny": pipe})
+    engine = open_engine(worker)
+    long = engine.submit(ask(seeds=(1, 2), num_inference_steps=40))
+    short, text = engine.submit(ask(seeds=(3,), num_inference_steps=1)), engine.submit(ask(to="text"))
+    worker.go.set()
+    assert all(finished(job).state.status is Status.SUCCEEDED for job in (long, short, text))
+    ended = [job.state.finished or 0.0 for job in (short, long)]
+    assert ended == sorted(ended)
+    (long_alone,) = compute(pipe, [ask(seeds=(1, 2), num_inference_steps=40)], always)
+    (short_alone,) = compute(pipe, [ask(seeds=(3,), num_inference_steps=1)], always)
+    for job, expected in ((long, long_alone), (short, short_alone)):
+        assert isinstance(expected, JobResult) and job.state.result is not None
+        assert job.state.result.items == expected.items
 
 
 def test_the_queue_is_bounded(open_engine: Open) -> None:

@@ -16,7 +16,7 @@ from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.isolation import ProcessWorker
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import BatchFailed, JobResult, Reason
-from versatile_diffusion.engine.workers import Source, open_models
+from versatile_diffusion.engine.workers import Disturbed, Source, open_models
 
 pytestmark = pytest.mark.slow
 ASKED = JobRequest.of("tiny", "image", [Context("text", "a red tent")], [1], num_inference_steps=3, preview_every=2)
@@ -76,7 +76,35 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
     long = [changed(num_inference_steps=200, seeds=(seed,)) for seed in (1, 2)]
     left, stayed = worker.run(long, Watch(lambda: {1}))
     assert left is None and isinstance(stayed, JobResult) and stayed.batch.remainders[0].rows == (1,)
+    _test_batches_within_a_step(worker, image)
     worker.close()
+
+
+def _test_batches_within_a_step(worker: ProcessWorker, image: Image.Image) -> None:
+    """Other batches are computed while one waits for an answer to its step, and change nothing of it."""
+    other = changed(seeds=(5,), num_inference_steps=2)
+    between: list[Any] = []
+
+    def go_between() -> set[int]:
+        between.extend(worker.run([other], Watch()))
+        return {0}
+
+    (made,) = worker.run([ASKED], Watch(go_between))
+    (alone,) = worker.run([other], Watch())
+    assert isinstance(made, JobResult) and made.items == [image]
+    assert isinstance(alone, JobResult) and [each.items for each in between] == [alone.items]
+
+    def kill() -> set[int]:
+        os.kill(worker._process.pid or 0, signal.SIGKILL)
+        return {0}
+
+    def be_killed_between() -> set[int]:
+        with pytest.raises(BatchFailed, match="SIGKILL"):
+            worker.run([other], Watch(kill))
+        return {0}
+
+    with pytest.raises(Disturbed):
+        worker.run([ASKED], Watch(be_killed_between))
 
 
 def test_models_that_cannot_be_opened_are_named(tmp_path: Path) -> None:

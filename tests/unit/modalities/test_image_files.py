@@ -1,6 +1,8 @@
 """Images as a person sees them: their colours, their orientation, and how many bits they have."""
 
+import base64
 import io
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor
 from versatile_diffusion.modalities.image_files import TooLarge, open_upload, require_image
 from versatile_diffusion.modalities.image_spec import IMAGE, UPLOADED, ImageCodec
 from versatile_diffusion.modalities.images import read_images, read_mask
+from versatile_diffusion.modalities.text_spec import TEXT
 
 # The primaries of two RGB spaces as XYZ under the light of ICC profiles (D50), and their curve: sRGB's in both.
 DISPLAY_P3 = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
@@ -198,10 +201,42 @@ def test_an_uploaded_image_is_measured_before_it_is_decoded() -> None:
 
 
 def test_a_message_about_a_file_is_short() -> None:
-    for read in (read_images, lambda name: require_image(Path(name))):
-        with pytest.raises(ValueError, match="Cannot read a picture from data:image") as caught:
-            read("data:image/png;base64," + "A" * 2_000_000)
+    url = "data:image/png;base64," + "A" * 2_000_000
+    for read, said in (
+        (read_images, "Cannot read a picture from a data URL"),
+        (_required, "There is no file data:image"),
+    ):
+        with pytest.raises(ValueError, match=said) as caught:
+            read(url)
         assert len(str(caught.value)) < 1000
+
+
+def _required(name: str) -> None:
+    require_image(Path(name))
+
+
+@pytest.mark.parametrize("form", ["data:image/png;base64,{}", "DATA:;base64,{}"])
+def test_a_data_url_stands_for_a_file(form: str) -> None:
+    content = base64.encodebytes(png(Image.new("L", (2, 3), 51))).decode()  # with line breaks
+    url = form.format(content)
+    assert read_images(url)[0].tolist() == read_images(Image.new("RGB", (2, 3), (51, 51, 51)))[0].tolist()
+    assert read_mask(url).tolist() == [[pytest.approx(0.2)] * 2] * 3
+    parsed = IMAGE.codec.parse(url)
+    assert isinstance(parsed, torch.Tensor) and torch.equal(parsed, read_images(url)[0])
+    with pytest.raises(ValueError, match="a data URL: A data URL must hold base64"):
+        read_images("data:image/png,%89PNG")
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, said in (("", "is a folder"), ("pipe.png", "is a pipe or a device"), ("no.png", "There is no file")):
+        for read in (read_images, read_mask, IMAGE.codec.require, TEXT.codec.read):
+            with pytest.raises(ValueError, match=said):
+                read(tmp_path / name)
+    with pytest.raises(ValueError, match="File name too long"):
+        read_images("a" * 5000)
+    with pytest.raises(ValueError, match="Cannot read a picture from an image of PIL: image file is truncated"):
+        read_images(Image.open(io.BytesIO(png(Image.effect_noise((40, 40), 50))[:500])))
 
 
 def test_an_image_file_holds_its_record() -> None:

@@ -26,6 +26,7 @@ from versatile_diffusion.provenance.comparison import compared
 from versatile_diffusion.provenance.inputs import named, restored, stored
 from versatile_diffusion.provenance.output_files import read_outputs
 from versatile_diffusion.provenance.record import CHUNK, BatchRecord, Computed, ContextRecord, Input, Record
+from versatile_diffusion.provenance.recording import computed_by, record_of
 from versatile_diffusion.provenance.replay import replayed
 from versatile_diffusion.provenance.stored_record import NoRecord, StoredRecord, parse_record
 from versatile_diffusion.serving.schemas import outputs
@@ -82,6 +83,19 @@ def test_pictures_of_every_command_are_made_again_pixel_for_pixel(model: Path, a
         assert result.exit_code == 0 and SAME in result.stderr, result.output
         assert (pixels("again.png") == pixels(path)).all()
     assert SAME in vd("replay", "again.png", "--model", model).stderr
+
+
+def test_latents_to_start_from_are_recorded_alike_in_any_form(pipe: VersatileDiffusionPipeline) -> None:
+    latents = (2 * torch.randn(1, 4, 16, 16)).long().float()
+
+    def recorded(start: object) -> Any:
+        options: dict[str, Any] = {"strength": 0.5, "num_inference_steps": 2, "output_type": "latent"}
+        draw = torch.Generator().manual_seed(3)
+        made = pipe.generate("image", Context("text", CAPTIONS[0]), start=start, generator=draw, **options)
+        return record_of(made.origins[0], computed_by(pipe, "tiny")).record.start
+
+    for form in (latents.numpy().astype(">f8"), latents.long(), latents.long().tolist(), list(latents)):
+        assert recorded(form) == recorded(latents)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from versatile_diffusion.engine.jobs import Job
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import ModelInfo, Watch
+from versatile_diffusion.modalities.size_range import SizeRange
 
 
 class Gate:
@@ -26,7 +27,7 @@ class Gate:
 
     def __init__(self, steps: int = 3) -> None:
         both = ("image", "text")
-        self.models = {"tiny": ModelInfo(both, both, dict.fromkeys(both, 7.5), {"image": 8})}
+        self.models = {"tiny": ModelInfo(both, both, dict.fromkeys(both, 7.5), {"image": SizeRange.of(8)})}
         self.steps = steps
         self.batches: list[list[int]] = []
         self.running, self.go = Event(), Event()

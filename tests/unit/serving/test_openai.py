@@ -17,8 +17,10 @@ from tests.unit.serving.running import encoded, listening
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
 from versatile_diffusion.engine.workers import LocalWorker
+from versatile_diffusion.provenance.comparison import compared
 from versatile_diffusion.serving.app import build_app
 from versatile_diffusion.serving.keys import Keys
+from versatile_diffusion.serving.openai_api import MADE_AT
 
 KEY = "a-key-for-the-tests"
 TENT = "a red tent in the meadow"
@@ -130,11 +132,78 @@ def test_what_cannot_be_read_is_told(client: openai.OpenAI, picture: Image.Image
 
     assert "neither a form nor JSON" in told("generations", content=b"a red tent")
     assert "an object of JSON" in told("generations", json=["a red tent"])
-    assert "prompt: Field required" in told("generations", json={})
+    assert "prompt is missing" in told("generations", json={})
     assert "no picture to edit" in told("edits", json={"prompt": TENT})
     assert "base64" in told("edits", json={"prompt": TENT, "image": "https://example.org/a.png"})
     assert "base64" in told("variations", json={"image": "/etc/passwd"})
-    assert "image: Field required" in told("variations", files={"picture": encoded(picture)})
+    assert "image is missing" in told("variations", files={"picture": encoded(picture)})
+
+
+def test_any_size_is_made_at_the_models_own_and_resampled(
+    client: openai.OpenAI, pipe: VersatileDiffusionPipeline
+) -> None:
+    own = pipe.text_to_image(TENT, num_inference_steps=2, generator=seeds(3)).images[0]
+    for size in ("1024x1024", "256X256", "96 × 96"):
+        response = plain(client).post("images/generations", json={"prompt": TENT, "size": size, **OURS})
+        side = int(size.lower().partition("x")[0].partition("×")[0])
+        assert same(shown(response), own.resize((side, side), Image.Resampling.LANCZOS)), size
+        answer = response.json()
+        assert answer["size"] == f"{side}x{side}" and answer["made_at"] == "32x32" == response.headers[MADE_AT]
+        assert "resampled" in answer["notes"][-1]
+        assert compared(shown(response), own)["same"], "vd replay resamples, too"
+    wide = plain(client).post("images/generations", json={"prompt": TENT, "size": "448x256", **OURS})
+    assert shown(wide).size == (448, 256) and wide.json()["made_at"] == "42x24"
+    for absent in ({}, {"size": "auto"}, {"size": None}, {"size": ""}):
+        response = plain(client).post("images/generations", json={"prompt": TENT, **OURS, **absent})
+        assert same(shown(response), own) and response.json()["notes"] == []
+
+
+def test_files_of_other_formats(client: openai.OpenAI) -> None:
+    for kind in ("jpeg", "webp"):
+        made = client.images.generate(
+            prompt=TENT, output_format=kind, output_compression=80, size="1024x1024", extra_body=OURS
+        )
+        assert made.output_format == kind and pictures(made)[0].format == kind.upper()
+
+
+def test_what_clients_and_their_imitators_send_besides(client: openai.OpenAI, picture: Image.Image) -> None:
+    besides = {"quality": "hd", "style": "vivid", "user": "me", "moderation": "low", "background": "auto"}
+    besides |= {"n": "2", "seed": "3", "steps": "2", "stream": False, "partial_images": 0, "input_fidelity": "high"}
+    asked = {"prompt": TENT, **besides}
+    assert len(plain(client).post("images/generations", json=asked).json()["data"]) == 2
+    form = {name: str(value) for name, value in asked.items()} | {
+        "size": "",
+        "model": "",
+        "response_format": "b64_json",
+    }
+    content = encoded(picture)
+    files: list[tuple[str, Any]] = [("image[]", content), ("image[]", content)]
+    assert len(plain(client).post("images/edits", data=form, files=files).json()["data"]) == 2
+    variation = plain(client).post("images/variations", data=form, files={"image": content})
+    assert len(variation.json()["data"]) == 2
+
+
+def test_what_is_not_offered_is_told(client: openai.OpenAI, picture: Image.Image) -> None:
+    def told(**changes: Any) -> str:
+        response = plain(client).post("images/generations", json={"prompt": TENT, **OURS} | changes)
+        assert response.status_code == 422, response.text
+        return response.json()["error"]["message"]
+
+    assert "not as a stream" in told(stream=True)
+    assert "response_format must be 'b64_json', got \"url\"" in told(response_format="url")
+    assert "output_format must be" in told(output_format="tiff") and "'webp'" in told(output_format="tiff")
+    assert "WIDTHxHEIGHT" in told(size="16:9") and 'got "16:9"' in told(size="16:9")
+    assert "n must be a whole number" in told(n="two") and "n must be 1 or more, got 0" in told(n=0)
+    assert "16777216 pixels together" in told(size="8192x8192")
+    assert "prompt must have 1 characters at least" in told(prompt="")
+    assert (
+        "must hold 16 at most"
+        in (
+            plain(client)
+            .post("images/edits", json={"prompt": TENT, "image": [url(encoded(picture))] * 17})
+            .json()["error"]["message"]
+        )
+    )
 
 
 def plain(client: openai.OpenAI) -> httpx.Client:

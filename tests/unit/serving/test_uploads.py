@@ -4,7 +4,10 @@ import base64
 from io import BytesIO
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
 
 from tests.unit.serving.running import encoded
 from versatile_diffusion.modalities.image_spec import IMAGE
@@ -38,6 +41,35 @@ def test_base64_of_any_form_is_read(sent: str) -> None:
 def test_nothing_else_is_read(sent: str) -> None:
     with pytest.raises(Refused, match="base64"):
         Uploads({}, 0).content(sent)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[1, 0, 2], [3, 4, 5]],
+        [[1.0, 0, 2], [3, 4.0, 5]],
+        torch.tensor([[1, 0, 2], [3, 4, 5]]),
+        torch.tensor([[1, 0, 2], [3, 4, 5]], dtype=torch.bfloat16),
+        torch.tensor([[1, 0, 2], [3, 4, 5]], dtype=torch.float64),
+    ],
+)
+def test_arrays_of_any_numbers_mean_the_same(value: list[list[float]] | Tensor) -> None:
+    sent = base64.b64encode(save({"it": value})).decode() if isinstance(value, Tensor) else value
+    made = Uploads({}, 0).embedding(sent)
+    assert made.dtype == torch.float32 and torch.equal(made, torch.tensor([[[1.0, 0, 2], [3, 4, 5]]]))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.tensor([[True]]), "An embedding must hold numbers, got bool"),
+        (torch.tensor([[torch.inf]]), "An embedding holds values that are NaN or infinite"),
+        (torch.tensor([1.0]), r"An embedding has shape \(tokens, width\), got \(1,\)"),
+    ],
+)
+def test_arrays_that_are_no_embedding_are_named(value: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Uploads({}, 0).embedding(base64.b64encode(save({"it": value})).decode())
 
 
 def test_all_images_of_a_request_share_one_limit() -> None:

@@ -338,7 +338,7 @@ def test_options_are_read_and_checked(studio: Studio, guest: Guest) -> None:
     request = studio.worker.requests[-1].request
     assert (request.guidance_interval, request.height, request.width, request.eta) == ((0.2, 0.8), 8, None, 1)
     assert "Top k is a whole number, or empty" in made("text-variation", "a tent", top_k="a few")
-    assert "top_p: Input should be greater than 0" in made("text-variation", "a tent", top_p="0")
+    assert "top_p must be above 0, got 0" in made("text-variation", "a tent", top_p="0")
     assert "0 &lt;= low &lt; high &lt;= 1" in made("text-to-image", "a tent", guidance_interval="0.8,0.2")
     assert "Give 2 numbers with a comma" in made("text-to-image", "a tent", guidance_interval="wide")
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.fields import Flag
+from versatile_diffusion.modalities.size_range import SizeRange
 from versatile_diffusion.modalities.text_spec import TextDecoding
 from versatile_diffusion.sampling.options import Sampling, SchedulerName
 from versatile_diffusion.studio.controls import ChoiceControl, NumberControl, SwitchControl, TextControl
@@ -22,7 +23,7 @@ from versatile_diffusion.studio.options import (
 )
 from versatile_diffusion.validation import Integer, Number, Strict
 
-PAINTER = ModelInfo(("image", "text"), ("image", "text"), {"image": 3.0}, {"image": 64})
+PAINTER = ModelInfo(("image", "text"), ("image", "text"), {"image": 3.0}, {"image": SizeRange.of(64)})
 
 
 class Curve(StrEnum):

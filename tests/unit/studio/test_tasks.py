@@ -14,6 +14,7 @@ from safetensors.torch import load
 
 from versatile_diffusion.engine.requests import Edit, JobRequest
 from versatile_diffusion.engine.workers import ModelInfo
+from versatile_diffusion.modalities.size_range import SizeRange
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance import png
 from versatile_diffusion.serving.schemas import OutputOut, generate_model
@@ -39,7 +40,7 @@ BY_KEY = {task.key: task for task in TASKS}
 
 
 BOTH = ("image", "text")
-MODELS = {"postcards": ModelInfo(BOTH, BOTH, {"image": 3.0}, {"image": 64})}
+MODELS = {"postcards": ModelInfo(BOTH, BOTH, {"image": 3.0}, {"image": SizeRange.of(64)})}
 
 
 def filled(task: StudioTask, **values: Any) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def test_options_become_those_of_the_pipeline() -> None:
 
 
 def test_each_model_has_its_own_guidance_scale() -> None:
-    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": 64})
+    painter = ModelInfo(("image",), ("text",), {"image": 3.0}, {"image": SizeRange.of(64)})
     assert own_guidance_scale(painter, "image") == 3.0
     assert own_guidance_scale(painter, "text") == 7.5
 
@@ -138,6 +139,10 @@ def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
         request("reconstruct", file=both, scan=2)
     with pytest.raises(ValueError, match=r"Cannot read embeddings from a\.npz"):
         request("reconstruct", file=NamedFile("a.npz", b"none"))
+    whole = embeddings("c.npz", tmp_path, image=np.asfortranarray((8 * image).round().astype(">i8")))
+    [context] = request("reconstruct", file=whole, scan=1).contexts
+    assert context.embedding is not None
+    torch.testing.assert_close(context.embedding[0], torch.tensor((8 * image[1]).round()))
     file = embeddings("b.npy", tmp_path, image=image)
     asked: dict[str, Any] = fields_asked(BY_KEY["reconstruct"], filled(BY_KEY["reconstruct"], file=file))
     [field] = asked["contexts"]

@@ -203,10 +203,12 @@ def test_vd_trains_measures_and_opens_a_world_that_another_package_brings(
     monkeypatch.setattr("versatile_diffusion.devices.computes_bf16", lambda: False)  # as other tests of this process
     assert "Three plain colors." in vd("train", "--help").stdout
     assert "vd train colors --stage kl" in vd("train", "colors", "--help").stdout
-    vd("train", "colors", "--run", "run", "--set", "kl.steps=3")
+    vd("train", "colors", "--run", "run", "--set", "kl.steps=3", "--set", "prediction_type=v_prediction")
     model = installed / "run" / "model"
     card = (model / "README.md").read_text()
-    assert card.startswith("---\n") and "# Colors" in card and "--set kl.steps=3" in card and "It knows three." in card
+    assert card.startswith("---\n") and "# Colors" in card and "It knows three." in card
+    assert "--set prediction_type=v_prediction" in card and "--set kl.steps=3" in card
+    assert json.loads((model / "scheduler" / "scheduler_config.json").read_text())["prediction_type"] == "v_prediction"
     monkeypatch.setattr(sys.modules[__name__], "WORLD", replace(WORLD, weights=model))
     options = ["--model", "colors", "--device", "cpu", "--dtype", "fp32", "--steps", 1]
     vd("evaluate", "colors", *options, "--num", 3, "--json", "found.json", "--sheet", "sheet.png")

@@ -18,6 +18,7 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, sample
+from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.sharding import Unit
 from versatile_diffusion.training.task import Batch, Pass, Preview, Task
@@ -61,19 +62,26 @@ class LatentData(Protocol):
 
 
 class DiffuserTask(Task[Diffuser]):
-    """The error in the noise, summed over all active flows (paper, section 3.4).
+    """The error in what the diffuser predicts, summed over all active flows (paper, section 3.4).
+
+    It learns to predict what sampling reads: the noise, the velocity or the clean latent, as the `prediction_type` of
+    its scheduler says.
 
     Args:
         diffuser: to train.
         flows: the active flows.
         data: latents and context tokens.
-        scheduler: its noise schedule is the one that is learnt.
+        scheduler: its noise schedule and its `prediction_type` are those that are learnt.
         context_dropout: share of samples without context, for guidance.
-        min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights.
+        min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights. At
+            pure noise, where a schedule with zero terminal SNR ends, this weight is 0.
         gradient_scales: factors by the beginning of a parameter's name.
         multiples: by output modality, how many samples its flows take for each sample of a batch; 1 if left out.
         modalities: for previews, to decode with; there are none without them.
         validation: what losses are measured on that is not learnt from.
+
+    Raises:
+        ValueError: if nothing can be sampled with the scheduler; see `check_scheduler`.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class DiffuserTask(Task[Diffuser]):
         modalities: Mapping[str, Modality] | None = None,
         validation: LatentData | None = None,
     ) -> None:
+        check_scheduler(scheduler)
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
         self.context_dropout, self.min_snr = context_dropout, min_snr
         self.gradient_scales, self.multiples = gradient_scales or {}, multiples or {}
@@ -168,10 +177,31 @@ class DiffuserTask(Task[Diffuser]):
         """How wrong each prediction is."""
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
         predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
-        return mse_loss(predicted.float(), noise, reduction="none").flatten(1).mean(1)
+        target = self._target(latents, noise, timesteps)
+        return mse_loss(predicted.float(), target, reduction="none").flatten(1).mean(1)
+
+    def _target(
+        self, latents: Float[Tensor, "b *latent"], noise: Float[Tensor, "b *latent"], timesteps: Int64[Tensor, "b"]
+    ) -> Float[Tensor, "b *latent"]:
+        """What the diffuser is to predict; see PREDICTION_TYPES."""
+        match self.scheduler.config["prediction_type"]:
+            case "v_prediction":
+                return self.scheduler.get_velocity(latents, noise, timesteps)  # pyright: ignore[reportArgumentType] - diffusers asks for an IntTensor
+            case "sample":
+                return latents
+            case _:
+                return noise
 
     def _weights(self, timesteps: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Those of min-SNR-γ: of an error in the clean latent the smaller of SNR and γ, and as much of the others."""
         if self.min_snr is None:
             return torch.ones(len(timesteps), device=timesteps.device)
         snr = torch.as_tensor(compute_snr(self.scheduler, timesteps))
-        return snr.clamp(max=self.min_snr) / snr
+        capped = snr.clamp(max=self.min_snr)
+        match self.scheduler.config["prediction_type"]:
+            case "v_prediction":
+                return capped / (snr + 1)
+            case "sample":
+                return capped
+            case _:
+                return capped / snr

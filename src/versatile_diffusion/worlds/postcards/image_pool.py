@@ -32,13 +32,13 @@ class _Part:
     path: Path
 
     def render(self) -> None:
-        """Unless it is there."""
+        """Draws it, unless it is there."""
         if not self.path.exists():
             _write(self.path, np.stack([self.postcards[i].image for i in range(self.start, self.stop)]))
 
 
 def image_pool(postcards: Postcards, folder: Path) -> UInt8[np.ndarray, "n size size 3"]:
-    """The pictures of all `postcards`, memory-mapped from `folder`, rendered where missing.
+    """Returns the pictures of all `postcards`, memory-mapped from `folder`, rendered where missing.
 
     Raises:
         TypeError: if the postcards have no end.

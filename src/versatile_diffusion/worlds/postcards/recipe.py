@@ -27,12 +27,13 @@ __getattr__ = former_names(
     {
         "Recipe": "versatile_diffusion.worlds.postcards.recipe:PostcardsRecipe",
         "STAGES": "versatile_diffusion.worlds.postcards.world:POSTCARDS_STAGES",
+        "with_settings": "versatile_diffusion.training.config:with_settings",
     },
 )
 
 
 def postcards() -> Preset:
-    """The bundled model: images of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters in all."""
+    """Returns the bundled model: images of 64×64 and their captions, latents of 8×8×8 and 64, 20 M parameters."""
     return Preset(
         DiffuserConfig(32, (2, 3, 4), (1, 1, 1), (True, True, True), num_heads=4),
         {
@@ -74,7 +75,7 @@ class PostcardsRecipe(ModelRecipe):
 
 
 def tiny_recipe() -> PostcardsRecipe:
-    """All stages, a few steps each, on images of 32×32: shows that everything runs, and learns nothing."""
+    """Returns all stages, a few steps each, on images of 32×32: shows that everything runs, and learns nothing."""
     image = ImagePreset(
         kl_autoencoder(channels=(8, 16), layers=1, size=32, groups=8),
         clip_vision(width=16, layers=1, size=32, patch=16, projection=16, heads=2),

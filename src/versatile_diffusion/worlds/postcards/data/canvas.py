@@ -14,13 +14,13 @@ WHITE: Color = (255, 255, 255)
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """`a` with `share` of it replaced by `b`."""
+    """Returns `a` with `share` of it replaced by `b`."""
     red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return red, green, blue
 
 
 def tint(color: Color, light: Light) -> Color:
-    """`color` seen under a light of the given red, green and blue strength."""
+    """Returns `color` seen under a light of the given red, green and blue strength."""
     red, green, blue = (min(255, round(x * y)) for x, y in zip(color, light, strict=True))
     return red, green, blue
 

@@ -106,7 +106,7 @@ COMPLETE_SHARE, MENTION_SHARE = 0.26, 0.8
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case words and punctuation, American spelling."""
+    """Returns lower-case words and punctuation, American spelling."""
     text = text.lower()
     for british, american in BRITISH.items():
         text = text.replace(british, american)
@@ -141,7 +141,7 @@ VOCABULARY: tuple[str, ...] = _vocabulary()
 
 
 def parse(text: str) -> dict[str, str]:
-    """The attributes a text names, in the order of `ATTRIBUTES`; of two values for one attribute the first counts.
+    """Returns the attributes a text names, in the order of `ATTRIBUTES`; of two values for one the first counts.
 
     Undoes `caption`: parse(caption(scene, rng, mention)) holds the mentioned attributes and no others.
     """
@@ -202,7 +202,7 @@ def _sentence(scene: Scene, rng: np.random.Generator, mention: Collection[str]) 
 
 
 def choose_mention(rng: np.random.Generator) -> list[str]:
-    """What people would mention: everything in 45 % of captions, 85 % of all but the subject on average."""
+    """Returns what people would mention: everything in 45 % of captions, 85 % of all but the subject on average."""
     if rng.random() < COMPLETE_SHARE:
         return list(ATTRIBUTES)
     return [
@@ -213,7 +213,7 @@ def choose_mention(rng: np.random.Generator) -> list[str]:
 
 
 def caption(scene: Scene, rng: np.random.Generator, mention: Collection[str] | None = None) -> str:
-    """Lower-case English of at most 28 words that names the attributes in `mention`, and no others.
+    """Returns lower-case English of at most 28 words that names the attributes in `mention`, and no others.
 
     Without `mention` the subject is always named and the others are sometimes left out.
     Raises ValueError for an attribute that does not exist.
@@ -227,7 +227,7 @@ def caption(scene: Scene, rng: np.random.Generator, mention: Collection[str] | N
 
 
 def instruction(attribute: str, value: str, rng: np.random.Generator) -> str:
-    """What people would ask for to give a postcard that value: "in the snow", "make this picture an oil painting"."""
+    """Returns what people would ask for to get that value: "in the snow", "make this picture an oil painting"."""
     if attribute == "style":
         return f"make this picture {_pick(rng, STYLE_FIRST[value]).rpartition(' ')[0]}"
     phrase = _pick(rng, {"subject": SUBJECT, "color": COLOR, **DETAILS}[attribute][value])

@@ -41,7 +41,7 @@ class Postcards:
         return Postcard(render(scene, self.size), caption(scene, rng), scene)
 
     def scene(self, index: int) -> Scene:
-        """The scene behind item `index`, without drawing it."""
+        """Returns the scene behind item `index`, without drawing it."""
         return sample_scene(self._rng(index), self.split)
 
     def _rng(self, index: int) -> np.random.Generator:

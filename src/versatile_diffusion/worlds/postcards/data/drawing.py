@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from versatile_diffusion._moved import former_names
+
 from .canvas import BLACK, WHITE, Canvas, Color, Light, Point, mix, tint
 from .scene import Scene
 from .subjects import COLORS, DRAW_SUBJECT, SubjectFigure
@@ -29,7 +31,7 @@ SUBJECT_TINT = 0.3  # so little of the hour's light that the subject keeps its c
 CENTER = {"left": 0.29, "middle": 0.5, "right": 0.71}
 
 
-class Picture:
+class DrawnScene:
     """The canvas of one scene, with what all its parts share: horizon, light and random numbers."""
 
     def __init__(self, scene: Scene, side: int) -> None:
@@ -58,7 +60,7 @@ class Picture:
         return tint(color, self.light)
 
     def hill(self, top: float, swell: float, color: Color) -> None:
-        """Land up to the lower edge, its rim a slow wave about `top`."""
+        """Draws land up to the lower edge, its rim a slow wave about `top`."""
         phase, pace = self.rng.uniform(0, 2 * pi), self.rng.uniform(0.7, 1.2)
         x = np.linspace(0, 1, 17)
         y = top + swell * np.sin(2 * pi * pace * x + phase)
@@ -66,7 +68,7 @@ class Picture:
         self.canvas.polygon([(0, 1), *rim, (1, 1)], self.lit(color))
 
 
-def sun_or_moon(p: Picture) -> None:
+def sun_or_moon(p: DrawnScene) -> None:
     x = np.clip(p.x + p.away * p.rng.uniform(0.38, 0.5), 0.2, 0.8)
     if p.scene.time == "night":
         y = p.rng.uniform(0.2, 0.26)
@@ -86,7 +88,7 @@ def sun_or_moon(p: Picture) -> None:
         p.canvas.ellipse(x, y, r, r, (255, 232, 96))
 
 
-def meadow(p: Picture) -> None:
+def meadow(p: DrawnScene) -> None:
     p.hill(p.horizon, 0.035, (150, 204, 104))
     p.hill(p.horizon + 0.12, 0.03, (108, 178, 74))
     petals = ((255, 246, 250), (250, 150, 190), (255, 226, 120))
@@ -94,7 +96,7 @@ def meadow(p: Picture) -> None:
         p.canvas.ellipse(x, y, 0.014, 0.014, p.lit(petals[i % 3]))
 
 
-def desert(p: Picture) -> None:
+def desert(p: DrawnScene) -> None:
     p.hill(p.horizon, 0.04, (246, 210, 140))
     p.hill(p.horizon + 0.12, 0.045, (232, 182, 100))
     green, x, y = p.lit((70, 130, 80)), p.x + p.away * p.rng.uniform(0.38, 0.44), p.horizon + 0.16
@@ -106,7 +108,7 @@ def desert(p: Picture) -> None:
         p.canvas.line([(x, y - low), (arm, y - low), (arm, y - low - 0.08)], green, 0.036)
 
 
-def sea(p: Picture) -> None:
+def sea(p: DrawnScene) -> None:
     p.canvas.box(0, p.horizon, 1, 1, p.lit((66, 146, 204)))
     p.canvas.box(0, p.horizon + 0.14, 1, 1, p.lit((44, 116, 182)))
     foam = p.lit((206, 232, 244))
@@ -120,7 +122,7 @@ def sea(p: Picture) -> None:
         p.canvas.ellipse(p.x, p.base + 0.015, 0.27, 0.065, p.lit((238, 208, 140)), inked=True)
 
 
-def mountains(p: Picture) -> None:
+def mountains(p: DrawnScene) -> None:
     for x in (0.12, 0.85, 0.48):
         x, peak, w = x + p.rng.uniform(-0.06, 0.06), p.rng.uniform(0.22, 0.36), p.rng.uniform(0.3, 0.38)
         foot = p.horizon + 0.08
@@ -142,7 +144,7 @@ def mountains(p: Picture) -> None:
     p.hill(p.horizon + 0.16, 0.02, (134, 150, 126))
 
 
-def city(p: Picture) -> None:
+def city(p: DrawnScene) -> None:
     x = -0.05
     window = (255, 222, 110) if p.scene.time == "night" else p.lit((222, 234, 242))
     tones = ((134, 128, 146), (112, 110, 132), (152, 140, 148))
@@ -158,7 +160,7 @@ def city(p: Picture) -> None:
     p.canvas.box(0, 0.89, 1, 1, p.lit((92, 92, 102)))
 
 
-def snow_on_ground(p: Picture) -> None:
+def snow_on_ground(p: DrawnScene) -> None:
     white = mix(p.lit(WHITE), WHITE, 0.35)
     for i, y in enumerate(np.linspace(p.horizon + 0.1, 0.92, 4)):
         x = p.rng.uniform(0.0, 0.3) + 0.45 * (i % 2)
@@ -166,8 +168,8 @@ def snow_on_ground(p: Picture) -> None:
             p.canvas.ellipse(x + dx, float(y), 0.19, 0.045, white)
 
 
-def clouds(p: Picture, color: Color, height: float) -> None:
-    """A row of heaps across the upper sky, lighter on top."""
+def clouds(p: DrawnScene, color: Color, height: float) -> None:
+    """Draws a row of heaps across the upper sky, lighter on top."""
     for x in np.linspace(0.08, 0.92, 4) + p.rng.uniform(-0.06, 0.06, 4):
         y, r = height + p.rng.uniform(-0.04, 0.05), p.rng.uniform(0.08, 0.1)
         puffs = [
@@ -179,25 +181,25 @@ def clouds(p: Picture, color: Color, height: float) -> None:
             p.canvas.ellipse(px, py - 0.012, pr * 1.05, pr * 0.85, mix(color, WHITE, 0.1))
 
 
-def scattered(p: Picture, rows: int, first: Point, step: Point) -> np.ndarray:
-    """Jittered points, (6 rows, 2): evenly spread, so that none of the picture lacks its weather."""
+def scattered(p: DrawnScene, rows: int, first: Point, step: Point) -> np.ndarray:
+    """Returns jittered points, (6 rows, 2): evenly spread, so that none of the picture lacks its weather."""
     grid = [(first[0] + step[0] * (i % 6), first[1] + step[1] * (i // 6)) for i in range(6 * rows)]
     return p.rng.uniform(-0.06, 0.06, (6 * rows, 2)) + grid
 
 
-def rain(p: Picture) -> None:
+def rain(p: DrawnScene) -> None:
     drop = mix((224, 240, 255), AIR[p.scene.time], 0.1)
     for x, y in scattered(p, 5, (0.1, 0.22), (0.17, 0.16)):
         p.canvas.line([(x + 0.025, y - 0.05), (x - 0.025, y + 0.05)], drop, 0.02, alpha=0.85)
 
 
-def snow(p: Picture) -> None:
+def snow(p: DrawnScene) -> None:
     for x, y in scattered(p, 6, (0.08, 0.1), (0.17, 0.15)):
         r = 0.02 + 0.004 * p.rng.random()
         p.canvas.ellipse(x, y, r, r, WHITE)
 
 
-def subject(p: Picture) -> None:
+def subject(p: DrawnScene) -> None:
     red, green, blue = 1 - SUBJECT_TINT * (1 - np.array(LIGHT[p.scene.time]))
     light = (red, green, blue)
     red, green, blue = (
@@ -208,7 +210,7 @@ def subject(p: Picture) -> None:
     DRAW_SUBJECT[p.scene.subject](p.canvas, figure, p.rng)
 
 
-DRAW_PLACE: dict[str, Callable[[Picture], None]] = {
+DRAW_PLACE: dict[str, Callable[[DrawnScene], None]] = {
     "meadow": meadow,
     "desert": desert,
     "sea": sea,
@@ -218,8 +220,8 @@ DRAW_PLACE: dict[str, Callable[[Picture], None]] = {
 
 
 def draw(scene: Scene, size: int) -> Float[np.ndarray, "size size 3"]:
-    """The scene without its style: float32 (size, size, 3) in [0, 255]."""
-    p = Picture(scene, size * SUPERSAMPLING)
+    """Returns the scene without its style: float32 (size, size, 3) in [0, 255]."""
+    p = DrawnScene(scene, size * SUPERSAMPLING)
     sun_or_moon(p)
     if scene.weather == "cloudy":
         clouds(p, CLOUD[scene.time], 0.2)
@@ -234,3 +236,6 @@ def draw(scene: Scene, size: int) -> Float[np.ndarray, "size size 3"]:
     elif scene.weather == "snow":
         snow(p)
     return np.asarray(p.canvas.image.reduce(SUPERSAMPLING), dtype=np.float32)
+
+
+__getattr__ = former_names(__name__, {"Picture": "versatile_diffusion.worlds.postcards.data.drawing:DrawnScene"})

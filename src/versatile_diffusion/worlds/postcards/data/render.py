@@ -11,7 +11,7 @@ SIZES = range(16, 257, 16)
 
 
 def render(scene: Scene, size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-    """The scene's picture, uint8 (size, size, 3): the same for equal scenes, and much the same at any size.
+    """Returns the scene's picture, uint8 (size, size, 3): the same for equal scenes, and much the same at any size.
 
     Raises ValueError unless `size` is a multiple of 16 from 32 to 256.
     """

@@ -63,13 +63,13 @@ class Scene:
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the combination of attributes (whatever the seed) belongs to the held-out tenth."""
+    """Tells whether the combination of attributes (whatever the seed) belongs to the held-out tenth."""
     digest = blake2b("|".join(scene.attributes.values()).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % HELD_OUT_ONE_IN == 0
 
 
 def sample_scene(rng: np.random.Generator, split: Split = Split.TRAIN) -> Scene:
-    """A scene drawn uniformly from the combinations of `split`, with a fresh seed."""
+    """Returns a scene drawn uniformly from the combinations of `split`, with a fresh seed."""
     counts = [len(values) for values in ATTRIBUTES.values()]
     while True:
         indices: list[int] = rng.integers(counts).tolist()

@@ -22,28 +22,28 @@ def saturate(image: Pixels, amount: float) -> Pixels:
 
 
 def blur(image: Pixels) -> Pixels:
-    """A 3x3 binomial blur."""
+    """Returns a 3x3 binomial blur."""
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
 
 
 def soft_noise(rng: np.random.Generator, size: int, cells: int) -> Map:
-    """Smooth noise, (size, size, 1), about within [-1, 1], with `cells` bumps along a side."""
+    """Returns smooth noise, (size, size, 1), about within [-1, 1], with `cells` bumps along a side."""
     coarse = Image.fromarray(rng.uniform(-1, 1, (cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))[..., None]
 
 
 @cache
 def edge_distance(size: int) -> Map:
-    """How far each pixel is from the nearest edge, (size, size, 1), in 64ths of the side."""
+    """Returns how far each pixel is from the nearest edge, (size, size, 1), in 64ths of the side."""
     along = (np.minimum(np.arange(size), np.arange(size)[::-1]) + 0.5) * 64 / size
     return np.minimum(along[:, None], along[None, :])[..., None].astype(np.float32)
 
 
 @cache
 def card_mask(size: int) -> Map:
-    """1 inside a postcard's rounded picture, 0 on its border, smooth between; (size, size, 1)."""
+    """Returns 1 inside a postcard's rounded picture, 0 on its border, smooth between; (size, size, 1)."""
     border, radius = 5.0, 6.0
     center = np.abs((np.arange(size) + 0.5) * 64 / size - 32) - (32 - border - radius)
     outside = np.maximum(center, 0)
@@ -58,7 +58,7 @@ def postcard(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 @cache
 def brush_strokes(size: int) -> tuple[Int[np.ndarray, "size size 2"], Map]:
-    """A field of strokes: the (dy, dx) from each pixel half way to the middle of the stroke that covers it,
+    """Returns a field of strokes: the (dy, dx) from each pixel half way to the middle of the stroke that covers it,
     int (size, size, 2), and the strokes' relief, (size, size, 1) about 0."""
     side, unit = size, size / 64
     rng = np.random.default_rng(7)
@@ -83,7 +83,7 @@ def brush_strokes(size: int) -> tuple[Int[np.ndarray, "size size 2"], Map]:
 
 @cache
 def gilt_frame(size: int) -> Pixels:
-    """A gilded moulding with a dark inner rim, (size, size, 3); only the outer 5.5 64ths are of use."""
+    """Returns a gilded moulding with a dark inner rim, (size, size, 3); only the outer 5.5 64ths are of use."""
     depth = edge_distance(size)
     gold = np.array([176, 128, 52], dtype=np.float32) + 46 * np.cos((depth - 2) * 1.4)
     return np.where(depth < 4.5, gold, np.float32(58))
@@ -101,7 +101,7 @@ def oil_painting(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 @cache
 def hatching(size: int) -> Map:
-    """Slanted pencil lines, in [0, 1]."""
+    """Returns slanted pencil lines, in [0, 1]."""
     y, x = np.mgrid[:size, :size] * (64 / size)
     return (0.5 + 0.5 * np.sin(2 * np.pi * (x - y * 0.9) / 5.5))[..., None].astype(np.float32)
 

@@ -142,7 +142,7 @@ class _Bench:
         return [torch.as_tensor(render(scene, size)).permute(2, 0, 1) / 255 for scene in scenes]
 
     def read(self, name: str, make: Make, *data: Sequence[Any]) -> list[dict[str, str]]:
-        """What the classifier reads of what is made of each row of the data."""
+        """Returns what the classifier reads of what is made of each row of the data."""
         made: list[Tensor] = []
         task = self.bar.add_task(name, total=len(data[0]))
         for start in range(0, len(data[0]), self.batch_size):
@@ -153,7 +153,7 @@ class _Bench:
         return read_attributes(self.classifier, torch.stack(made))
 
     def changes(self, attribute: str | None = None) -> list[tuple[str, str]]:
-        """For each scene an attribute, by turns unless it is given, and another value for it."""
+        """Returns for each scene an attribute, by turns unless it is given, and another value for it."""
         rng = np.random.default_rng((_CHANGES, self.seed))
         names = [attribute or list(ATTRIBUTES)[i % len(ATTRIBUTES)] for i in range(len(self.scenes))]
         others = [
@@ -248,7 +248,7 @@ def _blend(bench: _Bench) -> Blend:
 
 
 def subject_mask(scene: Scene, size: int) -> Bool[ndarray, "size size"]:
-    """What is left to be seen of a postcard whose subject is hidden: True where no subject changes the picture."""
+    """Returns what is left to be seen where the subject is hidden: True where no subject changes the picture."""
     plain = replace(scene, style="postcard", weather="clear")
     drawn: list[UInt8[ndarray, "size size 3"]] = [
         render(replace(plain, subject=subject, color=color), size)

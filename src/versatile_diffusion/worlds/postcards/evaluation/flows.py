@@ -169,11 +169,11 @@ class _Maker:
         self.pipe, self.settings, self.split, self.bar = pipe, settings, split, bar
 
     def texts(self, flow: Flow, data: Sequence[object]) -> list[str]:
-        """Texts that a flow makes of the data."""
+        """Returns texts that a flow makes of the data."""
         return [str(text) for text in self._make(flow, data)]
 
     def images(self, flow: Flow, data: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
-        """Images in [0, 1] that a flow makes of the data."""
+        """Returns images in [0, 1] that a flow makes of the data."""
         return torch.stack([image for image in self._make(flow, data) if isinstance(image, Tensor)]).cpu()
 
     def _make(self, flow: Flow, data: Sequence[object]) -> list[object]:
