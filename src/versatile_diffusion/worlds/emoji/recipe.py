@@ -23,7 +23,7 @@ from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.training.task import Amount, AtLeastOne, Count, TrainingConfig
 from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES, IMAGES, SEED
 
-WORDS = 3261
+WORDS = 3191
 """Words and punctuation marks of captions of the whole data set; see `EmojiData.words`."""
 
 

@@ -34,6 +34,9 @@ INTRODUCTION = """\
 A small Versatile Diffusion model (arXiv 2211.08332): text to image, image to text, image variation and text variation,
 of a thousand everyday things as seven sets of emoji draw them, plain and in ten treatments. """
 
+SPECIAL = 3
+"""Tokens of the vocabulary of CLIP that are no words."""
+
 LIMITS = """\
 It knows the things, styles and treatments that its data names, in English, one thing to an image. It says so when a
 prompt has other words. An eighth of all pairs of a thing and a set, and of a thing and a treatment, was never learnt
@@ -49,6 +52,9 @@ class EmojiTraining(ModelTraining):
         folder: of the run. The data set is written there, in `data`, and each stage has a folder.
         mixed_precision: "bf16" or "no".
         start: a model to go on from, of the recipe's sizes; see `open_source`. Random weights without it.
+
+    Raises:
+        ValueError: if the preset is for another number of words than the data set has.
     """
 
     stages: ClassVar[tuple[str, ...]] = EMOJI_STAGES
@@ -65,6 +71,9 @@ class EmojiTraining(ModelTraining):
             self.part(EmojiSplit.VALIDATION, recipe.validation_images),
             self.part(EmojiSplit.HELD_OUT, recipe.validation_images),
         )
+        words, known = len(self.emoji.words), recipe.preset.text.context_encoder["vocab_size"] - SPECIAL
+        if words != known:
+            raise ValueError(f"{data} has {words} words where the preset has {known}: take a preset of emoji({words}).")
         run = TrainingRun(folder, recipe, ("train", "emoji"), mixed_precision, start)
         super().__init__(self.emoji, self.fresh, run)
 

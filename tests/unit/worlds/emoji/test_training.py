@@ -44,7 +44,7 @@ def test_all_stages_from_the_packages_to_the_scores(tmp_path: Path, monkeypatch:
 def test_the_recipe_fits_together() -> None:
     preset = EmojiRecipe().preset
     assert preset.image.latent_shape == (16, 8, 8)
-    assert preset.text.context_encoder["vocab_size"] == emoji(3261).text.context_encoder["vocab_size"] == 3264
+    assert preset.text.context_encoder["vocab_size"] == emoji(3191).text.context_encoder["vocab_size"] == 3194
 
 
 def test_models_of_other_worlds_have_no_classifier_of_emoji() -> None:

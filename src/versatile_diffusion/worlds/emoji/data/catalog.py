@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,8 @@ from versatile_diffusion.worlds.emoji.data.treatments import TREATMENTS, Treatme
 
 FEWEST_HANDS = 4
 """So many must have drawn a thing for it to be one of the world's."""
+FEWEST_FAMILIES = 2
+"""A thing of which fewer are left to learn from is none of the world's: it would be strange altogether."""
 
 _MISTAKEN = {("1F48F", "fxemoji"), ("2328", "fxemoji"), ("2602", "fxemoji"), ("1F68B", "fxemoji")}
 """What a set calls like a thing, but is another one (a kissing face, a piano, a closed umbrella) or is damaged."""
@@ -112,10 +114,16 @@ def read_catalog(packages: Path, say: Callable[[str], None] | None = None) -> Ca
         for thing, artwork in _own(_drawn(hand, packages, listed)).items()
     }
     things = tuple(
-        thing for thing in listed if sum((thing.id, hand.name) in drawings for hand in HANDS) >= FEWEST_HANDS
+        thing for thing in listed if _is_carried([h for h in HANDS if (thing.id, h.name) in drawings], thing)
     )
     known = {thing.id for thing in things}
     return Catalog(things, {key: artwork for key, artwork in drawings.items() if key[0] in known})
+
+
+def _is_carried(hands: Sequence[Hand], thing: Thing) -> bool:
+    """Whether so many hands have drawn a thing that enough is left to learn it from."""
+    learnt = {hand.family for hand in hands if not holds_out_hand(thing.id, hand.family)}
+    return len(hands) >= FEWEST_HANDS and len(learnt) >= FEWEST_FAMILIES
 
 
 def _drawn(hand: Hand, packages: Path, things: list[Thing]) -> dict[Thing, Artwork]:
