@@ -84,3 +84,8 @@ def _array(value: object, name: str) -> NDArray[Any]:
         return np.ascontiguousarray(array, native)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name} must be a tensor or an array of numbers: {error}.") from error
+
+
+def are_levels(numbers: object) -> bool:
+    """Tells whether it is an array of 8-bit levels."""
+    return str(getattr(numbers, "dtype", "")).endswith("uint8")

@@ -39,11 +39,15 @@ class Pairs:
             self.latents = {name: modalities[name].encode(items[name]) for name in items}
             self.tokens = {name: modalities[name].embed(items[name]) for name in items}
 
-    def __len__(self) -> int:
-        return len(TEXTS)
-
-    def pairs(self, flow: Flow, index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, flow: Flow, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        index = torch.randint(len(TEXTS), (count,), generator=generator)
         return self.latents[flow.output][index], self.tokens[flow.context][index]
+
+    def first(self, flow: Flow, count: int) -> tuple[Tensor, Tensor]:
+        return self.latents[flow.output][:count], self.tokens[flow.context][:count]
+
+    def teaches(self, flow: Flow) -> bool:
+        return True
 
     def unconditional(self, flow: Flow) -> Tensor:
         return self.modalities[flow.context].unconditional(flow.output)

@@ -76,8 +76,8 @@ def read_prompts(file: Path) -> list[Prompt]:
 
     Args:
         file: a .jsonl, .ndjson or .json file with an object a line, {"text": …, "image": …, "seed": …}, or an array of
-            them, of which data of one modality at least is needed; files are named from the folder that the list lies
-            in. Any other file has a text a line.
+            them. Data of one modality at least is needed; a string is a text alone, and files are named from the folder
+            that the list lies in. Any other file has a text a line.
 
     Raises:
         ValueError: if a line cannot be used; the message names the line.
@@ -207,6 +207,8 @@ def _named(where: str, number: int, entry: object, folder: Path) -> Prompt:
 
 
 def _parsed(number: int, given: object, folder: Path) -> Prompt:
+    if isinstance(given, str):
+        given = {TEXT.name: given}
     keys = tuple(dict.fromkeys((TEXT.name, IMAGE.name, *modality_names(), _SEED)))
     entry = cast("dict[str, object]", given) if isinstance(given, dict) else None  # keys of JSON are strings
     if entry is None or not entry.keys() <= set(keys):

@@ -29,7 +29,7 @@ from versatile_diffusion.cli import (
     train,
     vote,
 )
-from versatile_diffusion.cli.console import error
+from versatile_diffusion.cli.console import error, show_whatever_is_said
 from versatile_diffusion.cli.options import spread
 from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import silence_imports
@@ -118,6 +118,7 @@ def options(
 ) -> None:
     """Texts, pictures and variations of both from one diffusion model."""
     silence_imports()
+    show_whatever_is_said()
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,8 +16,25 @@ from rich.text import Text
 
 from versatile_diffusion.validation import shortened
 
-results = Console(soft_wrap=True, highlight=False)
+
+class ResultsConsole(Console):
+    """Goes on if nobody reads any more, as after `| head`: what was made is still to be written."""
+
+    def on_broken_pipe(self) -> None:
+        """Leaves out what comes from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+results = ResultsConsole(soft_wrap=True, highlight=False)
 messages = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show_whatever_is_said() -> None:
+    """Shows characters that no text may have, such as those of odd file names, as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str, style: str = "dim") -> None:

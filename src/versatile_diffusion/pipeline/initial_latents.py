@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from versatile_diffusion.arrays import as_tensor
+from versatile_diffusion.arrays import are_levels, as_tensor
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.conditioning import read_items
 from versatile_diffusion.sampling.sampler import draw_noise
@@ -108,8 +108,3 @@ def _array_sizes(value: object) -> tuple[list[int], object]:
         array = cast("Tensor | NDArray[np.generic]", innermost)  # nor of what is in an array
         return [*sizes, *array.shape], array
     return (sizes, cast(object, innermost)) if isinstance(innermost, int | float) else ([], None)
-
-
-def are_levels(numbers: object) -> bool:
-    """Whether it is an array of 8-bit levels."""
-    return str(getattr(numbers, "dtype", "")).endswith("uint8")

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from versatile_diffusion import __version__
-from versatile_diffusion.arrays import as_tensor
+from versatile_diffusion.arrays import are_levels, as_tensor
 from versatile_diffusion.context import Context
 from versatile_diffusion.devices import DTYPES
 from versatile_diffusion.fields import data_fields
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import Codec
-from versatile_diffusion.pipeline.initial_latents import are_levels
 from versatile_diffusion.pipeline.outputs import Origin
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.inputs import is_batch, is_single, item_value, mask_value, named

@@ -137,7 +137,7 @@ def test_files_that_are_no_lists_are_refused(content: bytes, message: str) -> No
     ("name", "content"),
     [
         ("p.NDJSON", '{"text": "a tent"}\n{"text": "a tree"}\n'),
-        ("p.json", '[{"text": "a tent"}, {"text": "a tree"}]'),
+        ("p.json", '[{"text": "a tent"}, "a tree"]'),
         ("p.json", '[\n  {"text": "a tent"},\n  {"text": "a tree"}\n]\n'),
         ("p.JSON", '{"text": "a tent"}\n{"text": "a tree"}\n'),
         ("p.TXT", "a tent\na tree\n"),
@@ -157,7 +157,7 @@ def test_lists_come_in_several_forms_and_their_suffixes_in_any_case(name: str, c
         ("p.jsonl", '{"seed": ' + "9" * 5000 + "}", "line 1: this is not JSON"),
         ("p.jsonl", '{"image": "' + "a" * 5000 + '.png"}', "line 1: [Errno 36] File name too long"),
         ("p.txt", '{"text": "a tent"}\n', "line 1: this is a JSON object: call the file .jsonl"),
-        ("p.json", '["a tent"]', "entry 1: an object with the keys"),
+        ("p.json", "[5]", "entry 1: an object with the keys"),
         ("p.jsonl", '{"text": "a"}\n{"text": "\\ud83d tent"}\n', "line 2: text holds half a character at 1"),
         ("p.json", '[{"text": "a"}, {"image": "\\udc00.png"}]', "entry 2: image holds half a character"),
     ],

@@ -1,5 +1,7 @@
 """What was made is written even if its record cannot be kept, and whatever becomes of the others."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +61,20 @@ def test_pictures_may_be_data_urls_and_messages_about_them_are_short(
         refused = vd(*arguments)
         assert refused.exit_code in (1, 2) and len(refused.stderr) < 2000
     assert vd("demo", "--seed", 2**64 - 1).exit_code == 1
+
+
+def test_all_is_written_even_if_nobody_reads_on(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from PIL import Image
+        from versatile_diffusion.cli.console import results
+        from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
+
+        files = [Path(sys.argv[1]) / f"{number}.png" for number in range(400)]
+        outputs = [UnwrittenOutput(file, Image.new("RGB", (2, 2)), {}, None) for file in files]
+        write_outputs("image", outputs, lambda file: results.print(f"{file}" * 10))"""
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.returncode == 0 and len(list(tmp_path.glob("*.png"))) == 400

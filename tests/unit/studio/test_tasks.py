@@ -137,7 +137,7 @@ def test_rows_of_embeddings_become_contexts(tmp_path: Path) -> None:
     assert [(context.modality, context.weight) for context in alone.contexts] == [("image", 1.0)]
     with pytest.raises(ValueError, match=r"a\.npz holds 2 scans: choose one from 0 to 1"):
         request("reconstruct", file=both, scan=2)
-    with pytest.raises(ValueError, match=r"Cannot read embeddings from a\.npz"):
+    with pytest.raises(ValueError, match=r"Cannot read arrays from a\.npz"):
         request("reconstruct", file=NamedFile("a.npz", b"none"))
     whole = embeddings("c.npz", tmp_path, image=np.asfortranarray((8 * image).round().astype(">i8")))
     [context] = request("reconstruct", file=whole, scan=1).contexts
