@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Page
+from playwright.sync_api import Error, Page
 
 from tests.processes import Running, start_vd
 from versatile_diffusion.studio.controls import Control, FileControl, ImageControl, MaskedImageControl, TextControl
@@ -76,7 +76,12 @@ class Visit:
         return self.page.get_by_role("tabpanel").locator("visible=true").first
 
     def open(self) -> None:
-        self.page.goto(self.studio.address)
+        try:
+            self.page.goto(self.studio.address)
+        except Error as error:  # a page whose studio came back loads itself anew, maybe at this moment
+            if "ERR_ABORTED" not in error.message:
+                raise
+            self.page.goto(self.studio.address)
         self.page.get_by_role("button", name="Generate").wait_for()
 
     def choose(self, tab: str) -> None:

@@ -35,7 +35,7 @@ COMMANDS: dict[str, list[str]] = {
     "replay, input": ["replay", "recorded.png", "--input", "FILE"],
     "train": ["train", "postcards", "--config", "FILE", "--run", "run"],
 }
-MUTATIONS = 1300
+MUTATIONS = 2000
 
 
 class Opened(Exception):

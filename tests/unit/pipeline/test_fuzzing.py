@@ -109,7 +109,7 @@ def test_damaged_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.write_bytes(content)
         for read in readers[:2]:
             told(lambda: read(file))  # noqa: B023
-        for _ in range(20):
+        for _ in range(60):
             file.write_bytes(mutated(content, draw))
             message = told(lambda: draw.choice(readers)(file))  # noqa: B023
             whole += message is None

@@ -1,13 +1,16 @@
 """A tiny diffuser with latents of all flows, and its gradients, for tests in one process or several."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import save_file
+from torch import nn
 
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
@@ -15,8 +18,8 @@ from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles
 from versatile_diffusion.training.latent_cache import LatentCache
-from versatile_diffusion.training.sharding import whole
-from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.sharding import Unit, whole
+from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
 
@@ -89,13 +92,58 @@ SHARDED = TrainingConfig(
 """A run of several processes; alone, one process takes twice the batch."""
 
 
-def train(folder: str, batch_size: str, steps: str = "20") -> None:
-    """Trains four flows in a folder, sharded over all processes, and saves the averaged weights there."""
+class Branching(nn.Module):
+    """Small layers, of which each branch uses its own: what flows are to a diffuser, and quick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: torch.Tensor, branch: int) -> torch.Tensor:
+        for number in (0, branch, 3):
+            x = torch.tanh(self.layers[number](x))
+        return x
+
+
+class Branches(Task[Branching]):
+    """Learns to turn vectors around, by two branches."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.model = Branching()
+
+    def draw(self, generator: torch.Generator, size: int) -> Batch:
+        return {name: torch.randn(size, 16, generator=generator) for name in ("first", "second")}
+
+    def passes(self, batch: Batch) -> Iterator[Pass]:
+        for branch, (name, x) in enumerate(batch.items(), start=1):
+            yield partial(self._losses, name, branch, x)
+
+    def units(self) -> Iterator[Unit]:
+        yield from ((layer, ()) for layer in self.model.layers)
+
+    def _losses(self, name: str, branch: int, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {name: (self.model(x, branch) - x.flip(-1)).square().mean()}
+
+
+def train_flows(folder: str, batch_size: str) -> None:
+    """Trains two flows of a diffuser, sharded over all processes."""
     # With 32 channels each is a group of its norms, which leaves biases before them no gradients but rounding.
-    task = four_flow_task(channels=64, min_snr=5.0, gradient_scales=GRADIENT_SCALES)
-    config = replace(SHARDED, batch_size=int(batch_size), steps=int(steps))
+    flows = [Flow("text", "image"), Flow("image", "text")]
+    task = four_flow_task(flows, channels=64, min_snr=5.0, gradient_scales=GRADIENT_SCALES)
+    train(task, folder, replace(SHARDED, batch_size=int(batch_size), checkpoint_every=20))
+
+
+def train_branches(folder: str, batch_size: str) -> None:
+    """Trains small layers, sharded over all processes."""
+    train(Branches(), folder, replace(SHARDED, batch_size=int(batch_size), learning_rate=1e-2))
+
+
+def train(task: Task[Any], folder: str, config: TrainingConfig) -> None:
+    """Trains a task in a folder, and saves the averaged weights there."""
     trainer = Trainer(task, config, Path(folder), sharded=True)
     trainer.run()
     found = {name: tensor.contiguous() for name, tensor in whole(trainer.trained).items()}
     if processes().is_main_process:
-        save_file(found, Path(folder) / f"averaged-{steps}.safetensors")
+        save_file(found, Path(folder) / "averaged.safetensors")

@@ -107,24 +107,24 @@ def test_only_what_was_asked_for_is_trained(
 
 
 def test_a_run_goes_on_where_it_stopped_and_equals_one_that_did_not(data: str, model: str, tmp_path: Path) -> None:
-    whole = load_file(FineTuning(settings(data, model), tmp_path / "whole").train() / "lora.safetensors")
-    FineTuning(settings(data, model, steps=2), tmp_path / "cut").train()
+    one = ("text-to-image",)
+    whole = load_file(FineTuning(settings(data, model, flows=one), tmp_path / "whole").train() / "lora.safetensors")
+    FineTuning(settings(data, model, flows=one, steps=2), tmp_path / "cut").train()
     shutil.rmtree(tmp_path / "cut" / "lora")
     # a schedule knows its last step: the two runs differ in nothing else
     for folder in checkpoint.checkpoints(tmp_path / "cut" / "training"):
         shutil.rmtree(folder)
     shutil.copytree(tmp_path / "whole" / "training", tmp_path / "cut" / "training", dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "cut" / "training" / "step-00000004")
-    again = load_file(FineTuning(settings(data, model), tmp_path / "cut").train() / "lora.safetensors")
+    again = load_file(FineTuning(settings(data, model, flows=one), tmp_path / "cut").train() / "lora.safetensors")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_samples_are_encoded_once(data: str, model: str, tmp_path: Path) -> None:
-    training = FineTuning(settings(data, model), tmp_path)
-    training.train()
+    FineTuning(settings(data, model, flows=("text-to-image",)), tmp_path).train()
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
     assert times
-    FineTuning(settings(data, model, steps=6), tmp_path).train()
+    FineTuning(settings(data, model, flows=("text-to-image",), steps=6), tmp_path).train()
     assert times == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
 
 
@@ -210,7 +210,8 @@ def test_an_image_alone_teaches_variations_and_is_drawn_with_its_own_tokens(
 @pytest.mark.slow
 def test_two_processes_share_the_model_out_and_train_the_same_lora(data: str, model: str, tmp_path: Path) -> None:
     small = [f"--{word}" for word in ("steps=3", "warmup-steps=1", "learning-rate=1e-4", "sheet-every=3")]
-    words = ["train", data, "--start", model, *small, "--precision=fp32", "--sharding=full"]
+    small += ["--rank=2", "--flows=text-to-image", "--precision=fp32", "--sharding=full"]
+    words = ["train", data, "--start", model, *small]
     for process in together(processes.vd, *words, "--batch-size=2", "--output", str(tmp_path / "two")):
         assert process.returncode == 0, process.stderr
     assert vd(*words, "--batch-size=4", "--output", str(tmp_path / "one")).exit_code == 0

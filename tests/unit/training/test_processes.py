@@ -35,59 +35,52 @@ def finished(running: list[Running]) -> None:
 
 
 @pytest.fixture(scope="module")
-def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two processes that share the model out, of three samples each."""
-    folder = tmp_path_factory.mktemp("sharded")
-    finished(together(diffuser_runs.train, str(folder), "3"))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in one process, of six samples."""
+    """A run of one process, of six samples."""
     folder = tmp_path_factory.mktemp("alone")
-    diffuser_runs.train(str(folder), "6")
+    diffuser_runs.train_branches(str(folder), "6")
     return folder
 
 
-def require_equal(one: Path, other: Path, name: str = "averaged-20.safetensors") -> None:
-    first, second = load_file(one / name), load_file(other / name)
-    assert first.keys() == second.keys() and len(first) > 300
-    for key, tensor in first.items():
-        torch.testing.assert_close(second[key], tensor, rtol=0, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+def require_equal(one: Path, other: Path) -> None:
+    first, second = (load_file(folder / "averaged.safetensors") for folder in (one, other))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.slow
-def test_two_processes_that_share_the_model_out_train_as_one_with_twice_the_batch(sharded: Path, alone: Path) -> None:
-    require_equal(sharded, alone)
-    logs = [read_log(folder / "log.jsonl") for folder in (sharded, alone)]
+def test_two_processes_that_share_a_diffuser_out_train_it_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+    finished(together(diffuser_runs.train_flows, str(tmp_path / "two"), "3"))
+    diffuser_runs.train_flows(str(tmp_path / "one"), "6")
+    require_equal(tmp_path / "two", tmp_path / "one")
+    logs = [read_log(tmp_path / run / "log.jsonl") for run in ("two", "one")]
     assert len(logs[0]) == 20
-    for one, other in zip(*logs, strict=True):
-        for flow in map(str, diffuser_runs.ALL_FLOWS):
-            assert one[flow] == pytest.approx(other[flow], abs=1e-5)
+    for two, one in zip(*logs, strict=True):
+        for flow in ("text-to-image", "image-to-text"):
+            assert two[flow] == pytest.approx(one[flow], abs=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "batch_size"), [(1, "6"), (3, "2")])
-def test_a_checkpoint_of_two_processes_is_read_by_any_number(
-    count: int, batch_size: str, sharded: Path, alone: Path, tmp_path: Path
-) -> None:
-    begun = sharded / "step-00000010"
+def test_a_checkpoint_of_two_processes_is_read_by_any_number(alone: Path, tmp_path: Path) -> None:
+    finished(together(diffuser_runs.train_branches, str(tmp_path / "2"), "3"))
+    require_equal(tmp_path / "2", alone)
+    begun = tmp_path / "2" / "step-00000010"
     assert len(list(begun.glob("*.safetensors"))) == 2, "each process writes what it holds"
-    shutil.copytree(begun, tmp_path / begun.name)
-    finished(together(diffuser_runs.train, str(tmp_path), batch_size, count=count))
-    require_equal(tmp_path, alone)
+    for count, batch_size in ((1, "6"), (3, "2")):
+        shutil.copytree(begun, tmp_path / str(count) / begun.name)
+        finished(together(diffuser_runs.train_branches, str(tmp_path / str(count)), batch_size, count=count))
+        require_equal(tmp_path / str(count), alone)
 
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_leaves_the_last_checkpoint_whole(alone: Path, tmp_path: Path) -> None:
     for moment in ("step-00000010", ".unfinished"):
-        running = together(diffuser_runs.train, str(tmp_path), "3")
+        running = together(diffuser_runs.train_branches, str(tmp_path), "3")
         while not (tmp_path / moment).exists() and running[1].is_running:
             time.sleep(0.001)
         for process in reversed(running):
             process.kill()
-            assert process.returncode != 0
-    assert checkpoints(tmp_path)[0].name == "step-00000010"
-    finished(together(diffuser_runs.train, str(tmp_path), "3"))
+    assert [path.name for path in checkpoints(tmp_path)][:1] == ["step-00000010"]
+    finished(together(diffuser_runs.train_branches, str(tmp_path), "3"))
     require_equal(tmp_path, alone)
