@@ -49,17 +49,17 @@ def _arrays(file: NamedFile) -> Mapping[str, Tensor]:
     """The arrays of embeddings by their modalities, each with a row for each scan."""
     import numpy as np
 
-    from versatile_diffusion.applications.embeddings import read_embeddings
+    from versatile_diffusion.applications.embeddings import read_arrays, read_embeddings
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "embeddings").with_suffix(Path(file.name).suffix.lower())
         path.write_bytes(file.content)
         try:
             if path.suffix == ".npy":
-                array = np.load(path, allow_pickle=False)
-                path = path.with_suffix(".npz")
-                np.savez(path, **{IMAGE.name: array[None] if array.ndim == 2 else array})
-            arrays = read_embeddings(path)
+                [array] = read_arrays(path).values()
+                np.savez(path.with_suffix(".npz"), **{IMAGE.name: (array[None] if array.ndim == 2 else array).numpy()})
+            arrays = read_embeddings(path.with_suffix(".npz") if path.suffix == ".npy" else path)
         except ValueError as error:
-            raise ValueError(str(error).replace(str(path), file.name)) from error
+            told = str(error).replace(str(path.with_suffix(".npz")), file.name).replace(str(path), file.name)
+            raise ValueError(told) from error
     return {name: array for name, array in arrays.items() if name in (IMAGE.name, TEXT.name)}
