@@ -47,19 +47,19 @@ def embedding_contexts(file: NamedFile, scan: int, image_share: float) -> list[d
 
 def _arrays(file: NamedFile) -> Mapping[str, Tensor]:
     """The arrays of embeddings by their modalities, each with a row for each scan."""
-    import numpy as np
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType] - typed in part
 
     from versatile_diffusion.applications.embeddings import read_arrays, read_embeddings
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "embeddings").with_suffix(Path(file.name).suffix.lower())
-        path.write_bytes(file.content)
+        given = path = Path(folder, "embeddings").with_suffix(Path(file.name).suffix.lower())
+        given.write_bytes(file.content)
         try:
-            if path.suffix == ".npy":
-                [array] = read_arrays(path).values()
-                np.savez(path.with_suffix(".npz"), **{IMAGE.name: (array[None] if array.ndim == 2 else array).numpy()})
-            arrays = read_embeddings(path.with_suffix(".npz") if path.suffix == ".npy" else path)
+            if given.suffix == ".npy":
+                [array] = read_arrays(given).values()
+                path = given.with_suffix(".safetensors")
+                save_file({IMAGE.name: array[None] if array.ndim == 2 else array}, path)
+            arrays = read_embeddings(path)
         except ValueError as error:
-            told = str(error).replace(str(path.with_suffix(".npz")), file.name).replace(str(path), file.name)
-            raise ValueError(told) from error
+            raise ValueError(str(error).replace(str(path), file.name).replace(str(given), file.name)) from error
     return {name: array for name, array in arrays.items() if name in (IMAGE.name, TEXT.name)}
