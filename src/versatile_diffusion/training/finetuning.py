@@ -24,6 +24,7 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
@@ -143,6 +144,7 @@ class FineTuning:
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
         origin = {
             "data": settings.data,
+            "files": listing(settings.data),
             "flows": sorted(map(str, self.flows)),
             "size": settings.size,
             "validation": settings.validation,

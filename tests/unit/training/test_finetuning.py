@@ -128,6 +128,13 @@ def test_samples_are_encoded_once(data: str, model: str, tmp_path: Path) -> None
     assert times == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
 
 
+def test_samples_that_were_added_are_encoded(model: str, tmp_path: Path) -> None:
+    source = drawn_data.folder(tmp_path / "data", 4)
+    assert len(FineTuning(settings(source, model, validation=0), tmp_path / "run").samples["training"]) == 4
+    drawn_data.picture(5).save(tmp_path / "data" / "more.png")
+    assert len(FineTuning(settings(source, model, validation=0), tmp_path / "run").samples["training"]) == 5
+
+
 def test_settings_are_saved_and_read(data: str, model: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     written = vd(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from versatile_diffusion.training.reading.sample import Row, SamplePart, captions_of, file_modality, words_modality
@@ -47,6 +48,17 @@ def named_files(source: str, suffixes: Sequence[str]) -> list[Path]:
     else:
         found = [path]
     return sorted(each for each in found if each.suffix.lower() in suffixes and each.is_file())
+
+
+def listing(source: str) -> str:
+    """Returns a checksum of the names, sizes and times of the files of a data set, which tells whether it changed."""
+    path = Path(source)
+    files = [path / name for name in _files(path)] if path.is_dir() else named_files(source, (path.suffix.lower(),))
+    digest = sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()[:16]
 
 
 def _files(folder: Path) -> Iterator[str]:
