@@ -56,7 +56,7 @@ def listing(source: str) -> str:
     files = [path / name for name in _files(path)] if path.is_dir() else named_files(source, (path.suffix.lower(),))
     digest = sha256()
     for file in files:
-        status = file.stat()
+        status = file.lstat()  # a link to nowhere is a sample that will be named
         digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="replace"))
     return digest.hexdigest()[:16]
 
