@@ -141,11 +141,14 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
 def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
+    from versatile_diffusion.processes import processes
     from versatile_diffusion.training.finetuning import FineTuning
 
     training = FineTuning(settings, run)
     with warnings_as_notes():
         target = training.train()
+    if not processes().is_main_process:
+        return
     if skipped := len(training.skipped):
         note(f"{skipped} samples could not be used: {run / 'skipped.jsonl'} says why.")
     model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"

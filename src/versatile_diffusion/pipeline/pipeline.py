@@ -143,15 +143,11 @@ class FlowPipeline(ModelPipeline):
                 on_step=after_step,
             )
 
-        going = rows.going
-        items = latents[going] if len(going) < len(batch) else latents
-        if output_type != "latent":
-            drawn = None if generators is None else [generators[row] for row in going]
-            items = self._decode(to, items, output_type, drawn, _of_going(request.decoding, going, len(batch)))
+        items = self._decode_going(request, latents, rows.going, output_type, generators)
         put_away(self.modalities)
         self.maybe_free_model_hooks()
         resolved = request.model_copy(update={"guidance_scale": scale, "seeds": seeds})
-        origins = (Origin(resolved, batch.items, row, tuple(rows.remainders)) for row in going)
+        origins = (Origin(resolved, batch.items, row, tuple(rows.remainders)) for row in rows.going)
         return Outputs(to, items, latents, request.num_outputs, tuple(origins))
 
     # ---- parts of it ----
@@ -224,6 +220,21 @@ class FlowPipeline(ModelPipeline):
         if request.strength != 1:
             raise ValueError(f"A strength of {request.strength} needs a start: give one, or leave strength at 1.")
         return None
+
+    def _decode_going(
+        self,
+        request: Request,
+        latents: Float[Tensor, "b *latent"],
+        going: Sequence[int],
+        output_type: str,
+        generators: Sequence[Generator] | None,
+    ) -> Any:
+        """Data of the latents that were computed to the end, which may be all; or these latents themselves."""
+        kept = latents[going] if len(going) < len(latents) else latents
+        if output_type == "latent":
+            return kept
+        drawn = None if generators is None else [generators[row] for row in going]
+        return self._decode(request.to, kept, output_type, drawn, _of_going(request.decoding, going, len(latents)))
 
     def _decode(
         self,
