@@ -14,6 +14,8 @@ import yaml
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, open_source, write
+from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.data.folder import listing
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
@@ -23,8 +25,6 @@ from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, 
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
-from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder

@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
 from torch import Tensor
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.sample import BadSample, read_sample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.sample import BadSample, read_sample
 from versatile_diffusion.training.sample_encoder import LATENTS, ROWS, TOKENS, Bucket, FittedSample, SampleEncoder
 
 TRAINING, VALIDATION = "training", "validation"

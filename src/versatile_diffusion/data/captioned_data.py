@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from versatile_diffusion.data.formats import find_format
+from versatile_diffusion.data.sample import BadSample, Row, Sample, read_sample
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.reading.formats import find_format
-from versatile_diffusion.training.reading.sample import BadSample, Row, Sample, read_sample
 
 SKIPPED = "skipped.jsonl"
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from versatile_diffusion.training.reading.coco import coco_rows, is_coco
-from versatile_diffusion.training.reading.folder import folder_rows, named_files, row_of_files
-from versatile_diffusion.training.reading.sample import Row
-from versatile_diffusion.training.reading.streams import RowStream, generated, hub_table, table
-from versatile_diffusion.training.reading.tables import rows_of_table
-from versatile_diffusion.training.reading.tars import tar_rows
+from versatile_diffusion.data.coco import coco_rows, is_coco
+from versatile_diffusion.data.folder import folder_rows, named_files, row_of_files
+from versatile_diffusion.data.sample import Row
+from versatile_diffusion.data.streams import RowStream, generated, hub_table, table
+from versatile_diffusion.data.tables import rows_of_table
+from versatile_diffusion.data.tars import tar_rows
 
 HUB = "hub:"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
