@@ -15,11 +15,12 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.files import require_writable_folder
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, Loras, ModelOptions, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
+from versatile_diffusion.files import require_same_settings
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
