@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from versatile_diffusion.data.coco import coco_rows, is_coco
+from versatile_diffusion.data.coco import captions_file, coco_rows
 from versatile_diffusion.data.folder import folder_rows, named_files, row_of_files
 from versatile_diffusion.data.sample import Row
 from versatile_diffusion.data.streams import RowStream, generated, hub_table, table
@@ -56,15 +56,15 @@ class HubFormat(DataFormat):
 class CocoFormat(DataFormat):
     """Captions as COCO writes them."""
 
-    about = "captions as COCO writes them (one .json of images and annotations)"
+    about = "captions as COCO writes them (one .json of images and annotations, or the folder with annotations/)"
 
     def recognises(self, source: str) -> bool:
         """See `DataFormat.recognises`."""
-        return is_coco(Path(source))
+        return captions_file(Path(source)) is not None
 
     def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`."""
-        return generated(coco_rows, file=source)
+        return generated(coco_rows, file=str(captions_file(Path(source))))
 
 
 class TarFormat(DataFormat):

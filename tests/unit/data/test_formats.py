@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +139,14 @@ def test_captions_are_cleaned_for_flows_to_texts(caption: str, cleaned: str) -> 
 @given(st.text(max_size=200))
 def test_cleaning_leaves_something(text: str) -> None:
     assert bool(clean_caption(text)) == bool(text)
+
+
+def test_a_folder_as_coco_unpacks_is_recognised(tmp_path: Path) -> None:
+    """Of several files of captions the one whose images are there is meant; two such files leave it open."""
+    drawn_data.coco(tmp_path / "coco", 3)
+    annotations = tmp_path / "coco" / "annotations"
+    shutil.copy(annotations / "captions_val.json", annotations / "captions_train.json")
+    data = CaptionedData(str(tmp_path / "coco"))
+    assert data.format.about.startswith("captions as COCO") and len(list(data.rows())) == 3
+    (tmp_path / "coco" / "train").mkdir()
+    assert not CaptionedData(str(tmp_path / "coco")).format.about.startswith("captions as COCO")
