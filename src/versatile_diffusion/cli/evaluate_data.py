@@ -74,7 +74,7 @@ def images(
     evaluation: EvaluationOptions,
     reporting: ReportOptions,
     sampling: Annotated[Sampling, Taken(without=("strength",))],
-    model: Measured = None,
+    measured: Measured = None,
 ) -> None:
     """Measure text-to-image and image-variation on captioned pictures: FID, CLIP-FID, CMMD and CLIP score.
 
@@ -86,7 +86,7 @@ def images(
 
     The same command goes on where it stopped.
     """
-    job = _EvaluationJob(IMAGE.name, _with_model(options, model), evaluation, reporting, sampling, DecodingOptions())
+    job = _EvaluationJob(IMAGE.name, _with_model(options, measured), evaluation, reporting, sampling, DecodingOptions())
     job.run()
 
 
@@ -96,7 +96,7 @@ def texts(
     reporting: ReportOptions,
     sampling: Annotated[Sampling, Taken(without=("strength", "height", "width"))],
     decoding: TextDecoding,
-    model: Measured = None,
+    measured: Measured = None,
 ) -> None:
     """Measure image-to-text and text-variation on captioned pictures: CIDEr-D, BLEU-1 to 4, ROUGE-L and CLIP score.
 
@@ -107,7 +107,7 @@ def texts(
 
     The same command goes on where it stopped.
     """
-    _EvaluationJob(TEXT.name, _with_model(options, model), evaluation, reporting, sampling, decoding).run()
+    _EvaluationJob(TEXT.name, _with_model(options, measured), evaluation, reporting, sampling, decoding).run()
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ class _EvaluationJob:
 
     def _flows(self) -> list[Flow]:
         """The flows to measure: those that the user names, or from images and from texts."""
-        asked = self.reporting.flows or [str(Flow(context, self.to)) for context in (TEXT.name, IMAGE.name)]
-        flows = list(dict.fromkeys(map(Flow.parse, asked)))
-        usual = [Flow(context, self.to) for context in (TEXT.name, IMAGE.name)]
+        contexts = sorted((IMAGE.name, TEXT.name), key=lambda context: context == self.to)  # variations last
+        usual = [Flow(context, self.to) for context in contexts]
+        flows = list(dict.fromkeys(map(Flow.parse, self.reporting.flows or map(str, usual))))
         if wrong := [str(flow) for flow in flows if flow not in usual]:
             raise ValueError(f"{', '.join(wrong)} is not measured here, only {' and '.join(map(str, usual))}.")
         return flows

@@ -93,8 +93,7 @@ def load_inception(file: str) -> Inception:
             f"{quoted(path)} does not hold the weights of the FID's Inception: {len(wrong)} of {len(expected)} tensors "
             f"are missing or of another size, such as {wrong[0]}. {_HOW}"
         )
-    network = Inception()
-    network.load_state_dict({name: weights[name].float() for name in expected}, strict=False)
+    network.load_state_dict({name: weights[name].float() for name in expected}, assign=True)
     network.source = f"{path.name}, sha256 {sha256(path.read_bytes()).hexdigest()[:16]}"
     return network
 
