@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
 ]
-FEW = {"200": "5", "20": "5"}
+FEW = {"200": "3", "20": "3"}
 """Samples and steps."""
 
 pytestmark = pytest.mark.slow
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.slow
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    drawn_data.folder(tmp_path / "my-pictures", 6)
+    drawn_data.folder(tmp_path / "my-pictures", 4)
     theirs = tmp_path / "their-pictures"
     theirs.mkdir()
-    for number in range(5):
+    for number in range(3):
         drawn_data.picture(number, (48, 32)).save(theirs / f"{number}.png")
-    lines = (json.dumps({"number": number, "text": "a red tent"}) for number in range(5))
+    lines = (json.dumps({"number": number, "text": "a red tent"}) for number in range(3))
     (tmp_path / "their-captions.jsonl").write_text("\n".join(lines))
     for command in COMMANDS:
         program, *words = shlex.split(command)

@@ -20,7 +20,7 @@ from versatile_diffusion.cli.files import require_writable, require_writable_fol
 from versatile_diffusion.cli.flags import Taken
 from versatile_diffusion.cli.opening import open_pipeline, show_progress
 from versatile_diffusion.cli.options import Loras, ModelOptions, Overwrite, set_options
-from versatile_diffusion.evaluation.settings import EvaluationOptions, Part
+from versatile_diffusion.evaluation.settings import EvaluationOptions
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
@@ -135,17 +135,17 @@ class _EvaluationJob:
         require("torchmetrics", "Evaluation", "evaluate")
         part, files = self.options.only, [file for file in (self.reporting.as_json, self.reporting.sheet) if file]
         flows = self._flows()
-        if self.options.made is not None and part is Part.MAKE:
+        if self.options.made is not None and part is EvaluationPart.MAKE:
             raise ValueError("--made measures what others made, and --only make makes: leave one of them out.")
         from versatile_diffusion.devices import choose_device
-        from versatile_diffusion.evaluation.evaluation import SAMPLES, Evaluation
+        from versatile_diffusion.evaluation.evaluation import SAMPLES, DataSetEvaluation
         from versatile_diffusion.processes import processes
 
         state, folder = processes(), self._folder()
         with state.main_process_first():
             require_writable(files, self.reporting.overwrite)
             require_writable_folder(folder)
-        evaluation = Evaluation(
+        evaluation = DataSetEvaluation(
             self.options,
             flows,
             folder,
@@ -158,14 +158,14 @@ class _EvaluationJob:
             count = len(evaluation.samples)
             if left := [str(flow) for flow in flows if flow not in evaluation.flows]:
                 note(f"{self.options.data} has no captions, so that {' and '.join(left)} cannot be measured on it.")
-            if part is not Part.LIST and part is not Part.MEASURE and self.options.made is None:
+            if part is not EvaluationPart.LIST and part is not EvaluationPart.MEASURE and self.options.made is None:
                 evaluation.make(self._open)
-            report = evaluation.measure() if state.is_main_process and part in (None, Part.MEASURE) else None
+            report = evaluation.measure() if state.is_main_process and part in (None, EvaluationPart.MEASURE) else None
         if report is not None:
             self._tell(report)
         elif state.is_main_process:
-            what = folder / SAMPLES if part is Part.LIST else folder
-            say(f"{count} samples {'chosen' if part is Part.LIST else 'made'}: {what}.")
+            what = folder / SAMPLES if part is EvaluationPart.LIST else folder
+            say(f"{count} samples {'chosen' if part is EvaluationPart.LIST else 'made'}: {what}.")
         state.destroy_process_group()  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
 
     def _flows(self) -> list[Flow]:

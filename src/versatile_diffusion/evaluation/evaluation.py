@@ -43,7 +43,7 @@ class MakingSettings:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])  # whatever `generate` takes
 
 
-class Evaluation:
+class DataSetEvaluation:
     """An evaluation in a folder, which goes on where it stopped.
 
     Args:

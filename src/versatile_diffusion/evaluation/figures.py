@@ -16,7 +16,7 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeasuredFigure:
     """A figure.
 
     Attributes:
@@ -45,7 +45,7 @@ class FlowFigures:
 
     flow: str
     protocol: Mapping[str, str]
-    figures: Sequence[Figure]
+    figures: Sequence[MeasuredFigure]
     section: Section
 
     def table(self, common: Mapping[str, str]) -> Table:

@@ -17,7 +17,7 @@ from versatile_diffusion.evaluation.clip import ClipNetwork, clip_score
 from versatile_diffusion.evaluation.cmmd import SIGMA, cmmd
 from versatile_diffusion.evaluation.estimates import Estimate
 from versatile_diffusion.evaluation.fid import frechet_of_features
-from versatile_diffusion.evaluation.figures import Figure
+from versatile_diffusion.evaluation.figures import MeasuredFigure
 from versatile_diffusion.evaluation.inception import Inception
 from versatile_diffusion.modalities.images import resize
 
@@ -113,7 +113,7 @@ def image_figures(
     networks: ImageNetworks,
     draws: Int[ndarray, "times n"],
     done: Done,
-) -> list[Figure]:
+) -> list[MeasuredFigure]:
     """Measures a set of images.
 
     Args:
@@ -128,20 +128,22 @@ def image_figures(
         FID (if Inception was there), CLIP-FID, CMMD and CLIP score.
     """
     library, clip = f"torchmetrics {version('torchmetrics')}", networks.clip.name
-    figures: list[Figure] = []
+    figures: list[MeasuredFigure] = []
     if real.inception is not None and made.inception is not None and networks.inception is not None:
         how = f"{library}; Inception-v3 ({networks.inception.source}), {networks.size}×{networks.size}"
-        figures.append(Figure("FID", _frechet(real.inception, made.inception, draws, done), "lower", how))
+        figures.append(MeasuredFigure("FID", _frechet(real.inception, made.inception, draws, done), "lower", how))
     figures.append(
-        Figure("CLIP-FID", _frechet(real.clip, made.clip, draws, done), "lower", f"{library}; image features of {clip}")
+        MeasuredFigure(
+            "CLIP-FID", _frechet(real.clip, made.clip, draws, done), "lower", f"{library}; image features of {clip}"
+        )
     )
     weights = torch.as_tensor(np.concatenate([np.ones((1, len(real.clip))), draws]))
     distances = cmmd(real.clip, made.clip, weights, weights).numpy()
     kind = f"arXiv 2401.09603, released (biased) form, sigma {SIGMA:g}, × 1000; image features of {clip}"
-    figures.append(Figure("CMMD", Estimate.of(distances[0], distances[1:]), "lower", kind))
+    figures.append(MeasuredFigure("CMMD", Estimate.of(distances[0], distances[1:]), "lower", kind))
     scores = clip_score(made.clip, context).double().numpy()
     how = f"100 max(cos, 0) of what was made and what of; {clip}"
-    figures.append(Figure("CLIP score", Estimate.of_mean(scores, draws), "higher", how))
+    figures.append(MeasuredFigure("CLIP score", Estimate.of_mean(scores, draws), "higher", how))
     return figures
 
 

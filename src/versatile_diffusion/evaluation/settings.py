@@ -11,7 +11,7 @@ from versatile_diffusion.fields import Flag
 from versatile_diffusion.validation import Strict
 
 
-class Part(StrEnum):
+class EvaluationPart(StrEnum):
     """Parts of an evaluation, which may be done apart."""
 
     LIST = "list"
@@ -45,7 +45,8 @@ class EvaluationOptions(Strict):
         Flag(metavar="PATH"),
     ] = None
     only: Annotated[
-        Part | None, Field(description="list: choose the samples. make: and make outputs. measure: what was made.")
+        EvaluationPart | None,
+        Field(description="list: choose the samples. make: and make outputs. measure: what was made."),
     ] = None
     clip: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from torch import Tensor
 from versatile_diffusion.evaluation.captions import NGRAMS, bleu, bleu_counts, cider_d, rouge_l
 from versatile_diffusion.evaluation.clip import ClipNetwork, clip_score
 from versatile_diffusion.evaluation.estimates import Estimate
-from versatile_diffusion.evaluation.figures import Figure
+from versatile_diffusion.evaluation.figures import MeasuredFigure
 from versatile_diffusion.evaluation.tokens import caption_tokens
 
 _CIDER = "arXiv 1411.5726, as its authors' code: scaled by 10, phrases weighed on these references"
@@ -25,7 +25,7 @@ def text_figures(
     context: Float[Tensor, "n d"],
     clip: ClipNetwork,
     draws: Int[ndarray, "times n"],
-) -> list[Figure]:
+) -> list[MeasuredFigure]:
     """Measures texts.
 
     Args:
@@ -40,15 +40,15 @@ def text_figures(
     """
     candidates = [caption_tokens(text) for text in texts]
     theirs = [[caption_tokens(text) for text in others] for others in references]
-    figures = [Figure("CIDEr-D", Estimate.of_mean(cider_d(candidates, theirs), draws), "higher", _CIDER)]
+    figures = [MeasuredFigure("CIDEr-D", Estimate.of_mean(cider_d(candidates, theirs), draws), "higher", _CIDER)]
     counts = bleu_counts(candidates, theirs)
     drawn, total = draws @ counts, counts.sum(0)
     for ngrams in range(1, NGRAMS + 1):
         estimate = Estimate.of(float(bleu(total, ngrams)), bleu(drawn, ngrams))
         how = f"torchmetrics {version('torchmetrics')}; of all texts together, nearest reference's length"
-        figures.append(Figure(f"BLEU-{ngrams}", estimate, "higher", how))
+        figures.append(MeasuredFigure(f"BLEU-{ngrams}", estimate, "higher", how))
     longest = np.array([rouge_l(*pair) for pair in zip(candidates, theirs, strict=True)])
-    figures.append(Figure("ROUGE-L", Estimate.of_mean(longest, draws), "higher", "COCO's, beta 1.2"))
+    figures.append(MeasuredFigure("ROUGE-L", Estimate.of_mean(longest, draws), "higher", "COCO's, beta 1.2"))
     scores = clip_score(clip.texts(texts), context).double().numpy()
     how = f"100 max(cos, 0) of what was made and what of; {clip.name}"
-    return [*figures, Figure("CLIP score", Estimate.of_mean(scores, draws), "higher", how)]
+    return [*figures, MeasuredFigure("CLIP score", Estimate.of_mean(scores, draws), "higher", how)]
