@@ -20,7 +20,7 @@ from versatile_diffusion.cli.files import require_writable, require_writable_fol
 from versatile_diffusion.cli.flags import Taken
 from versatile_diffusion.cli.opening import open_pipeline, show_progress
 from versatile_diffusion.cli.options import Loras, ModelOptions, Overwrite, set_options
-from versatile_diffusion.evaluation.settings import EvaluationOptions
+from versatile_diffusion.evaluation.settings import EvaluationOptions, EvaluationPart
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.evaluation.evaluation import MakingSettings
     from versatile_diffusion.evaluation.figures import EvaluationReport
+    from versatile_diffusion.processes import ProcessShare
 
 _FOLDER = Path("evaluations")
 
@@ -139,7 +140,7 @@ class _EvaluationJob:
             raise ValueError("--made measures what others made, and --only make makes: leave one of them out.")
         from versatile_diffusion.devices import choose_device
         from versatile_diffusion.evaluation.evaluation import SAMPLES, DataSetEvaluation
-        from versatile_diffusion.processes import processes
+        from versatile_diffusion.processes import ProcessShare, processes
 
         state, folder = processes(), self._folder()
         with state.main_process_first():
@@ -151,7 +152,7 @@ class _EvaluationJob:
             folder,
             self._making(),
             asked=self.reporting.flows is not None,
-            device=choose_device(self._own_device(str(state.device), state.num_processes)),
+            device=choose_device(self._own_device(ProcessShare.of(state))),
             shown=messages.is_terminal,
         )
         with _few_warnings():
@@ -205,15 +206,14 @@ class _EvaluationJob:
         }
         return MakingSettings(self.model.model, words, {**set_options(self.sampling), **decoding})
 
-    def _own_device(self, device: str, count: int) -> str:
+    def _own_device(self, share: ProcessShare) -> str:
         """The device of this process: one of its own if there are several."""
-        return device if count > 1 and self.model.device in ("auto", "cuda") else self.model.device
+        return share.device if share.processes > 1 and self.model.device in ("auto", "cuda") else self.model.device
 
     def _open(self, flows: Sequence[Flow]) -> VersatileDiffusionPipeline:
-        from versatile_diffusion.processes import processes
+        from versatile_diffusion.processes import ProcessShare, processes
 
-        state = processes()
-        own = replace(self.model, device=self._own_device(str(state.device), state.num_processes))
+        own = replace(self.model, device=self._own_device(ProcessShare.of(processes())))
         pipe = open_pipeline(own, [str(flow) for flow in flows], loras=self.reporting.lora)
         show_progress(pipe, None)
         return pipe

@@ -47,7 +47,8 @@ def bleu_counts(candidates: Sequence[Words], references: Sequence[Sequence[Words
     for row, candidate, others in zip(rows, candidates, references, strict=True):
         metric = BLEUScore(NGRAMS)
         metric.update([" ".join(candidate)], [[" ".join(other) for other in sorted(others, key=len)]])
-        row[:] = [*metric.numerator.tolist(), *metric.denominator.tolist(), metric.preds_len, metric.target_len]
+        counted = (*metric.numerator, *metric.denominator, metric.preds_len, metric.target_len)
+        row[:] = list(map(float, counted))
     return rows
 
 

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
@@ -41,7 +42,7 @@ class ClipNetwork:
     @torch.no_grad()
     def images(self, images: Sequence[Float[Tensor, "3 _ _"]]) -> Float[Tensor, "b d"]:
         """Returns the embeddings of images in [0, 1], of unit length: of their largest centre squares."""
-        size = int(self.vision.config.image_size)
+        size = cast(int, self.vision.config.image_size)  # CLIP's images are square
         pixels = torch.stack([clip_pixels(image.cpu(), size) for image in images]).to(self.vision.device)
         return normalize(self.vision(pixel_values=pixels).image_embeds, dim=-1).cpu()
 
@@ -83,7 +84,7 @@ def model_clip(source: str, device: torch.device) -> ClipNetwork:
         raise ValueError(f"{source:.200} has no CLIP of images and texts to measure with: give one with --clip.")
     return ClipNetwork(
         _named(f"{source} (its own CLIP)", vision, words), vision.to(device), words.to(device), text.context_ids
-    )  # pyright: ignore[reportArgumentType] - untyped in part in transformers
+    )
 
 
 def open_clip(source: str, device: torch.device) -> ClipNetwork:
@@ -97,9 +98,9 @@ def open_clip(source: str, device: torch.device) -> ClipNetwork:
         ValueError: if it cannot be opened.
     """
     try:
-        vision = CLIPVisionModelWithProjection.from_pretrained(source, dtype=torch.float32)
-        words = CLIPTextModelWithProjection.from_pretrained(source, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        vision = CLIPVisionModelWithProjection.from_pretrained(source, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType] - typed in part in transformers
+        words = CLIPTextModelWithProjection.from_pretrained(source, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType] - likewise
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)  # pyright: ignore[reportUnknownMemberType] - of any class
     except Exception as error:  # whatever transformers and the hub's client make of it
         raise ValueError(
             f"{source:.200} cannot be opened as a CLIP: {str(error) or type(error).__name__:.300} Give a folder as "
@@ -112,8 +113,8 @@ def open_clip(source: str, device: torch.device) -> ClipNetwork:
         return tokenizer(list(texts), **options)["input_ids"]
 
     name = _named(Path(source).name, vision, words)
-    return ClipNetwork(name, vision.to(device), words.to(device), tokens)  # pyright: ignore[reportArgumentType] - untyped in part in transformers
+    return ClipNetwork(name, nn.Module.to(vision, device), nn.Module.to(words, device), tokens)
 
 
-def _named(name: str, vision: torch.nn.Module, words: torch.nn.Module) -> str:
+def _named(name: str, vision: nn.Module, words: nn.Module) -> str:
     return f"{name}, weights {fingerprint(vision)} and {fingerprint(words)}"

@@ -22,7 +22,7 @@ from versatile_diffusion.evaluation.settings import EvaluationOptions
 from versatile_diffusion.files import require_same_settings
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.pipeline import FlowPipeline
-from versatile_diffusion.processes import processes
+from versatile_diffusion.processes import ProcessShare, processes
 
 SAMPLES = "samples.jsonl"
 """In the folder of an evaluation, beside a folder for each flow: what is measured on."""
@@ -109,7 +109,8 @@ class DataSetEvaluation:
                 require_same_settings(maker.folder / SETTINGS, self.making.words, begun)
         missing = [(maker, batch) for maker in makers for batch in maker.missing(self.samples)]
         state.wait_for_everyone()  # nobody writes before all have seen what is missing
-        share = missing[state.process_index :: state.num_processes]
+        own = ProcessShare.of(state)
+        share = missing[own.process :: own.processes]
         if share:
             pipe = open_model(list(dict.fromkeys(maker.flow for maker, _ in share)))
             with quiet(pipe), progress_bar(self.shown and state.is_main_process) as bar:

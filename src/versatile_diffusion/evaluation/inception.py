@@ -106,7 +106,7 @@ def resize_like_tensorflow(images: Float[Tensor, "b c h w"], side: int) -> Float
         places = torch.arange(side, dtype=torch.float32, device=images.device) * (length / side)
         low = places.long()
         high = (low + 1).clamp_max(length - 1)
-        share = (places - low).unflatten(0, (-1, 1) if axis == -2 else (-1,))
+        share = (places - low)[:, None] if axis == -2 else places - low
         first = resized.index_select(axis, low)
         resized = first + (resized.index_select(axis, high) - first) * share
     return resized

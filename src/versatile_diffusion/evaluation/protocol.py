@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
+
+from pydantic import TypeAdapter
 
 from versatile_diffusion import __version__
 from versatile_diffusion.data.captioned_data import CaptionedData
@@ -14,6 +15,8 @@ from versatile_diffusion.evaluation.settings import EvaluationOptions
 from versatile_diffusion.evaluation.tokens import TOKENISATION
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.image_spec import IMAGE
+
+_SETTINGS = TypeAdapter(dict[str, object])
 
 
 def common_protocol(
@@ -46,7 +49,7 @@ def flow_protocol(
     else:
         folder = next(maker.folder for maker in makers if maker.flow == flow)
         for file in (folder / SETTINGS, folder / MODEL):
-            made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            made = _SETTINGS.validate_json(file.read_bytes()) if file.exists() else {}
             told |= {name.replace("_", " "): str(value) for name, value in made.items() if value is not None}
     if flow.output == IMAGE.name:
         told["crop"] = "largest centre square of either, bicubic with antialiasing"
