@@ -82,9 +82,8 @@ def model_clip(source: str, device: torch.device) -> ClipNetwork:
         and isinstance(words, CLIPTextModelWithProjection)
     ):
         raise ValueError(f"{source:.200} has no CLIP of images and texts to measure with: give one with --clip.")
-    return ClipNetwork(
-        _named(f"{source} (its own CLIP)", vision, words), vision.to(device), words.to(device), text.context_ids
-    )
+    name = _named(f"{source} (its own CLIP)", vision, words)
+    return ClipNetwork(name, nn.Module.to(vision, device), nn.Module.to(words, device), text.context_ids)
 
 
 def open_clip(source: str, device: torch.device) -> ClipNetwork:

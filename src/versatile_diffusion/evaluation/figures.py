@@ -71,7 +71,7 @@ class FlowFigures:
             "figures": {figure.name: self._told(figure) for figure in self.figures},
         }
 
-    def _told(self, figure: Figure) -> dict[str, object]:
+    def _told(self, figure: MeasuredFigure) -> dict[str, object]:
         published = PUBLISHED.get((self.flow, figure.name), ())
         papers = {"published": [asdict(each) for each in published], "source": SOURCE} if published else {}
         return {**figure.estimate.as_dict(), "better": figure.better, "how": figure.how, **papers}
