@@ -202,7 +202,7 @@ class _EvaluationJob:
             **decoding_words(self.decoding),
             "batch_size": self.options.batch_size,
             "noise seed": self.options.seed,
-            "version": __version__,
+            "made by": f"versatile-diffusion {__version__}",
         }
         return MakingSettings(self.model.model, words, {**set_options(self.sampling), **decoding})
 

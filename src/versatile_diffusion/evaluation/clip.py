@@ -83,7 +83,7 @@ def model_clip(source: str, device: torch.device) -> ClipNetwork:
     ):
         raise ValueError(f"{source:.200} has no CLIP of images and texts to measure with: give one with --clip.")
     name = _named(f"{source} (its own CLIP)", vision, words)
-    return ClipNetwork(name, nn.Module.to(vision, device), nn.Module.to(words, device), text.context_ids)
+    return ClipNetwork(name, *_on(device, vision, words), text.context_ids)
 
 
 def open_clip(source: str, device: torch.device) -> ClipNetwork:
@@ -99,7 +99,7 @@ def open_clip(source: str, device: torch.device) -> ClipNetwork:
     try:
         vision = CLIPVisionModelWithProjection.from_pretrained(source, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType] - typed in part in transformers
         words = CLIPTextModelWithProjection.from_pretrained(source, dtype=torch.float32)  # pyright: ignore[reportUnknownMemberType] - likewise
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)  # pyright: ignore[reportUnknownMemberType] - of any class
+        tokenizer = cast(Any, AutoTokenizer.from_pretrained(source))  # pyright: ignore[reportUnknownMemberType] - of any class
     except Exception as error:  # whatever transformers and the hub's client make of it
         raise ValueError(
             f"{source:.200} cannot be opened as a CLIP: {str(error) or type(error).__name__:.300} Give a folder as "
@@ -109,10 +109,20 @@ def open_clip(source: str, device: torch.device) -> ClipNetwork:
 
     def tokens(texts: Sequence[str]) -> Int[Tensor, "b n"]:
         options = {"padding": "max_length", "truncation": True, "max_length": longest, "return_tensors": "pt"}
-        return tokenizer(list(texts), **options)["input_ids"]
+        ids: Tensor = tokenizer(list(texts), **options)["input_ids"]
+        return ids
 
     name = _named(Path(source).name, vision, words)
-    return ClipNetwork(name, nn.Module.to(vision, device), nn.Module.to(words, device), tokens)
+    return ClipNetwork(name, *_on(device, vision, words), tokens)
+
+
+def _on(
+    device: torch.device, vision: CLIPVisionModelWithProjection, words: CLIPTextModelWithProjection
+) -> tuple[CLIPVisionModelWithProjection, CLIPTextModelWithProjection]:
+    """The encoders, brought to a device."""
+    for encoder in (vision, words):
+        nn.Module.to(encoder, device)  # in place
+    return vision, words
 
 
 def _named(name: str, vision: nn.Module, words: nn.Module) -> str:

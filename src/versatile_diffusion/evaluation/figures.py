@@ -48,8 +48,8 @@ class FlowFigures:
     figures: Sequence[MeasuredFigure]
     section: Section
 
-    def table(self, common: Mapping[str, str]) -> Table:
-        """Returns the figures as a table for people, with the whole protocol below them."""
+    def table(self) -> Table:
+        """Returns the figures as a table for people."""
         found = Table("measure", "value", "95 %", "the paper's", "how", title=self.flow)
         for figure in self.figures:
             interval = figure.estimate.interval
@@ -58,10 +58,18 @@ class FlowFigures:
             published = "\n".join(map(str, PUBLISHED.get((self.flow, figure.name), ())))
             value = f"{figure.estimate.value:.{_DIGITS}g}"
             found.add_row(f"{figure.name} {arrow}", value, between, published, figure.how)
-        protocol = {**common, **self.protocol}
-        if any((self.flow, figure.name) in PUBLISHED for figure in self.figures):
-            protocol["the paper's"] = SOURCE
-        found.caption = "; ".join(f"{name}: {value}" for name, value in protocol.items())
+        return found
+
+    def protocol_table(self, common: Mapping[str, str]) -> Table:
+        """Returns how the figures were measured as a table for people.
+
+        Args:
+            common: what holds for all flows.
+        """
+        found = Table(box=None, show_header=False)
+        compared = any((self.flow, figure.name) in PUBLISHED for figure in self.figures)
+        for name, value in {**common, **self.protocol, **({"the paper's": SOURCE} if compared else {})}.items():
+            found.add_row(name, value)
         return found
 
     def as_dict(self) -> dict[str, object]:
@@ -90,8 +98,10 @@ class EvaluationReport:
     flows: Sequence[FlowFigures] = field(default_factory=list[FlowFigures])
 
     def tables(self) -> Iterator[Table]:
-        """Yields a table for each flow."""
-        return (flow.table(self.protocol) for flow in self.flows)
+        """Yields the figures of each flow as a table, followed by one of how they were measured."""
+        for flow in self.flows:
+            yield flow.table()
+            yield flow.protocol_table(self.protocol)
 
     def as_dict(self) -> dict[str, object]:
         """Returns all figures as JSON can hold them."""

@@ -12,11 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 from versatile_diffusion.evaluation.samples import EvaluationSample
 from versatile_diffusion.files import quoted, read_lines
 from versatile_diffusion.modalities.spec import Codec
+from versatile_diffusion.modalities.text_spec import TEXT
 
 Made = TypeVar("Made")
 
 _LISTS = (".jsonl", ".ndjson", ".json")
-_TEXTS = ("text", "caption")
+_TEXTS = (TEXT.name, "caption")
 _NAMES = ("number", "key", "image_id")
 _SHOWN = 5
 _ENTRIES = TypeAdapter(list[dict[str, object]])
