@@ -42,6 +42,7 @@ ROOMS = (
         "processes",
         "extras",
         "bundled",
+        "lean",
         "lettering",
         "_moved",
     ),

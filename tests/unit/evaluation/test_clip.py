@@ -29,7 +29,13 @@ def test_a_clip_of_transformers_is_read_from_a_folder(tmp_path: Path, session_pi
     text = session_pipe.modalities["text"]
     assert isinstance(text, TextModality)
     tokenizer: Any = text.tokenizers.clip
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "projection_dim": 8,
+    }
     words = {"vocab_size": len(tokenizer), "max_position_embeddings": 12, "eos_token_id": tokenizer.eos_token_id}
     vision = {**small, "image_size": 32, "patch_size": 16}
     whole: Any = CLIPModel(CLIPConfig(text_config={**small, **words}, vision_config=vision, projection_dim=8)).eval()
