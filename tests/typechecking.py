@@ -6,13 +6,17 @@ types, shapes or values of what goes in or comes out are new to it: the checks f
 
 import functools
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from inspect import isfunction
+from types import CodeType
 from typing import Any, Self
+from unittest.mock import patch
 
 import jaxtyping
 import numpy as np
 import torch
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+from jaxtyping import _import_hook
 
 typechecker = beartype(
     conf=BeartypeConf(
@@ -59,7 +63,7 @@ def sparing(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked_once(function: Callable[..., Any], check: Callable[[Any], Any]) -> Callable[..., Any]:
-    whole = check(function)
+    prepared = functools.cache(lambda: check(function))  # at the first call, since most are never called in a process
     seen: dict[Any, set[Any]] = {}
 
     @functools.wraps(function)
@@ -67,7 +71,7 @@ def _checked_once(function: Callable[..., Any], check: Callable[[Any], Any]) -> 
         __tracebackhide__ = True
         given = tuple(map(sort_of, args)), *((name, sort_of(value)) for name, value in kwargs.items())
         if given not in seen:
-            made = whole(*args, **kwargs)
+            made = prepared()(*args, **kwargs)
             seen.setdefault(given, set()).add(sort_of(made))
             return made
         made = function(*args, **kwargs)
@@ -80,3 +84,16 @@ def _checked_once(function: Callable[..., Any], check: Callable[[Any], Any]) -> 
 
 
 jaxtyping.jaxtyped = sparing(jaxtyping.jaxtyped)
+
+
+def _code(loader: Any, name: str) -> CodeType | None:
+    """The code of a module of the package, whose byte code is told from that of a module that is not checked."""
+    tagged = functools.partial(_import_hook._optimized_cache_from_source, loader._typechecker.get_hash())
+    with patch("importlib._bootstrap_external.cache_from_source", tagged):
+        return SourceFileLoader.get_code(loader, name)
+
+
+# jaxtyping's loader tells them apart as long as a module is executed, so that the byte code of all libraries that it
+# imports is not found either, and they are compiled anew.
+_import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
+_import_hook._JaxtypingLoader.get_code = _code
