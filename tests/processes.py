@@ -127,7 +127,10 @@ def vd(*arguments: str) -> None:
 
 
 def python(*arguments: str) -> None:
-    """What `python -m MODULE …` or `python FILE …` does, without a new Python."""
+    """What `python -c CODE`, `python -m MODULE …` or `python FILE …` does, without a new Python."""
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})
+        return
     module = arguments[0] == "-m"
     sys.argv = list(arguments[module:])
     (runpy.run_module if module else runpy.run_path)(sys.argv[0], run_name="__main__")
@@ -146,6 +149,12 @@ class ForkedPopen:
         """Lines, once they are all there."""
         self.wait()
         return iter(self.running.stdout.splitlines(keepends=True))
+
+    def poll(self) -> int | None:
+        return self.running.process.exitcode
+
+    def terminate(self) -> None:
+        self.running.process.terminate()
 
     def wait(self) -> int:
         code = self.running.returncode

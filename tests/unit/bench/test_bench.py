@@ -32,7 +32,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
 @pytest.fixture(scope="module")
 def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
-    """What is measured in this process, and start-up: the work is that of the command, but there is less of it."""
+    """What is measured in this process, and start-up, forked: the work is that of the command, but there is less of it."""
     folder = tmp_path_factory.mktemp("bench")
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "figures" / "out.json"
@@ -40,6 +40,8 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     recipe = get_world(DEFAULT_MODEL).recipe()
     smaller = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
     with pytest.MonkeyPatch.context() as less:
+        less.setattr(subprocess, "Popen", ForkedPopen)
+        less.setattr(subprocess, "run", forked_run)
         less.setattr(startup, "compile_byte_code", lambda works: None)
         less.setattr(generation, "_BATCHES", (1, 3))
         less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: smaller))
