@@ -263,7 +263,9 @@ def faults(visit: Visit) -> list[str]:
     if not visit.page.evaluate("'axe' in window"):
         visit.page.evaluate(Axe().axe_script)
     how = {"runOnly": RULES, "resultTypes": ["violations"]}
-    found = visit.page.evaluate("([where, how]) => axe.run(where, how)", [{"exclude": [".toast-wrap"]}, how])["violations"]
+    found = visit.page.evaluate("([where, how]) => axe.run(where, how)", [{"exclude": [".toast-wrap"]}, how])[
+        "violations"
+    ]
     return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found]
 
 

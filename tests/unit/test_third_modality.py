@@ -18,8 +18,7 @@ from versatile_diffusion.checkpoints import CheckpointError, convert, open_modal
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.fields import flags
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import Modality
-from versatile_diffusion.modalities import registry
+from versatile_diffusion.modalities import Modality, registry
 from versatile_diffusion.modalities.registry import modality_spec, unregister
 from versatile_diffusion.model_presets import ModalityPreset, build, tiny
 from versatile_diffusion.training.task import TrainingConfig
