@@ -263,10 +263,8 @@ def faults(visit: Visit) -> list[str]:
     if not visit.page.evaluate("'axe' in window"):
         visit.page.evaluate(Axe().axe_script)
     how = {"runOnly": RULES, "resultTypes": ["violations"]}
-    found = visit.page.evaluate("([where, how]) => axe.run(where, how)", [{"exclude": [".toast-wrap"]}, how])[
-        "violations"
-    ]
-    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found]
+    found = visit.page.evaluate("([where, how]) => axe.run(where, how)", [{"exclude": [".toast-wrap"]}, how])
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found["violations"]]
 
 
 @pytest.mark.parametrize("visit", [PHONE, PHONE | {"color_scheme": "dark"}, {"color_scheme": "dark"}], indirect=True)

@@ -32,7 +32,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
 @pytest.fixture(scope="module")
 def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
-    """What is measured in this process, and start-up, forked: the work is that of the command, but there is less of it."""
+    """What is measured in this process, and start-up: the work is that of the command, but there is less of it."""
     folder = tmp_path_factory.mktemp("bench")
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "figures" / "out.json"
