@@ -85,6 +85,14 @@ CAPTIONS = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_previews() -> Iterator[None]:
+    """What a diffuser makes while it is trained takes two steps, since no test asks how good it is."""
+    with pytest.MonkeyPatch.context() as shorter:
+        shorter.setattr("versatile_diffusion.training.tasks.diffuser.PREVIEW_STEPS", 2)
+        yield
+
+
 @pytest.fixture(scope="session")
 def session_pipe() -> VersatileDiffusionPipeline:
     """All four flows at the smallest size, with random weights everywhere."""
