@@ -28,6 +28,7 @@ from versatile_diffusion.serving.plain import answers, read
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ASKED: dict[str, Any] = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "seed": 1}
 ASKED |= {"num_inference_steps": 2}
+ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
@@ -53,10 +54,11 @@ def test_only_the_model_that_is_open_may_be_named(pipe: VersatileDiffusionPipeli
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of Ray, which is started once, since that takes long."""
-    import ray
+    with pytest.MonkeyPatch.context() as alone:
+        for name, value in ALONE.items():
+            alone.setenv(name, value)
+        import ray
 
-    with pytest.MonkeyPatch.context() as quiet:
-        quiet.setenv("RAY_USAGE_STATS_ENABLED", "0")
         started = ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
         yield started.address_info["address"]
         ray.shutdown()
@@ -77,7 +79,7 @@ def test_ray_data_makes_what_the_command_makes(tmp_path: Path, monkeypatch: pyte
 def test_two_workers_of_ray_serve_make_what_one_makes(
     pipe: VersatileDiffusionPipeline, model: Path, cluster: str
 ) -> None:  # whose workers stay in the cluster, so that nothing else finds room there
-    check_two_workers(pipe, model, "serve_ray.py", "/", environment={"RAY_ADDRESS": cluster})
+    check_two_workers(pipe, model, "serve_ray.py", "/", environment=ALONE | {"RAY_ADDRESS": cluster})
 
 
 @pytest.mark.slow
@@ -125,7 +127,7 @@ def serving(example: str, *options: str, environment: Mapping[str, str] | None) 
                 time.sleep(0.2)
             yield client
     finally:
-        family = psutil.Process(running.pid).children(recursive=True)
+        family = psutil.Process(running.pid).children(recursive=True) if running.is_running else []
         family += [psutil.Process(pid) for pid in running.started if psutil.pid_exists(pid)]
         running.process.terminate()
         running.process.join()
