@@ -94,13 +94,18 @@ class _Checks:
     """The checks of a function, which are prepared at its first call: most are never called in a process."""
 
     def __init__(self, function: Callable[..., Any], check: Callable[[Any], Any]) -> None:
+        self.function, self.check = function, check
         self.whole = check(function)
         self.sort = _sort_for(function)
         self.seen: dict[Any, set[Any]] = {}
         self._made = threading.local()
-        self._of_result = check(functools.wraps(function)(lambda *args, **kwargs: self._made.value))
+
+    @functools.cached_property
+    def _of_result(self) -> Callable[..., Any]:
+        return self.check(functools.wraps(self.function)(lambda *args, **kwargs: self._made.value))
 
     def check_result(self, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Checks what the function has made of these arguments."""
         self._made.value = made
         self._of_result(*args, **kwargs)
         del self._made.value
