@@ -141,11 +141,11 @@ def _checked_once(function: Callable[..., Any], check: Callable[[Any], Any]) -> 
 jaxtyping.jaxtyped = sparing(jaxtyping.jaxtyped)
 
 
-def _code(loader: Any, name: str) -> CodeType | None:
+def _code(self: Any, fullname: str) -> CodeType | None:
     """The code of a module of the package, whose byte code is told from that of a module that is not checked."""
-    tagged = functools.partial(_import_hook._optimized_cache_from_source, loader._typechecker.get_hash())
+    tagged = functools.partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
     with patch("importlib._bootstrap_external.cache_from_source", tagged):
-        return SourceFileLoader.get_code(loader, name)
+        return SourceFileLoader.get_code(self, fullname)
 
 
 # jaxtyping's loader tells them apart as long as a module is executed, so that the byte code of all libraries that it

@@ -163,7 +163,7 @@ class _LivingBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are alive, and the most of them at once, but for those of a module."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.now = self.most = 0
         tensors = (*module.parameters(), *module.buffers())
         self._known = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)

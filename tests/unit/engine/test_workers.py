@@ -59,8 +59,8 @@ def cluster() -> Iterator[str]:
             alone.setenv(name, value)
         import ray
 
-        started = ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
-        yield started.address_info["address"]
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
+        yield ray.get_runtime_context().gcs_address
         ray.shutdown()
 
 
