@@ -38,10 +38,14 @@ class RunPage:
         settings: of the run.
         count: samples that are learnt from.
         flows: that are learnt.
+        start: the model that a LoRA belongs to; the one that the settings name if None.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, count: int, flows: Sequence[Flow]) -> None:
+    def __init__(
+        self, folder: Path, settings: TrainingSettings, count: int, flows: Sequence[Flow], start: str | None = None
+    ) -> None:
         self.folder, self.settings, self.count, self.flows = folder, settings, count, flows
+        self.start = settings.start if start is None else start
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
@@ -76,9 +80,8 @@ class RunPage:
     @property
     def commands(self) -> list[tuple[str, list[str]]]:
         """What one may do with the run, and the command that does it."""
-        settings, lora = self.settings, self.settings.train is Trained.LORA
-        if lora:
-            model = ["--model", settings.start, "--lora", f"{self.folder / 'lora'}:1.0"]
+        if self.settings.train is Trained.LORA:
+            model = ["--model", self.start, "--lora", f"{self.folder / 'lora'}:1.0"]
         else:
             model = ["--model", str(self.folder / "model")]
         flow = self.flows[0]

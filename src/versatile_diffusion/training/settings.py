@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.validation import Strict
+
+PRESET = "preset:"
+"""What a start begins with that is random weights of some sizes."""
 
 
 class Trained(StrEnum):
@@ -50,12 +54,36 @@ DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
 
 
+class Recipe(StrEnum):
+    """Whether flows are learnt at once, or in stages."""
+
+    NONE = "none"
+    PAPER = "paper"
+
+
+STAGE_RATES: Mapping[str, float] = {"one_flow": 1e-4, "two_flow": 1e-4, "four_flow": 5e-5}
+"""The stages of the paper's recipe in their order, and its learning rates."""
+
+
+ENCODER_STAGES = ("kl", "kl_adversarial", "clip", "optimus")
+"""The stages that come before, where a model begins from nothing."""
+
+
+class StageSettings(Strict):
+    """What a stage of a recipe changes of the settings; None is what they say."""
+
+    steps: Annotated[int | None, Field(ge=1, strict=True)] = None
+    batch_size: Annotated[int | None, Field(ge=1, strict=True)] = None
+    learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
+    flows: tuple[str, ...] | None = None
+
+
 class TrainingOptions(Strict):
     """How a model is trained, on whatever data."""
 
     start: Annotated[
         str,
-        Field(min_length=1, description="The model to begin from: a bundled one, a folder, or a hub id."),
+        Field(min_length=1, description="The model to begin from: a bundled one, a folder, a hub id, or preset:NAME."),
         Flag(metavar="MODEL", panel=LEARNT),
     ] = DEFAULT_MODEL
     train: Annotated[
@@ -63,6 +91,11 @@ class TrainingOptions(Strict):
         Field(description="lora: small changes, kept apart. context, data: these layers. all: every weight."),
         _learnt,
     ] = Trained.LORA
+    recipe: Annotated[
+        Recipe,
+        Field(description="paper: with one flow, then two, then four, each stage from the last."),
+        _learnt,
+    ] = Recipe.NONE
     rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA."), _learnt] = 16
     steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights."), _steps] = 500
     batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update."), _steps] = 8
@@ -92,9 +125,9 @@ class TrainingOptions(Strict):
         Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
         _data,
     ] = None
-    precision: Annotated[
-        Precision, Field(description="auto is bf16 where it computes quicker."), _steps
-    ] = Precision.AUTO
+    precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker."), _steps] = (
+        Precision.AUTO
+    )
     sharding: Annotated[
         Sharding,
         Field(description="full: processes share the model out (FSDP2). none: each has all. auto: by its size."),
@@ -106,9 +139,9 @@ class TrainingOptions(Strict):
     validation: Annotated[
         float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
     ] = 0.05
-    strict: Annotated[
-        bool, Field(strict=True, description="End at the first sample that cannot be used."), _data
-    ] = False
+    strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
+        False
+    )
     cache_limit: Annotated[
         float,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
@@ -129,10 +162,88 @@ class TrainingSettings(TrainingOptions):
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
+    encoders: Annotated[
+        tuple[str, ...],
+        Field(description="Where encoders come from that the start lacks: models, or folders of CLIP or T5."),
+    ] = ()
+
+    one_flow: Annotated[StageSettings, Field(description="Of the first stage of the recipe.")] = StageSettings()
+    two_flow: Annotated[StageSettings, Field(description="Of the second stage.")] = StageSettings()
+    four_flow: Annotated[StageSettings, Field(description="Of the last stage.")] = StageSettings()
+
+    kl: Annotated[StageSettings, Field(description="Of the autoencoder of pictures, from nothing.")] = StageSettings()
+    kl_adversarial: Annotated[StageSettings, Field(description="Of its discriminator.")] = StageSettings()
+    clip: Annotated[StageSettings, Field(description="Of the context encoders, from nothing.")] = StageSettings()
+    optimus: Annotated[StageSettings, Field(description="Of the autoencoder of texts.")] = StageSettings()
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
+
+    @property
+    def from_nothing(self) -> bool:
+        """Whether all stages of a model are trained, autoencoders and context encoders as well."""
+        return self.start.startswith(PRESET) and not self.encoders
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
+        """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates."""
+        values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
+        new = str(values.get("start")).startswith(PRESET)
+        if new and not values.get("encoders"):
+            return {"train": Trained.ALL, **values}
+        staged = any(name in values for name in STAGE_RATES)
+        if values.get("recipe") == Recipe.PAPER or (staged and "recipe" not in values):
+            values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **_with_rates(values)}
+        return {"train": Trained.ALL, **values} if new else values
+
+    @classmethod
+    def _knows_none(cls, name: str) -> bool:
+        """Whether "none", which YAML takes for nothing, is a value of a field."""
+        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+        return isinstance(kind, type) and issubclass(kind, StrEnum) and "none" in [str(each) for each in kind]
+
+    @model_validator(mode="after")
+    def _in_stages(self) -> TrainingSettings:
+        if self.from_nothing:
+            return self
+        staged = self.recipe is Recipe.PAPER
+        if alone := [name for name in ENCODER_STAGES if getattr(self, name) != StageSettings()]:
+            raise ValueError(f"{', '.join(alone)} are stages of a model from nothing: take --start preset:NAME.")
+        if not staged and (set_ := [name for name in STAGE_RATES if getattr(self, name) != StageSettings()]):
+            raise ValueError(
+                f"{', '.join(set_)} are stages of the paper's recipe: set recipe=paper, or leave them out."
+            )
+        if staged and self.train is Trained.LORA:
+            raise ValueError("The recipe trains whole layers, not a LoRA: take train=all, data or context.")
+        if staged and self.flows:
+            raise ValueError("The flows of a recipe are those of its stages: set one_flow.flows, two_flow.flows, …")
+        return self
+
+    @model_validator(mode="after")
+    def _learnt_before(self) -> TrainingSettings:
+        if self.train is not Trained.ALL and self.start.startswith(PRESET):
+            raise ValueError(
+                f"train={self.train} changes a part of what a model has learnt, and {self.start:.80} has learnt "
+                "nothing: take train=all, or another start."
+            )
+        return self
+
+
+def _with_rates(values: Mapping[str, object]) -> dict[str, object]:
+    """The stages with a learning rate each: the paper's, or that of the settings in the paper's proportions."""
+    given = values.get("learning_rate")
+    scale = given / STAGE_RATES["one_flow"] if isinstance(given, int | float) else 1.0
+    stages: dict[str, object] = {}
+    for name, rate in STAGE_RATES.items():
+        stage = values.get(name)
+        if stage is None or isinstance(stage, Mapping):
+            own = cast("Mapping[str, object]", stage or {})  # the keys are checked later
+            told = {key: value for key, value in own.items() if value is not None}
+            stages[name] = {"learning_rate": rate * scale, **told}
+    return stages
 
 
 MAY_CHANGE = (
@@ -144,5 +255,7 @@ MAY_CHANGE = (
     "precision",
     "sharding",
     "checkpointing",
+    *STAGE_RATES,
+    *ENCODER_STAGES,
 )
 """Settings that a run may go on with at other values."""

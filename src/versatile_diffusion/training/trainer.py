@@ -86,6 +86,7 @@ class Trainer(Generic[M]):
         processes()
         forget_precision()
         self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
+        task.autocast = lambda: self.accelerator.autocast()
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
         several = self.accelerator.num_processes > 1

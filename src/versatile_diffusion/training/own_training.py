@@ -1,0 +1,21 @@
+"""Which way a run of `vd train DATA` goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from versatile_diffusion.training.finetuning import FineTuning
+from versatile_diffusion.training.flow_recipe import FlowRecipe
+from versatile_diffusion.training.from_nothing import FromNothing
+from versatile_diffusion.training.settings import Recipe, TrainingSettings
+
+
+def open_training(settings: TrainingSettings, folder: Path) -> FineTuning | FlowRecipe | FromNothing:
+    """Returns the run that settings ask for, in a folder, where it goes on if it was begun.
+
+    Raises:
+        ValueError: if the folder holds a run with other settings; the message names them.
+    """
+    if settings.from_nothing:
+        return FromNothing(settings, folder)
+    return FlowRecipe(settings, folder) if settings.recipe is Recipe.PAPER else FineTuning(settings, folder)
