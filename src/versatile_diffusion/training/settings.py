@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.validation import Strict
 
 
@@ -43,6 +45,26 @@ class RateSchedule(StrEnum):
 
     COSINE = "cosine"
     CONSTANT = "constant"
+
+
+class CachePolicy(StrEnum):
+    """Whether latents and context tokens are computed before the first step, and kept."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class FilterPreset(StrEnum):
+    """Filters of samples that have a name."""
+
+    NONE = "none"
+    PAPER = "paper"
+
+    @property
+    def filters(self) -> SampleFilters:
+        """What they are."""
+        return PAPER if self is FilterPreset.PAPER else SampleFilters()
 
 
 class TrainingOptions(Strict):
@@ -89,9 +111,30 @@ class TrainingOptions(Strict):
         float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on.")
     ] = 0.05
     strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used.")] = False
+    cache: Annotated[
+        CachePolicy,
+        Field(description="Encode all samples first: always, never (on the way), or auto, where they are few."),
+    ] = CachePolicy.AUTO
     cache_limit: Annotated[
         float, Field(gt=0, description="GiB that latents and context tokens may take on disk."), Flag(metavar="GIB")
     ] = 20.0
+    filter: Annotated[
+        FilterPreset,
+        Field(description="paper: the filters of the paper's LAION; what follows changes single ones."),
+    ] = FilterPreset.NONE
+    min_similarity: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="Of image and caption, by the data or else by the model's own CLIP."),
+    ] = None
+    max_nsfw: Annotated[float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one.")] = (
+        None
+    )
+    max_watermark: Annotated[
+        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one.")
+    ] = None
+    min_aspect: Annotated[float | None, Field(gt=0, description="Of width by height.")] = None
+    max_aspect: Annotated[float | None, Field(gt=0, description="Of width by height.")] = None
+    min_area: Annotated[float | None, Field(ge=0, description="Pixels that an image must have more than.")] = None
     checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints.")] = 100
     sheet_every: Annotated[int, Field(ge=1, strict=True, description="Updates between sheets of what it makes.")] = 100
 
@@ -105,17 +148,27 @@ class TrainingSettings(TrainingOptions):
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
+    @property
+    def filters(self) -> SampleFilters:
+        """Which samples are wanted: what was asked for, and of the preset what was not."""
+        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
+        return replace(self.filter.filters, **asked)
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
 
 
+FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
+"""Settings that are fields of `SampleFilters`."""
+
 MAY_CHANGE = (
     "steps",
     "checkpoint_every",
     "sheet_every",
     "strict",
+    "cache",
     "cache_limit",
     "precision",
     "sharding",
