@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -26,8 +27,9 @@ from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run_page import RunPage
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
+from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
+from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
     Precision,
@@ -42,12 +44,13 @@ from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trained_layers import LORA, held_as, prepare
 from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
 from versatile_diffusion.validation import checked
 
 SETTINGS = "run.yaml"
-MODEL, START, CACHE, STATE = "model", "start", "cache", "training"
+MODEL, START, STATE = "model", "start", "training"
 """What may lie in the folder of a run beside a LoRA: the model that was trained, the one that it began from if that was
-put together, the encoded samples, the checkpoints."""
+put together, and the checkpoints."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -60,13 +63,15 @@ class FineTuning:
     Args:
         settings: what is trained, on what and how.
         folder: of the run.
+        say: tells people something, such as how samples are encoded.
 
     Raises:
         ValueError: if the folder holds a run with other settings; the message names them.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
         self.settings, self.folder = settings, folder
+        self.say = say if processes().is_main_process else silent
         require_same_run(settings, folder)
 
     def train(self) -> Path:
@@ -123,12 +128,12 @@ class FineTuning:
     @cached_property
     def page(self) -> RunPage:
         """The page that shows how the run goes."""
-        return RunPage(self.folder, self.settings, len(self.samples[TRAINING]), self.learnt, str(self.start))
+        return RunPage(self.folder, self.settings, self.told, self.learnt, str(self.start))
 
     @cached_property
     def skipped(self) -> SkippedSamples:
         """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED if processes().is_main_process else None, self.settings.strict)
+        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
     def start(self) -> str | Path:
@@ -177,10 +182,12 @@ class FineTuning:
         return [Flow.parse(name) for name in self.settings.flows] or None
 
     @cached_property
-    def samples(self) -> Mapping[str, SampleCache]:
-        """The encoded samples of both splits."""
+    def samples(self) -> Mapping[str, Samples]:
+        """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
         multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
+        for modality in self.model.modalities.values():
+            modality.to(processes().device)
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
         origin = {
             "data": settings.data,
@@ -188,20 +195,21 @@ class FineTuning:
             "flows": sorted(map(str, self.flows)),
             "size": settings.size,
             "validation": settings.validation,
+            "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
         }
-        data = CaptionedData(settings.data, self.skipped)
-        most = int(settings.cache_limit * 2**30)
-        builder = CacheBuilder(self.folder / CACHE, encoder, origin, settings.validation, most)
+        reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
-            caches = builder.build(data)
-        if not len(caches[TRAINING]):
-            why = next(iter(self.skipped.reasons.items()), None)
-            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
-            raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
-        encoder.unconditional_of_all()
-        self.model.release_context_encoders()
-        return caches
+            data = CaptionedData(settings.data, self.skipped)
+            samples = UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+        if isinstance(samples[TRAINING], SampleCache):
+            encoder.unconditional_of_all()
+            self.model.release_context_encoders()
+        return samples
+
+    def told(self) -> str:
+        """What is learnt from, in words."""
+        return f"{self.samples[TRAINING].about}; {self.skipped.told()}"
 
     @property
     def learnt(self) -> list[Flow]:

@@ -19,9 +19,9 @@ from versatile_diffusion.training.finetuning import MODEL, SETTINGS, STATE, Fine
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.reading.captioned_data import SkippedSamples
 from versatile_diffusion.training.run_page import PAGE, RunPage
-from versatile_diffusion.training.sample_cache import TRAINING, SampleCache
 from versatile_diffusion.training.settings import STAGE_RATES, Recipe, StageSettings, TrainingSettings
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES
+from versatile_diffusion.training.user_samples import Samples, silent
 
 FOUR = ("image-variation", "text-to-image", "image-to-text", "text-variation")
 STAGES: Mapping[str, tuple[str, ...]] = dict(zip(STAGE_RATES, (FOUR[:1], FOUR[:2], FOUR), strict=True))
@@ -34,16 +34,17 @@ class FlowRecipe:
     Args:
         settings: of all stages, with what each of them changes.
         folder: of the run.
+        say: see `FineTuning`.
 
     Raises:
         ValueError: if the folder holds a run with other settings; the message names them.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
         self.settings, self.folder = settings, folder
         require_same_run(settings, folder)
         flows = tuple(dict.fromkeys(name for stage in STAGES for name in self.stage_settings(stage, "").flows))
-        self.whole = _WholeRun(_plain(settings, flows=flows), folder)
+        self.whole = _WholeRun(_plain(settings, flows=flows), folder, say)
 
     def train(self) -> Path:
         """Trains all stages, or goes on where the run stopped, and returns the folder of the model.
@@ -129,8 +130,8 @@ class FlowRecipe:
 class _WholeRun(FineTuning):
     """What all stages share: the encoded samples, and the model that the first one begins from."""
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:  # the folder is that of the recipe
-        self.settings, self.folder = settings, folder
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None]) -> None:
+        self.settings, self.folder, self.say = settings, folder, say  # the folder is that of the recipe
 
 
 class FlowStage(FineTuning):
@@ -159,9 +160,14 @@ class FlowStage(FineTuning):
         return self._target
 
     @cached_property
-    def samples(self) -> Mapping[str, SampleCache]:
+    def samples(self) -> Mapping[str, Samples]:
         """Those of the whole run."""
         return self.recipe.whole.samples
+
+    @cached_property
+    def skipped(self) -> SkippedSamples:
+        """What of the data set could not be used."""
+        return self.recipe.skipped
 
     @property
     def learnt(self) -> list[Flow]:
@@ -183,7 +189,7 @@ class FlowStage(FineTuning):
     @cached_property
     def page(self) -> RunPage:
         """The page of the stage, which that of the whole run shows as well."""
-        return _StagePage(self.recipe.write_page, self.folder, self.settings, len(self.samples[TRAINING]), self.learnt)
+        return _StagePage(self.recipe.write_page, self.folder, self.settings, self.told, self.learnt)
 
     def _save(self, trained: Mapping[str, Tensor], target: Path) -> None:
         """Saves the model for the next stage as exactly as it was trained; the last one as all models are saved."""

@@ -144,7 +144,7 @@ class FromNothing:
     @cached_property
     def skipped(self) -> SkippedSamples:
         """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED if processes().is_main_process else None, self.settings.strict)
+        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @property
     def learnt(self) -> list[Flow]:

@@ -21,6 +21,7 @@ from versatile_diffusion.modalities.vocabulary import Tokenizers, trained_tokeni
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles, TrainingData
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
+from versatile_diffusion.training.reading.problems import BadSample
 
 TRAINING, VALIDATION = "training", "validation"
 MOST_CAPTIONS = 4
@@ -107,7 +108,7 @@ def keep_images(
             files = {TRAINING: training, VALIDATION: apart}
             for sample in data.samples({image.name: image, text.name: text}):
                 if image.name not in sample.items or text.name not in sample.items:
-                    data.skipped.add(sample.key, "It has no picture with a caption, which a model from nothing needs.")
+                    data.skipped.add(sample.key, BadSample("It has no picture with a caption, as is needed here."))
                     continue
                 split = VALIDATION if zlib.crc32(sample.key.encode(errors="replace")) / 2**32 < validation else TRAINING
                 item = sample.items[image.name][0]

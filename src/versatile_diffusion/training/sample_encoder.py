@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from math import prod
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,16 @@ class FittedSample:
     key: str
     shown: Mapping[str, Items]
     seen: Mapping[str, Items]
+
+    def teaches(self, flow: Flow) -> bool:
+        """Tells whether a flow can be learnt from it."""
+        return flow.output in self.shown and flow.context in self.seen
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory; texts take next to none."""
+        items = (item for held in (self.shown, self.seen) for several in held.values() for item in several)
+        return sum(item.nbytes for item in items if isinstance(item, Tensor))
 
 
 class SampleEncoder:
@@ -80,6 +90,21 @@ class SampleEncoder:
         shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.shown.items()}
         return tuple(sorted({**dict.fromkeys(sample.seen, ()), **shapes}.items()))
 
+    def bytes_of(self, sample: FittedSample) -> int:
+        """Returns how many bytes a sample takes once it is encoded, in half precision."""
+        numbers = 0
+        for name, items in sample.shown.items():
+            numbers += len(items) * math.prod(self.modalities[name].latent_shape_of(items[0]))
+        for name, items in sample.seen.items():
+            numbers += len(items) * self._token_numbers[name]
+        return 2 * numbers
+
+    @cached_property
+    def _token_numbers(self) -> dict[str, int]:
+        """By modality, how many numbers the context tokens of an item are."""
+        flows = {flow.context: flow for flow in self.flows}
+        return {name: self.unconditional(flow).numel() for name, flow in flows.items()}
+
     @torch.no_grad()
     def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:
         """Encodes samples of one bucket.
@@ -112,7 +137,7 @@ class SampleEncoder:
 
 def _latents(modality: Modality, items: Sequence[object]) -> Tensor:
     """The latents of items of one size, a few at once where they are large: each takes many times its own memory."""
-    count = max(1, _AT_ONCE // prod(modality.latent_shape_of(items[0])))
+    count = max(1, _AT_ONCE // math.prod(modality.latent_shape_of(items[0])))
     pieces = [modality.encode(items[start : start + count]) for start in range(0, len(items), count)]
     return _kept(torch.cat(pieces))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, cast
 
@@ -11,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.validation import Strict
 
 PRESET = "preset:"
@@ -59,6 +61,26 @@ class Recipe(StrEnum):
 
     NONE = "none"
     PAPER = "paper"
+
+
+class CachePolicy(StrEnum):
+    """Whether latents and context tokens are computed before the first step, and kept."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class FilterPreset(StrEnum):
+    """Filters of samples that have a name."""
+
+    NONE = "none"
+    PAPER = "paper"
+
+    @property
+    def filters(self) -> SampleFilters:
+        """What they are."""
+        return PAPER if self is FilterPreset.PAPER else SampleFilters()
 
 
 STAGE_RATES: Mapping[str, float] = {"one_flow": 1e-4, "two_flow": 1e-4, "four_flow": 5e-5}
@@ -142,11 +164,37 @@ class TrainingOptions(Strict):
     strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
         False
     )
+    cache: Annotated[
+        CachePolicy,
+        Field(description="Encode all samples first: always, never (on the way), or auto, where they are few."),
+        _data,
+    ] = CachePolicy.AUTO
     cache_limit: Annotated[
         float,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
         Flag(metavar="GIB", panel=DATA),
     ] = 20.0
+    filter: Annotated[
+        FilterPreset,
+        Field(description="paper: the filters of the paper's LAION; what follows changes single ones."),
+        _data,
+    ] = FilterPreset.NONE
+    min_similarity: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="Of image and caption, by the data or else by the model's own CLIP."),
+        _data,
+    ] = None
+    max_nsfw: Annotated[
+        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    max_watermark: Annotated[
+        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    min_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
+    max_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
+    min_area: Annotated[float | None, Field(ge=0, description="Pixels that an image must have more than."), _data] = (
+        None
+    )
     checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints."), _run] = 100
     sheet_every: Annotated[
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
@@ -175,6 +223,12 @@ class TrainingSettings(TrainingOptions):
     kl_adversarial: Annotated[StageSettings, Field(description="Of its discriminator.")] = StageSettings()
     clip: Annotated[StageSettings, Field(description="Of the context encoders, from nothing.")] = StageSettings()
     optimus: Annotated[StageSettings, Field(description="Of the autoencoder of texts.")] = StageSettings()
+
+    @property
+    def filters(self) -> SampleFilters:
+        """Which samples are wanted: what was asked for, and of the preset what was not."""
+        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
+        return replace(self.filter.filters, **asked)
 
     @field_validator("flows")
     @classmethod
@@ -246,11 +300,15 @@ def _with_rates(values: Mapping[str, object]) -> dict[str, object]:
     return stages
 
 
+FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
+"""Settings that are fields of `SampleFilters`."""
+
 MAY_CHANGE = (
     "steps",
     "checkpoint_every",
     "sheet_every",
     "strict",
+    "cache",
     "cache_limit",
     "precision",
     "sharding",
