@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import cast
 
 import torch
 import yaml
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints import Checkpoint, Components, open_source, write
@@ -21,7 +23,9 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora import save_lora
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
+from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
@@ -30,6 +34,7 @@ from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, Cach
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
+    MAY_CHANGE_UNTIL_DONE,
     Precision,
     RateSchedule,
     Sharding,
@@ -38,7 +43,7 @@ from versatile_diffusion.training.settings import (
 )
 from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.validation import checked
 
@@ -74,22 +79,27 @@ class FineTuning:
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         settings, main = self.settings, processes().is_main_process
+        schedule, before = chosen_schedule(settings, self.model.scheduler), learnt_schedule(self.model.scheduler)
         if main:
             write_settings(settings, self.folder / SETTINGS)
         data, learnt = self.samples, self.learnt
         if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
             raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+        if changes(before, schedule):
+            require_all_learnt(self.diffuser.config, learnt)
         prepare(self.diffuser, learnt, settings)
         page = RunPage(self.folder, settings, len(data[TRAINING]), learnt)
         task = DiffuserTask(
             self.diffuser,
             learnt,
             data[TRAINING],
-            learnt_schedule(self.model.scheduler),
+            schedule,
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
+            gradient_scales=GRADIENT_SCALES if settings.gradient_scales is GradientScales.PAPER else None,
             modalities=self.model.modalities,
             validation=data[VALIDATION],
+            noise_offset=settings.noise_offset,
         )
         place = self.folder / STATE
         trainer = Trainer(task, self.config, place, "training", self.mixed_precision, page.show, self.sharded)
@@ -97,7 +107,7 @@ class FineTuning:
         trained = whole(trainer.trained)
         target = self.folder / (LORA if settings.train is Trained.LORA else MODEL)
         if main:
-            self._save(trained, learnt, target)
+            self._save(trained, learnt, target, schedule)
             page.finish(target)
         return target
 
@@ -185,17 +195,26 @@ class FineTuning:
             preview_every=settings.sheet_every,
             seed=settings.seed,
             log_every=min(10, settings.sheet_every),
+            optimizer=settings.optimizer,
+            accumulate=settings.accumulate,
+            average=settings.ema,
         )
 
     @property
     def mixed_precision(self) -> str:
         """What the trainer computes in, as accelerate calls it."""
-        quick = computes_bf16() if self.settings.precision is Precision.AUTO else False
-        return "bf16" if quick or self.settings.precision is Precision.BF16 else "no"
+        precision = self.settings.precision
+        if precision is Precision.AUTO:
+            precision = Precision.BF16 if computes_bf16() else Precision.FP32
+        return "no" if precision is Precision.FP32 else str(precision)
 
-    def _save(self, trained: Mapping[str, Tensor], flows: Sequence[Flow], target: Path) -> None:
+    def _save(
+        self, trained: Mapping[str, Tensor], flows: Sequence[Flow], target: Path, schedule: DDIMScheduler
+    ) -> None:
         """Saves what was trained, or the model that the run began from with it."""
         model = self._start()  # anew, since what was trained may be shared out
+        if changes(learnt_schedule(model.scheduler), schedule):
+            model = replace(model, scheduler=schedule)
         prepare(model.diffuser, flows, self.settings)
         parameters = dict(model.diffuser.named_parameters())
         for name, tensor in trained.items():
@@ -238,10 +257,12 @@ def require_same_run(settings: TrainingSettings, folder: Path) -> None:
     if not file.exists():
         return
     before = checked(TrainingSettings, read_settings(file))
+    done = (folder / LORA).exists() or (folder / MODEL).exists()
+    free = MAY_CHANGE if done else (*MAY_CHANGE, *MAY_CHANGE_UNTIL_DONE)
     changed = [
         f"{name} was {_told(getattr(before, name))} and is {_told(getattr(settings, name))}"
         for name in TrainingSettings.model_fields
-        if name not in MAY_CHANGE and getattr(before, name) != getattr(settings, name)
+        if name not in free and getattr(before, name) != getattr(settings, name)
     ]
     if changed:
         raise ValueError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self, cast
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.validation import Strict
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
+from versatile_diffusion.validation import Number, Strict
 
 
 class Trained(StrEnum):
@@ -28,6 +30,7 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class Sharding(StrEnum):
@@ -44,6 +47,27 @@ class RateSchedule(StrEnum):
     COSINE = "cosine"
     CONSTANT = "constant"
 
+
+def _shares(value: object) -> object:
+    """A share, or shares by modality, as the command line writes them: "0.1", or ["text=0.1", "image=0.2"]."""
+    if not isinstance(value, str | list):
+        return value
+    words = [value] if isinstance(value, str) else cast("list[object]", value)  # of anything, which is checked next
+    told = [str(word).partition("=") for word in words]
+    if len(told) == 1 and not told[0][1]:
+        return told[0][0]
+    return {name: share for name, _, share in told}
+
+
+def _known(value: float | dict[str, float]) -> float | dict[str, float]:
+    for name in value if isinstance(value, dict) else ():
+        modality_spec(name)
+    return value
+
+
+_Share = Annotated[Number, Field(ge=0, le=1)]
+Dropout = Annotated[_Share | dict[str, _Share], BeforeValidator(_shares), AfterValidator(_known)]
+"""A share of all contexts, or of those of some modalities."""
 
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
@@ -65,36 +89,69 @@ class TrainingOptions(Strict):
     ] = Trained.LORA
     rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA."), _learnt] = 16
     steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights."), _steps] = 500
-    batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update."), _steps] = 8
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
+    batch_size: Annotated[
+        int, Field(ge=1, strict=True, description="Samples of each flow that are computed at once."), _steps
+    ] = 8
+    accumulate: Annotated[
+        int, Field(ge=1, strict=True, description="Batches in an update, computed one after the other."), _steps
+    ] = 1
+    optimizer: Annotated[
+        OptimizerName,
+        Field(description="adamw-8bit remembers in a quarter of the memory; muon turns gradients of matrices."),
+        _steps,
+    ] = OptimizerName.ADAMW
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
     warmup_steps: Annotated[
         int, Field(ge=0, strict=True, description="Updates until it is at its highest."), _steps
     ] = 20
     schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that."), _steps] = (
         RateSchedule.COSINE
     )
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's."), _steps] = 0.01
-    clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed."), _steps] = 1.0
+    weight_decay: Annotated[Number, Field(ge=0, le=1, description="Of all optimizers."), _steps] = 0.01
+    clip_norm: Annotated[Number, Field(gt=0, description="The longest gradient allowed."), _steps] = 1.0
+    gradient_scales: Annotated[
+        GradientScales,
+        Field(description="paper: those of its four-flow training. AdamW's steps hardly depend on them."),
+        _steps,
+    ] = GradientScales.NONE
+    ema: Annotated[
+        AveragePlace,
+        Field(description="Where the average of the weights is kept, which a run gives in the end; none: the weights."),
+        _steps,
+    ] = AveragePlace.DEVICE
     ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept."), _steps
+        Number, Field(ge=0, lt=1, description="Share of the average of the weights that stays."), _steps
     ] = 0.99
     context_dropout: Annotated[
-        float,
-        Field(ge=0, le=1, description="Share of samples that are learnt without their context, for guidance."),
-        _learnt,
+        Dropout,
+        Field(description="Share of samples learnt without their context, for guidance; also by modality: text=0.2."),
+        Flag(metavar="SHARE…", panel=LEARNT, many=True),
     ] = 0.1
     min_snr: Annotated[
-        float | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556)."), _learnt
+        Number | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556)."), _learnt
     ] = 5.0
+    noise_offset: Annotated[
+        Number,
+        Field(ge=0, le=1, description="Noise that is the same all over a channel, for very dark or bright images."),
+        _learnt,
+    ] = 0.0
+    prediction_type: Annotated[
+        PredictionType | None,
+        Field(description="What is predicted, if not what the model to begin from does."),
+        _learnt,
+    ] = None
+    zero_snr: Annotated[
+        bool, Field(strict=True, description="End the noise schedule in nothing but noise (arXiv 2305.08891)."), _learnt
+    ] = False
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True, description="Of every draw."), _run] = 0
     size: Annotated[
         int | None,
         Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
         _data,
     ] = None
-    precision: Annotated[
-        Precision, Field(description="auto is bf16 where it computes quicker."), _steps
-    ] = Precision.AUTO
+    precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker."), _steps] = (
+        Precision.AUTO
+    )
     sharding: Annotated[
         Sharding,
         Field(description="full: processes share the model out (FSDP2). none: each has all. auto: by its size."),
@@ -104,13 +161,13 @@ class TrainingOptions(Strict):
         bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory."), _run
     ] = False
     validation: Annotated[
-        float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
+        Number, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
     ] = 0.05
-    strict: Annotated[
-        bool, Field(strict=True, description="End at the first sample that cannot be used."), _data
-    ] = False
+    strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
+        False
+    )
     cache_limit: Annotated[
-        float,
+        Number,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
         Flag(metavar="GIB", panel=DATA),
     ] = 20.0
@@ -129,6 +186,15 @@ class TrainingSettings(TrainingOptions):
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.zero_snr and self.prediction_type is PredictionType.EPSILON:
+            raise ValueError(
+                "zero_snr ends the noise schedule in nothing but noise, of which no noise can be told apart: set "
+                "prediction_type to v_prediction or sample with it."
+            )
+        return self
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,6 +203,7 @@ class TrainingSettings(TrainingOptions):
 
 MAY_CHANGE = (
     "steps",
+    "ema",
     "checkpoint_every",
     "sheet_every",
     "strict",
@@ -146,3 +213,6 @@ MAY_CHANGE = (
     "checkpointing",
 )
 """Settings that a run may go on with at other values."""
+
+MAY_CHANGE_UNTIL_DONE = ("learning_rate", "warmup_steps", "clip_norm")
+"""Settings that may change, too, while a run is not done: one that diverged may go on more carefully."""

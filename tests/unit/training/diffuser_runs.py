@@ -18,7 +18,7 @@ from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles
 from versatile_diffusion.training.latent_cache import LatentCache
-from versatile_diffusion.training.sharding import Unit, whole
+from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -120,8 +120,8 @@ class Branches(Task[Branching]):
         for branch, (name, x) in enumerate(batch.items(), start=1):
             yield partial(self._losses, name, branch, x)
 
-    def units(self) -> Iterator[Unit]:
-        yield from ((layer, ()) for layer in self.model.layers)
+    def units(self) -> Iterator[nn.Module]:
+        yield from self.model.layers
 
     def _losses(self, name: str, branch: int, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: (self.model(x, branch) - x.flip(-1)).square().mean()}
