@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
@@ -48,25 +49,29 @@ class RateSchedule(StrEnum):
     CONSTANT = "constant"
 
 
-def _shares(value: object) -> object:
-    """A share, or shares by modality, as the command line writes them: "0.1", or ["text=0.1", "image=0.2"]."""
-    if not isinstance(value, str | list):
-        return value
-    words = [value] if isinstance(value, str) else cast("list[object]", value)  # of anything, which is checked next
-    told = [str(word).partition("=") for word in words]
-    if len(told) == 1 and not told[0][1]:
-        return told[0][0]
-    return {name: share for name, _, share in told}
+def _shares(value: object) -> float | dict[str, float]:
+    """A share, or shares by modality, also as the command line writes them: "0.1", or ["text=0.1", "image=0.2"]."""
+    if isinstance(value, str | list):
+        words = [value] if isinstance(value, str) else cast("list[object]", value)  # of anything, checked below
+        told = [str(word).partition("=") for word in words]
+        value = told[0][0] if len(told) == 1 and not told[0][1] else {name: share for name, _, share in told}
+    if not isinstance(value, Mapping):
+        return _share(value)
+    shares = cast("Mapping[object, object]", value)  # of anything, checked below
+    return {modality_spec(str(name)).name: _share(share) for name, share in shares.items()}
 
 
-def _known(value: float | dict[str, float]) -> float | dict[str, float]:
-    for name in value if isinstance(value, dict) else ():
-        modality_spec(name)
-    return value
+def _share(value: object) -> float:
+    try:
+        return TypeAdapter(Annotated[Number, Field(ge=0, le=1)]).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(
+            f"context_dropout is a number from 0 to 1, or one for each of some modalities such as text=0.2 image=0.1, "
+            f"got {value!r:.80}."
+        ) from error
 
 
-_Share = Annotated[Number, Field(ge=0, le=1)]
-Dropout = Annotated[_Share | dict[str, _Share], BeforeValidator(_shares), AfterValidator(_known)]
+Dropout = Annotated[float | dict[str, float], BeforeValidator(_shares)]
 """A share of all contexts, or of those of some modalities."""
 
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"

@@ -142,12 +142,10 @@ class Trainer(Generic[M]):
             FloatingPointError: if a loss or the gradient is no longer finite.
         """
         values = self.backward()
-        taken = self.weights.take(learning_rate(self.config, self.step))
-        if not taken:
+        if not self.weights.take(learning_rate(self.config, self.step)):
             self._skip()
         self.step += 1
-        if taken:
-            self.average.update(average_decay(self.config, self.step))
+        self.average.update(average_decay(self.config, self.step))
         return values
 
     def backward(self) -> dict[str, float]:
