@@ -157,7 +157,9 @@ class TextModality(ModalityOfParts[str]):
     def shared_vectors(self, items: Sequence[str]) -> Float[Tensor, "b d"] | None:
         """See `Modality.shared_vectors`: the tokens that stand for whole texts. Words that are cut off are not told."""
         encoder = self._context_encoder()
-        tokenizer = _present(self.tokenizers.clip, "clip")
+        if not isinstance(encoder, ClipTextEncoder):  # nothing of images is like T5's tokens
+            return None
+        tokenizer = present(self.tokenizers.clip, "clip")
         return encoder.summaries(self._ids(tokenizer, list(items), encoder.max_length, padding="max_length"))
 
     @torch.no_grad()

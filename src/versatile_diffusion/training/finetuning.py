@@ -12,17 +12,19 @@ from typing import cast
 
 import torch
 import yaml
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints.errors import MissingFlowError
-from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.opened_model import OpenedModel
+from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
@@ -32,7 +34,7 @@ from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
-    Precision,
+    MAY_CHANGE_UNTIL_DONE,
     RateSchedule,
     Sharding,
     Trained,
@@ -41,8 +43,8 @@ from versatile_diffusion.training.settings import (
 from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.starts import is_assembled, write_start
 from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.tasks.diffuser import DiffuserTask
-from versatile_diffusion.training.trained_layers import LORA, held_as, prepare
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
+from versatile_diffusion.training.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
 from versatile_diffusion.validation import checked
@@ -81,13 +83,14 @@ class FineTuning:
             ValueError: if the model or the data set cannot be used so; the message says why.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
+        schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
             write_settings(self.settings, self.folder / SETTINGS)
         trainer = self.trainer
         trainer.run()
         trained = whole(trainer.trained)
         if processes().is_main_process:
-            self._save(trained, self.target)
+            self._save(trained, self.target, schedule)
             self.page.finish(self.target)
         return self.target
 
@@ -96,10 +99,10 @@ class FineTuning:
         """The folder of what is trained: a LoRA, or a whole model."""
         return self.folder / (LORA if self.settings.train is Trained.LORA else MODEL)
 
-    @property
-    def gradient_scales(self) -> Mapping[str, float] | None:
-        """Factors of gradients; see `DiffuserTask`."""
-        return None
+    @cached_property
+    def schedule(self) -> DDIMScheduler:
+        """The noise schedule that is learnt, and what is predicted."""
+        return chosen_schedule(self.settings, self.model.scheduler)
 
     @cached_property
     def trainer(self) -> Trainer[Diffuser]:
@@ -111,19 +114,26 @@ class FineTuning:
         data, learnt, settings = self.samples, self.learnt, self.settings
         if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
             raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+        self.require_one_prediction()
         task = DiffuserTask(
             self.diffuser,
             learnt,
             data[TRAINING],
-            learnt_schedule(self.model.scheduler),
+            self.schedule,
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
-            gradient_scales=self.gradient_scales,
+            gradient_scales=GRADIENT_SCALES if settings.gradient_scales is GradientScales.PAPER else None,
             modalities=self.model.modalities,
             validation=data[VALIDATION],
+            noise_offset=settings.noise_offset,
         )
         place, show = self.folder / STATE, self.page.show
         return Trainer(task, self.config, place, "training", self.mixed_precision, show, self.sharded)
+
+    def require_one_prediction(self) -> None:
+        """Raises ValueError if some flows of the model would predict something else than the others."""
+        if changes(learnt_schedule(self.model.scheduler), self.schedule):
+            require_all_learnt(self.model.skeleton.config, self.learnt)
 
     @cached_property
     def page(self) -> RunPage:
@@ -186,8 +196,7 @@ class FineTuning:
         """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
         multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
-        for modality in self.model.modalities.values():
-            modality.to(processes().device)
+        self.model.bring_modalities(processes().device or torch.device("cpu"))
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
         origin = {
             "data": settings.data,
@@ -233,6 +242,9 @@ class FineTuning:
             preview_every=settings.sheet_every,
             seed=settings.seed,
             log_every=min(10, settings.sheet_every),
+            optimizer=settings.optimizer,
+            accumulate=settings.accumulate,
+            average=settings.ema,
         )
 
     @property
@@ -240,19 +252,13 @@ class FineTuning:
         """What the trainer computes in, as accelerate calls it."""
         return mixed_precision(self.settings)
 
-    def _save(self, trained: Mapping[str, Tensor], target: Path) -> None:
+    def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves what was trained: a LoRA, or the model that the run began from with it."""
         if self.settings.train is Trained.LORA:
             factors = {name.replace(f".{LORA}.", "."): each for name, each in trained.items()}
             write_lora(self.model.skeleton, factors, target)
         else:
-            self.model.save(trained, target, torch.float16)
-
-
-def mixed_precision(settings: TrainingSettings) -> str:
-    """Returns what steps compute in, as accelerate calls it."""
-    quick = computes_bf16() if settings.precision is Precision.AUTO else False
-    return "bf16" if quick or settings.precision is Precision.BF16 else "no"
+            self.model.save(trained, target, torch.float16, schedule)
 
 
 def require_same_run(settings: TrainingSettings, folder: Path) -> None:
@@ -261,10 +267,12 @@ def require_same_run(settings: TrainingSettings, folder: Path) -> None:
     if not file.exists():
         return
     before = checked(TrainingSettings, read_settings(file))
+    done = (folder / LORA).exists() or (folder / MODEL).exists()
+    free = MAY_CHANGE if done else (*MAY_CHANGE, *MAY_CHANGE_UNTIL_DONE)
     changed = [
         f"{name} was {_told(getattr(before, name))} and is {_told(getattr(settings, name))}"
         for name in TrainingSettings.model_fields
-        if name not in MAY_CHANGE and getattr(before, name) != getattr(settings, name)
+        if name not in free and getattr(before, name) != getattr(settings, name)
     ]
     if changed:
         raise ValueError(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from versatile_diffusion.checkpoints.folder import is_ours
@@ -15,17 +16,20 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints
+from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.finetuning import MODEL, SETTINGS, STATE, FineTuning, require_same_run, write_settings
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.reading.captioned_data import SkippedSamples
 from versatile_diffusion.training.run_page import PAGE, RunPage
-from versatile_diffusion.training.settings import STAGE_RATES, Recipe, StageSettings, TrainingSettings
-from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.stage_settings import STAGE_RATES, Recipe, StageSettings
 from versatile_diffusion.training.user_samples import Samples, silent
 
 FOUR = ("image-variation", "text-to-image", "image-to-text", "text-variation")
 STAGES: Mapping[str, tuple[str, ...]] = dict(zip(STAGE_RATES, (FOUR[:1], FOUR[:2], FOUR), strict=True))
 """The flows of each stage, in the paper's order."""
+FOUR_FLOW = "four_flow"
+"""The last stage, in which gradients have the paper's scales."""
 
 
 class FlowRecipe:
@@ -89,7 +93,9 @@ class FlowRecipe:
         settings = self.settings
         own: StageSettings = getattr(settings, stage)
         changes = {name: value for name, value in dict(own).items() if value is not None}
-        return _plain(settings, **{"start": start, "encoders": (), "flows": STAGES[stage], **changes})
+        scales = GradientScales.PAPER if stage == FOUR_FLOW else settings.gradient_scales
+        new: dict[str, object] = {"start": start, "encoders": (), "flows": STAGES[stage], "gradient_scales": scales}
+        return _plain(settings, **{**new, **changes})
 
     def write_page(self) -> None:
         """Writes index.html: the pages of all stages that have begun, in one file."""
@@ -181,20 +187,18 @@ class FlowStage(FineTuning):
         opened.modalities = self.recipe.whole.model.modalities
         return opened
 
-    @property
-    def gradient_scales(self) -> Mapping[str, float] | None:
-        """The paper's, where all flows are learnt."""
-        return GRADIENT_SCALES if self.name == "four_flow" else super().gradient_scales
+    def require_one_prediction(self) -> None:
+        """See `FineTuning.require_one_prediction`: a stage after this one learns the other flows."""
 
     @cached_property
     def page(self) -> RunPage:
         """The page of the stage, which that of the whole run shows as well."""
         return _StagePage(self.recipe.write_page, self.folder, self.settings, self.told, self.learnt)
 
-    def _save(self, trained: Mapping[str, Tensor], target: Path) -> None:
+    def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves the model for the next stage as exactly as it was trained; the last one as all models are saved."""
         last = target == self.recipe.folder / MODEL
-        self.model.save(trained, target, torch.float16 if last else None)
+        self.model.save(trained, target, torch.float16 if last else None, schedule)
 
 
 class _StagePage(RunPage):

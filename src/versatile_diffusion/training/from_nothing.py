@@ -20,7 +20,7 @@ from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.card import CardTexts
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.training.finetuning import MODEL, SETTINGS, mixed_precision, require_same_run, write_settings
+from versatile_diffusion.training.finetuning import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.measurements import Figures, Measurements, read_measurements
 from versatile_diffusion.training.metric_logger import LOG
 from versatile_diffusion.training.named_presets import named_preset
@@ -32,6 +32,7 @@ from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.run_page import PAGE
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.stages import FLOWS, ModelTraining
+from versatile_diffusion.training.trained_layers import mixed_precision
 
 IMAGES = "images"
 """The folder of the pictures that are kept, in that of the run."""

@@ -8,7 +8,7 @@ from versatile_diffusion import model_presets
 from versatile_diffusion.bundled import load_world, world_names
 from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.training.model_recipe import ModelRecipe
-from versatile_diffusion.training.settings import PRESET
+from versatile_diffusion.training.stage_settings import PRESET
 
 
 def preset_names() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ from versatile_diffusion.checkpoints.tensors import LazyTensor
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
+from versatile_diffusion.training.predictions import changes
+from versatile_diffusion.training.preparation import learnt_schedule
 
 
 class OpenedModel:
@@ -58,6 +61,11 @@ class OpenedModel:
             modality.requires_grad_(False)
         return loaded
 
+    def bring_modalities(self, device: torch.device) -> None:
+        """Moves the modalities to a device, where they encode."""
+        for modality in self.modalities.values():
+            nn.Module.to(modality, device)
+
     def release_context_encoders(self) -> None:
         """Lets go what only encodes contexts, once all contexts are encoded; autoencoders stay, to draw previews."""
         for modality in self.modalities.values():
@@ -79,18 +87,22 @@ class OpenedModel:
             fill(checkpoint.diffuser, held)
         return checkpoint.diffuser
 
-    def save(self, trained: Mapping[str, Tensor], target: Path, dtype: torch.dtype | None) -> None:
+    def save(
+        self, trained: Mapping[str, Tensor], target: Path, dtype: torch.dtype | None, schedule: DDIMScheduler
+    ) -> None:
         """Writes the model with some weights of its diffuser changed. What stayed the same comes from disk.
 
         Args:
             trained: the changed weights of the diffuser, by their names.
             target: the folder to write, whole or not at all.
             dtype: of the numbers that are written; as they are if None.
+            schedule: that was learnt. The model keeps its scheduler if it samples what is predicted now.
         """
         read = read_source(self.source, self.flows)  # anew: modules may have been changed in memory
         changed = {name: LazyTensor.of(tensor) for name, tensor in trained.items()}
         tensors = {**read.tensors, DIFFUSER: {**read.tensors[DIFFUSER], **changed}}
-        write(Checkpoint(read.diffuser, read.modalities, read.scheduler, tensors, read.companions), target, dtype)
+        scheduler = schedule if changes(learnt_schedule(read.scheduler), schedule) else read.scheduler
+        write(Checkpoint(read.diffuser, read.modalities, scheduler, tensors), target, dtype)
 
 
 def _held_as(tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:

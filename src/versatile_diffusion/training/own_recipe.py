@@ -12,7 +12,8 @@ from versatile_diffusion.model_presets import Preset, tiny
 from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.training.names import ADVERSARIAL, STAGES
 from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.settings import StageSettings, TrainingSettings
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.stage_settings import StageSettings
 from versatile_diffusion.training.task import AtLeastOne, Count, TrainingConfig
 
 OWN_STAGES = (STAGES[0], ADVERSARIAL, *STAGES[1:])
@@ -64,7 +65,12 @@ def own_run(settings: TrainingSettings, preset: Preset, images: int, folder: Pat
         mixed_precision: see `TrainingRun`.
     """
     recipe = OwnRecipe(
-        preset=preset, images=images, seed=settings.seed, min_snr=settings.min_snr, kl_even_channels=True
+        preset=preset,
+        images=images,
+        seed=settings.seed,
+        min_snr=settings.min_snr,
+        prediction_type=None if settings.prediction_type is None else settings.prediction_type.value,
+        kl_even_channels=True,
     )
     recipe = replace(recipe, **{name: _config(settings, name, number) for number, name in enumerate(OWN_STAGES)})
     return OwnRun(folder, recipe, ("train", str(folder / "run.yaml")), mixed_precision)
@@ -108,5 +114,8 @@ def _config(settings: TrainingSettings, stage: str, number: int) -> TrainingConf
         checkpoint_every=settings.checkpoint_every,
         preview_every=settings.sheet_every,
         log_every=min(10, settings.sheet_every),
+        optimizer=settings.optimizer,
+        accumulate=settings.accumulate,
+        average=settings.ema,
         seed=settings.seed + number,
     )

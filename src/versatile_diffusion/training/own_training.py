@@ -8,7 +8,8 @@ from pathlib import Path
 from versatile_diffusion.training.finetuning import FineTuning
 from versatile_diffusion.training.flow_recipe import FlowRecipe
 from versatile_diffusion.training.from_nothing import FromNothing
-from versatile_diffusion.training.settings import Recipe, TrainingSettings
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.stage_settings import Recipe
 from versatile_diffusion.training.user_samples import silent
 
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, cast
+from typing import Annotated, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
 from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
-from versatile_diffusion.validation import Strict
-
-PRESET = "preset:"
-"""What a start begins with that is random weights of some sizes."""
+from versatile_diffusion.training.stage_settings import (
+    ENCODER_STAGES,
+    PRESET,
+    STAGE_RATES,
+    Recipe,
+    StageSettings,
+    with_rates,
+)
+from versatile_diffusion.validation import Number, Strict
 
 
 class Trained(StrEnum):
@@ -34,6 +41,7 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class Sharding(StrEnum):
@@ -51,16 +59,34 @@ class RateSchedule(StrEnum):
     CONSTANT = "constant"
 
 
+def _shares(value: object) -> float | dict[str, float]:
+    """A share, or shares by modality, also as the command line writes them: "0.1", or ["text=0.1", "image=0.2"]."""
+    if isinstance(value, str | list):
+        words = [value] if isinstance(value, str) else cast("list[object]", value)  # of anything, checked below
+        told = [str(word).partition("=") for word in words]
+        value = told[0][0] if len(told) == 1 and not told[0][1] else {name: share for name, _, share in told}
+    if not isinstance(value, Mapping):
+        return _share(value)
+    shares = cast("Mapping[object, object]", value)  # of anything, checked below
+    return {modality_spec(str(name)).name: _share(share) for name, share in shares.items()}
+
+
+def _share(value: object) -> float:
+    try:
+        return TypeAdapter(Annotated[Number, Field(ge=0, le=1)]).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(
+            f"context_dropout is a number from 0 to 1, or one for each of some modalities such as text=0.2 image=0.1, "
+            f"got {value!r:.80}."
+        ) from error
+
+
+Dropout = Annotated[float | dict[str, float], BeforeValidator(_shares)]
+"""A share of all contexts, or of those of some modalities."""
+
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
-
-
-class Recipe(StrEnum):
-    """Whether flows are learnt at once, or in stages."""
-
-    NONE = "none"
-    PAPER = "paper"
 
 
 class CachePolicy(StrEnum):
@@ -83,23 +109,6 @@ class FilterPreset(StrEnum):
         return PAPER if self is FilterPreset.PAPER else SampleFilters()
 
 
-STAGE_RATES: Mapping[str, float] = {"one_flow": 1e-4, "two_flow": 1e-4, "four_flow": 5e-5}
-"""The stages of the paper's recipe in their order, and its learning rates."""
-
-
-ENCODER_STAGES = ("kl", "kl_adversarial", "clip", "optimus")
-"""The stages that come before, where a model begins from nothing."""
-
-
-class StageSettings(Strict):
-    """What a stage of a recipe changes of the settings; None is what they say."""
-
-    steps: Annotated[int | None, Field(ge=1, strict=True)] = None
-    batch_size: Annotated[int | None, Field(ge=1, strict=True)] = None
-    learning_rate: Annotated[float | None, Field(gt=0, le=1)] = None
-    flows: tuple[str, ...] | None = None
-
-
 class TrainingOptions(Strict):
     """How a model is trained, on whatever data."""
 
@@ -120,27 +129,60 @@ class TrainingOptions(Strict):
     ] = Recipe.NONE
     rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA."), _learnt] = 16
     steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights."), _steps] = 500
-    batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update."), _steps] = 8
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
+    batch_size: Annotated[
+        int, Field(ge=1, strict=True, description="Samples of each flow that are computed at once."), _steps
+    ] = 8
+    accumulate: Annotated[
+        int, Field(ge=1, strict=True, description="Batches in an update, computed one after the other."), _steps
+    ] = 1
+    optimizer: Annotated[
+        OptimizerName,
+        Field(description="adamw-8bit remembers in a quarter of the memory; muon turns gradients of matrices."),
+        _steps,
+    ] = OptimizerName.ADAMW
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
     warmup_steps: Annotated[
         int, Field(ge=0, strict=True, description="Updates until it is at its highest."), _steps
     ] = 20
     schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that."), _steps] = (
         RateSchedule.COSINE
     )
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's."), _steps] = 0.01
-    clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed."), _steps] = 1.0
+    weight_decay: Annotated[Number, Field(ge=0, le=1, description="Of all optimizers."), _steps] = 0.01
+    clip_norm: Annotated[Number, Field(gt=0, description="The longest gradient allowed."), _steps] = 1.0
+    gradient_scales: Annotated[
+        GradientScales,
+        Field(description="paper: those of its four-flow training. AdamW's steps hardly depend on them."),
+        _steps,
+    ] = GradientScales.NONE
+    ema: Annotated[
+        AveragePlace,
+        Field(description="Where the average of the weights is kept, which a run gives in the end; none: the weights."),
+        _steps,
+    ] = AveragePlace.DEVICE
     ema_decay: Annotated[
-        float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept."), _steps
+        Number, Field(ge=0, lt=1, description="Share of the average of the weights that stays."), _steps
     ] = 0.99
     context_dropout: Annotated[
-        float,
-        Field(ge=0, le=1, description="Share of samples that are learnt without their context, for guidance."),
-        _learnt,
+        Dropout,
+        Field(description="Share of samples learnt without their context, for guidance; also by modality: text=0.2."),
+        Flag(metavar="SHARE…", panel=LEARNT, many=True),
     ] = 0.1
     min_snr: Annotated[
-        float | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556)."), _learnt
+        Number | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556)."), _learnt
     ] = 5.0
+    noise_offset: Annotated[
+        Number,
+        Field(ge=0, le=1, description="Noise that is the same all over a channel, for very dark or bright images."),
+        _learnt,
+    ] = 0.0
+    prediction_type: Annotated[
+        PredictionType | None,
+        Field(description="What is predicted, if not what the model to begin from does."),
+        _learnt,
+    ] = None
+    zero_snr: Annotated[
+        bool, Field(strict=True, description="End the noise schedule in nothing but noise (arXiv 2305.08891)."), _learnt
+    ] = False
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True, description="Of every draw."), _run] = 0
     size: Annotated[
         int | None,
@@ -159,7 +201,7 @@ class TrainingOptions(Strict):
         bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory."), _run
     ] = False
     validation: Annotated[
-        float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
+        Number, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
     ] = 0.05
     strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
         False
@@ -170,7 +212,7 @@ class TrainingOptions(Strict):
         _data,
     ] = CachePolicy.AUTO
     cache_limit: Annotated[
-        float,
+        Number,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
         Flag(metavar="GIB", panel=DATA),
     ] = 20.0
@@ -230,6 +272,15 @@ class TrainingSettings(TrainingOptions):
         asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
         return replace(self.filter.filters, **asked)
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.zero_snr and self.prediction_type is PredictionType.EPSILON:
+            raise ValueError(
+                "zero_snr ends the noise schedule in nothing but noise, of which no noise can be told apart: set "
+                "prediction_type to v_prediction or sample with it."
+            )
+        return self
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -250,7 +301,7 @@ class TrainingSettings(TrainingOptions):
             return {"train": Trained.ALL, **values}
         staged = any(name in values for name in STAGE_RATES)
         if values.get("recipe") == Recipe.PAPER or (staged and "recipe" not in values):
-            values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **_with_rates(values)}
+            values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
         return {"train": Trained.ALL, **values} if new else values
 
     @classmethod
@@ -262,6 +313,8 @@ class TrainingSettings(TrainingOptions):
     @model_validator(mode="after")
     def _in_stages(self) -> TrainingSettings:
         if self.from_nothing:
+            if self.flows or self.zero_snr:
+                raise ValueError("A model from nothing learns all flows, to no zero_snr: leave flows and zero_snr out.")
             return self
         staged = self.recipe is Recipe.PAPER
         if alone := [name for name in ENCODER_STAGES if getattr(self, name) != StageSettings()]:
@@ -286,25 +339,12 @@ class TrainingSettings(TrainingOptions):
         return self
 
 
-def _with_rates(values: Mapping[str, object]) -> dict[str, object]:
-    """The stages with a learning rate each: the paper's, or that of the settings in the paper's proportions."""
-    given = values.get("learning_rate")
-    scale = given / STAGE_RATES["one_flow"] if isinstance(given, int | float) else 1.0
-    stages: dict[str, object] = {}
-    for name, rate in STAGE_RATES.items():
-        stage = values.get(name)
-        if stage is None or isinstance(stage, Mapping):
-            own = cast("Mapping[str, object]", stage or {})  # the keys are checked later
-            told = {key: value for key, value in own.items() if value is not None}
-            stages[name] = {"learning_rate": rate * scale, **told}
-    return stages
-
-
 FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
 """Settings that are fields of `SampleFilters`."""
 
 MAY_CHANGE = (
     "steps",
+    "ema",
     "checkpoint_every",
     "sheet_every",
     "strict",
@@ -317,3 +357,6 @@ MAY_CHANGE = (
     *ENCODER_STAGES,
 )
 """Settings that a run may go on with at other values."""
+
+MAY_CHANGE_UNTIL_DONE = ("learning_rate", "warmup_steps", "clip_norm")
+"""Settings that may change, too, while a run is not done: one that diverged may go on more carefully."""

@@ -29,7 +29,7 @@ from versatile_diffusion.modalities.registry import modality_names
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.fresh_layers import fresh_tensors
 from versatile_diffusion.training.named_presets import named_preset
-from versatile_diffusion.training.settings import PRESET
+from versatile_diffusion.training.stage_settings import PRESET
 
 CONTEXT_LAYERS = "context_layers"
 

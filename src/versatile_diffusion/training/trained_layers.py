@@ -6,17 +6,24 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.training.preparation import seeded
-from versatile_diffusion.training.settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings import Precision, Trained, TrainingSettings
+from versatile_diffusion.training.trainer import PRECISIONS
 
 LORA = "lora"
 """What a LoRA is called that is trained."""
 
-DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What steps compute in, by accelerate's names for it."""
+
+def mixed_precision(settings: TrainingSettings) -> str:
+    """Returns what steps compute in, as accelerate calls it."""
+    precision = settings.precision
+    if precision is Precision.AUTO:
+        precision = Precision.BF16 if computes_bf16() else Precision.FP32
+    return "no" if precision is Precision.FP32 else str(precision)
 
 
 def layer_groups(settings: TrainingSettings, flows: Sequence[Flow]) -> frozenset[str]:
@@ -43,7 +50,7 @@ def held_as(
     What is trained is held in float32. What is frozen is held in what steps compute in: they would cast it at every
     use, to the same numbers. Vectors, which are small and partly computed with in float32, stay in float32.
     """
-    computed = DTYPES[mixed_precision]
+    computed = PRECISIONS[mixed_precision]
     trained = frozenset[str]() if settings.train is Trained.LORA else layer_groups(settings, flows)
 
     def dtype_of(name: str, shape: tuple[int, ...]) -> torch.dtype:

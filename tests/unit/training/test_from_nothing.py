@@ -35,7 +35,7 @@ def test_all_stages_are_trained_measured_and_make_a_model(tmp_path: Path) -> Non
     words += ["--set", "clip.batch_size=4", "--set", "kl.steps=2", "--output", str(run), "--sheet-every", "2"]
     done = vd(*words)
     assert done.exit_code == 0, done.output
-    assert f"--model {run / 'model'}" in done.stdout and "1 samples could not be used" in done.stderr
+    assert f"--model {run / 'model'}" in done.stdout and "1 sample was left out" in done.stderr
     measured = json.loads((run / "measurements.json").read_text())
     assert {"kl", "kl_adversarial", "clip", "optimus"} <= set(measured)
     assert all(0 <= figures["accuracy"] <= 1 for figures in measured.values())
