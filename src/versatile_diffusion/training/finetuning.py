@@ -25,6 +25,7 @@ from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, 
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
+from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
@@ -76,9 +77,11 @@ class FineTuning:
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if the optimizer is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         settings, main = self.settings, processes().is_main_process
+        require_optimizer(settings.optimizer)
         schedule, before = chosen_schedule(settings, self.model.scheduler), learnt_schedule(self.model.scheduler)
         if main:
             write_settings(settings, self.folder / SETTINGS)
