@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -31,8 +31,9 @@ from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run_page import RunPage
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
+from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION
 from versatile_diffusion.training.sample_encoder import SampleEncoder
+from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
     MAY_CHANGE_UNTIL_DONE,
@@ -46,11 +47,12 @@ from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
 from versatile_diffusion.validation import checked
 
 SETTINGS = "run.yaml"
-LORA, MODEL, CACHE, STATE = "lora", "model", "cache", "training"
-"""What lies in the folder of a run: what was trained, the encoded samples, the checkpoints."""
+LORA, MODEL, STATE = "lora", "model", "training"
+"""What lies in the folder of a run: what was trained, and the checkpoints."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -63,13 +65,15 @@ class FineTuning:
     Args:
         settings: what is trained, on what and how.
         folder: of the run.
+        say: tells people something, such as how samples are encoded.
 
     Raises:
         ValueError: if the folder holds a run with other settings; the message names them.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
         self.settings, self.folder = settings, folder
+        self.say = say if processes().is_main_process else silent
         require_same_run(settings, folder)
 
     def train(self) -> Path:
@@ -91,7 +95,7 @@ class FineTuning:
         if changes(before, schedule):
             require_all_learnt(self.diffuser.config, learnt)
         prepare(self.diffuser, learnt, settings)
-        page = RunPage(self.folder, settings, len(data[TRAINING]), learnt)
+        page = RunPage(self.folder, settings, self.told, learnt)
         task = DiffuserTask(
             self.diffuser,
             learnt,
@@ -117,7 +121,7 @@ class FineTuning:
     @cached_property
     def skipped(self) -> SkippedSamples:
         """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED if processes().is_main_process else None, self.settings.strict)
+        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
     def model(self) -> Components:
@@ -150,8 +154,8 @@ class FineTuning:
         return [Flow(context, output) for output in config["outputs"] for context in config["context_dims"]]
 
     @cached_property
-    def samples(self) -> Mapping[str, SampleCache]:
-        """The encoded samples of both splits."""
+    def samples(self) -> Mapping[str, Samples]:
+        """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
         multiple = 2 ** (len(self.diffuser.config["channel_mult"]) - 1)
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
@@ -161,20 +165,19 @@ class FineTuning:
             "flows": sorted(map(str, self.flows)),
             "size": settings.size,
             "validation": settings.validation,
+            "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
         }
         for modality in encoder.modalities.values():
-            modality.requires_grad_(False)
-        data = CaptionedData(settings.data, self.skipped)
-        most = int(settings.cache_limit * 2**30)
-        builder = CacheBuilder(self.folder / CACHE, encoder, origin, settings.validation, most)
+            modality.requires_grad_(False).to(processes().device)
+        reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
-            caches = builder.build(data)
-        if not len(caches[TRAINING]):
-            why = next(iter(self.skipped.reasons.items()), None)
-            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
-            raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
-        return caches
+            data = CaptionedData(settings.data, self.skipped)
+            return UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+
+    def told(self) -> str:
+        """What is learnt from, in words."""
+        return f"{self.samples[TRAINING].about}; {self.skipped.told()}"
 
     @property
     def learnt(self) -> list[Flow]:

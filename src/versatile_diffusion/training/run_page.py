@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -36,12 +36,14 @@ class RunPage:
     Args:
         folder: of the run.
         settings: of the run.
-        count: samples that are learnt from.
+        told: returns what is learnt from, in words, as it is known by now.
         flows: that are learnt.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, count: int, flows: Sequence[Flow]) -> None:
-        self.folder, self.settings, self.count, self.flows = folder, settings, count, flows
+    def __init__(
+        self, folder: Path, settings: TrainingSettings, told: Callable[[], str], flows: Sequence[Flow]
+    ) -> None:
+        self.folder, self.settings, self.told, self.flows = folder, settings, told, flows
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
@@ -94,7 +96,7 @@ class RunPage:
         ]
 
     def _figures(self, lines: Sequence[dict[str, float]]) -> Iterator[tuple[str, str]]:
-        yield "data", f"{self.settings.data}, {self.count:,} samples"
+        yield "data", f"{self.settings.data}, {self.told()}"
         yield "flows", ", ".join(map(str, self.flows))
         if lines:
             last = lines[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Self, cast
 
@@ -13,6 +14,7 @@ from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
+from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.validation import Number, Strict
 
 
@@ -47,6 +49,26 @@ class RateSchedule(StrEnum):
 
     COSINE = "cosine"
     CONSTANT = "constant"
+
+
+class CachePolicy(StrEnum):
+    """Whether latents and context tokens are computed before the first step, and kept."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class FilterPreset(StrEnum):
+    """Filters of samples that have a name."""
+
+    NONE = "none"
+    PAPER = "paper"
+
+    @property
+    def filters(self) -> SampleFilters:
+        """What they are."""
+        return PAPER if self is FilterPreset.PAPER else SampleFilters()
 
 
 def _shares(value: object) -> float | dict[str, float]:
@@ -171,11 +193,37 @@ class TrainingOptions(Strict):
     strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
         False
     )
+    cache: Annotated[
+        CachePolicy,
+        Field(description="Encode all samples first: always, never (on the way), or auto, where they are few."),
+        _data,
+    ] = CachePolicy.AUTO
     cache_limit: Annotated[
         Number,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
         Flag(metavar="GIB", panel=DATA),
     ] = 20.0
+    filter: Annotated[
+        FilterPreset,
+        Field(description="paper: the filters of the paper's LAION; what follows changes single ones."),
+        _data,
+    ] = FilterPreset.NONE
+    min_similarity: Annotated[
+        Number | None,
+        Field(ge=-1, le=1, description="Of image and caption, by the data or else by the model's own CLIP."),
+        _data,
+    ] = None
+    max_nsfw: Annotated[
+        Number | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    max_watermark: Annotated[
+        Number | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    min_aspect: Annotated[Number | None, Field(gt=0, description="Of width by height."), _data] = None
+    max_aspect: Annotated[Number | None, Field(gt=0, description="Of width by height."), _data] = None
+    min_area: Annotated[Number | None, Field(ge=0, description="Pixels that an image must have more than."), _data] = (
+        None
+    )
     checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints."), _run] = 100
     sheet_every: Annotated[
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
@@ -200,11 +248,20 @@ class TrainingSettings(TrainingOptions):
             )
         return self
 
+    @property
+    def filters(self) -> SampleFilters:
+        """Which samples are wanted: what was asked for, and of the preset what was not."""
+        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
+        return replace(self.filter.filters, **asked)
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
 
+
+FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
+"""Settings that are fields of `SampleFilters`."""
 
 MAY_CHANGE = (
     "steps",
@@ -212,6 +269,7 @@ MAY_CHANGE = (
     "checkpoint_every",
     "sheet_every",
     "strict",
+    "cache",
     "cache_limit",
     "precision",
     "sharding",

@@ -16,7 +16,7 @@ from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
-from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.utils import gather_object, is_tensorboard_available  # pyright: ignore - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from versatile_diffusion.kernels import optimize
 from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
+from versatile_diffusion.training.batch_share import BatchShare
 from versatile_diffusion.training.gradients import PassGradients
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
@@ -55,8 +56,8 @@ def average_decay(config: TrainingConfig, step: int) -> float:
 def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
     """Returns this process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    batch = task.draw(generator, config.batch_size * config.accumulate * processes)
-    return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
+    size = config.batch_size * config.accumulate * processes
+    return task.draw_share(generator, size, BatchShare(rank, processes))
 
 
 class Trainer(Generic[M]):
@@ -120,6 +121,7 @@ class Trainer(Generic[M]):
             memory = checkpoint.load(whole[-1], self._state)
             self.step, self.seconds = memory["step"], memory.get("seconds", 0.0)
             self.weights.remember(memory)
+            self.task.remember(memory.get("data", []))
         return bool(whole)
 
     def run(self) -> M:
@@ -252,7 +254,8 @@ class Trainer(Generic[M]):
         return checkpoint.TrainingState(self.trained, self.average, self.weights.optimizer)
 
     def _save(self) -> None:
-        memory = {"step": self.step, "seconds": self.seconds, **self.weights.memory}
+        data: list[object] = gather_object([self.task.memory()])
+        memory = {"step": self.step, "seconds": self.seconds, "data": data, **self.weights.memory}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
 
 
