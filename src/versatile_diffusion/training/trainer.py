@@ -221,7 +221,7 @@ class Trainer(Generic[M]):
         main = self.accelerator.is_main_process
         takes_part = main or self.shards is not None
         if shown and takes_part:
-            with torch.no_grad(), self.average.applied(), self.gradients.autocast():
+            with torch.no_grad(), self.average.applied():
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
         if main and (done or self.step % self.config.log_every == 0):
@@ -235,7 +235,7 @@ class Trainer(Generic[M]):
         """Shows what the averaged weights make, where somebody looks."""
         if not (self.logger.shows or self.on_preview) and self.shards is None:
             return
-        with torch.no_grad(), self.average.applied(), self.gradients.autocast():
+        with torch.no_grad(), self.average.applied():
             preview = self.task.preview(self.model)
         if self.accelerator.is_main_process:
             self.logger.show(self.step, preview)
