@@ -239,6 +239,17 @@ class TrainingSettings(TrainingOptions):
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
+        return {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
+
+    @classmethod
+    def _knows_none(cls, name: str) -> bool:
+        """Whether "none", which YAML takes for nothing, is a value of a field."""
+        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+        return isinstance(kind, type) and issubclass(kind, StrEnum) and "none" in [str(each) for each in kind]
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.zero_snr and self.prediction_type is PredictionType.EPSILON:
