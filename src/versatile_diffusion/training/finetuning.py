@@ -24,6 +24,7 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.opened_model import OpenedModel
+from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
@@ -81,8 +82,10 @@ class FineTuning:
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if the optimizer is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
+        require_optimizer(self.settings.optimizer)
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
             write_settings(self.settings, self.folder / SETTINGS)
@@ -128,7 +131,7 @@ class FineTuning:
             noise_offset=settings.noise_offset,
         )
         place, show = self.folder / STATE, self.page.show
-        return Trainer(task, self.config, place, "training", self.mixed_precision, show, self.sharded)
+        return Trainer(task, self.config, place, "training", mixed_precision(self.settings), show, self.sharded)
 
     def require_one_prediction(self) -> None:
         """Raises ValueError if some flows of the model would predict something else than the others."""
@@ -166,7 +169,7 @@ class FineTuning:
     @cached_property
     def diffuser(self) -> Diffuser:
         """What is trained, prepared for it: the layers of the flows that are learnt."""
-        dtype_of = held_as(self.settings, self.learnt, self.mixed_precision)
+        dtype_of = held_as(self.settings, self.learnt, mixed_precision(self.settings))
         diffuser = self.model.open_diffuser(self.learnt, dtype_of)
         prepare(diffuser, self.learnt, self.settings)
         return diffuser
@@ -246,11 +249,6 @@ class FineTuning:
             accumulate=settings.accumulate,
             average=settings.ema,
         )
-
-    @property
-    def mixed_precision(self) -> str:
-        """What the trainer computes in, as accelerate calls it."""
-        return mixed_precision(self.settings)
 
     def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves what was trained: a LoRA, or the model that the run began from with it."""

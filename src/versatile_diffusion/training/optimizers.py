@@ -85,18 +85,24 @@ class ParameterOptimizer:
         return torch.compiler.set_stance("force_eager") if self._eager else nullcontext()
 
 
+def require_optimizer(name: OptimizerName) -> None:
+    """Raises ImportError if an optimizer is in a library, or a version of PyTorch, that is not installed."""
+    if name is OptimizerName.ADAMW_8BIT:
+        require("torchao", "The optimizer adamw-8bit", "int8")
+    if name is OptimizerName.MUON and not hasattr(torch.optim, "Muon"):
+        raise ImportError("The optimizer muon needs PyTorch 2.9 or newer: pip install --upgrade torch")
+
+
 def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float) -> list[Optimizer]:
+    require_optimizer(name)
     match name:
         case OptimizerName.ADAMW:
             return [_adamw(parameters, weight_decay)]
         case OptimizerName.ADAMW_8BIT:
-            require("torchao", "The optimizer adamw-8bit", "int8")
             from torchao.optim import AdamW8bit  # pyright: ignore[reportMissingTypeStubs] - there are none
 
             return [AdamW8bit(parameters, weight_decay=weight_decay)]
         case OptimizerName.MUON:
-            if not hasattr(torch.optim, "Muon"):
-                raise ImportError("The optimizer muon needs PyTorch 2.9 or newer: pip install --upgrade torch")
             matrices = [parameter for parameter in parameters if parameter.ndim == 2]
             others = [parameter for parameter in parameters if parameter.ndim != 2]
             parts: list[Optimizer] = [_adamw(others, weight_decay)] if others else []

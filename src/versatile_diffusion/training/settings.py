@@ -222,19 +222,19 @@ class TrainingOptions(Strict):
         _data,
     ] = FilterPreset.NONE
     min_similarity: Annotated[
-        float | None,
+        Number | None,
         Field(ge=-1, le=1, description="Of image and caption, by the data or else by the model's own CLIP."),
         _data,
     ] = None
     max_nsfw: Annotated[
-        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+        Number | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
     ] = None
     max_watermark: Annotated[
-        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+        Number | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
     ] = None
-    min_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
-    max_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
-    min_area: Annotated[float | None, Field(ge=0, description="Pixels that an image must have more than."), _data] = (
+    min_aspect: Annotated[Number | None, Field(gt=0, description="Of width by height."), _data] = None
+    max_aspect: Annotated[Number | None, Field(gt=0, description="Of width by height."), _data] = None
+    min_area: Annotated[Number | None, Field(ge=0, description="Pixels that an image must have more than."), _data] = (
         None
     )
     checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints."), _run] = 100

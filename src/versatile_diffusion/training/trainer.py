@@ -121,8 +121,8 @@ class Trainer(Generic[M]):
         if whole:
             memory = checkpoint.load(whole[-1], self._state)
             self.step, self.seconds = memory["step"], memory.get("seconds", 0.0)
-            self.task.remember(memory.get("data", []))
             self.weights.remember(memory)
+            self.task.remember(memory.get("data", []))
         return bool(whole)
 
     def run(self) -> M:
@@ -222,7 +222,7 @@ class Trainer(Generic[M]):
         main = self.accelerator.is_main_process
         takes_part = main or self.shards is not None
         if shown and takes_part:
-            with torch.no_grad(), self.average.applied(), self.gradients.autocast():
+            with torch.no_grad(), self.average.applied():
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
         if main and (done or self.step % self.config.log_every == 0):

@@ -93,8 +93,8 @@ def test_a_run_does_not_go_on_with_another_optimizer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["no", "fp16"])
 def test_batches_before_an_update_equal_a_larger_one(precision: str, tmp_path: Path) -> None:
-    def gradients(**sizes: int) -> tuple[dict[str, float], dict[str, Tensor]]:
-        config = TrainingConfig(steps=1, learning_rate=1e-3, **sizes)
+    def gradients(batch_size: int, accumulate: int = 1) -> tuple[dict[str, float], dict[str, Tensor]]:
+        config = TrainingConfig(1, batch_size, learning_rate=1e-3, accumulate=accumulate)
         trainer = Trainer(four_flow_task(min_snr=5.0), config, tmp_path, mixed_precision=precision)
         losses = trainer.backward()
         scale = trainer.weights.scale

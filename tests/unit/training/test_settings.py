@@ -45,6 +45,12 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
     }
     assert {name: written[name] for name in expected} == expected
     again = tmp_path / "again.yaml"
+    assert (
+        vd("train", str(file), "--set", "ema=none", "--gradient-scales", "none", "--save-config", str(again)).exit_code
+        == 0
+    )
+    assert vd("train", str(again), "--save-config", str(again)).exit_code == 0
+    assert yaml.safe_load(again.read_text())["ema"] == "none"
     change = "context_dropout.text=0.2"
     assert vd("train", str(file), "--set", change, "--save-config", str(again)).exit_code == 0
     assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2}
