@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drawn_data.folder(tmp_path / "my-pictures", 8)
+    drawn_data.many_tars(tmp_path / "shards", 40, 20)
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program == "vd"

@@ -128,8 +128,8 @@ def _room_for(unfinished: Path) -> Generator[None]:
         whole = checkpoints(unfinished.parent)
         last = f"The last one is whole: {whole[-1]}." if whole else "There is none before it."
         raise OSError(
-            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, of "
-            f"which {shutil.disk_usage(unfinished.parent).free // 2**20:,} MiB are left, and give the same command to go on."
+            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, and "
+            "give the same command to go on."
         ) from error
 
 

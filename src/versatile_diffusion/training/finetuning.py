@@ -26,6 +26,7 @@ from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
+from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION
 from versatile_diffusion.training.sample_encoder import SampleEncoder
@@ -83,7 +84,8 @@ class FineTuning:
             write_settings(settings, self.folder / SETTINGS)
         data, learnt = self.samples, self.learnt
         if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
-            raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+            taught = ", ".join(map(str, learnt))
+            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
         prepare(self.diffuser, learnt, settings)
         page = RunPage(self.folder, settings, self.told, learnt)
         task = DiffuserTask(
