@@ -12,6 +12,7 @@ from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeSt
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import nn
+from transformers.initialization import no_init_weights
 
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
 from versatile_diffusion.checkpoints.keys import check
@@ -129,8 +130,8 @@ class Wanted:
 
 
 def empty(build: Callable[[], M]) -> M:
-    """Builds a module whose parameters take no memory."""
-    with init_empty_weights(include_buffers=False):
+    """Builds a module whose parameters take no memory, and are not drawn at random in vain."""
+    with init_empty_weights(include_buffers=False), no_init_weights():
         return build().eval()
 
 
