@@ -86,7 +86,7 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
     return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
 
 
-DATA_HELP = f"""Train a model on your own data: a folder of pictures with captions in .txt, a folder with metadata.jsonl,
+DATA_HELP = f"""Train a model on your own data: a folder of pictures with captions in .txt, one with metadata.jsonl,
 .csv or .parquet, tars of webdataset, parquet files, captions as COCO writes them, or hub:owner/name.
 
 \b
