@@ -111,6 +111,14 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         flows: Annotated[
             list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")
         ] = None,
+        encoders: Annotated[
+            list[str] | None,
+            _learnt(
+                "--encoders",
+                metavar="MODEL…",
+                help="Where encoders come from that the start lacks: models, or folders of CLIP or T5.",
+            ),
+        ] = None,
         output: Annotated[
             Path | None,
             _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
@@ -122,11 +130,12 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
         ] = None,
     ) -> None:
-        from versatile_diffusion.training.config import parse_settings, read_settings
+        from versatile_diffusion.training.config import joined, parse_settings, read_settings
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
-        values |= {**given(options), **parse_settings(settings or []), **({"flows": tuple(flows)} if flows else {})}
+        values = joined(values | given(options), parse_settings(settings or []))
+        values |= {name: tuple(each) for name, each in (("flows", flows), ("encoders", encoders)) if each}
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
             from versatile_diffusion.training.finetuning import write_settings
@@ -145,16 +154,16 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
-    from versatile_diffusion.training.finetuning import FineTuning
+    from versatile_diffusion.training.own_training import open_training
 
-    training = FineTuning(settings, run, say)
+    training = open_training(settings, run, say)
     with warnings_as_notes():
         target = training.train()
     if not processes().is_main_process:
         return
     if len(training.skipped):
         note(f"{training.skipped.told()}. {run / 'skipped.jsonl'} says why.")
-    model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
+    model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)
 

@@ -15,6 +15,14 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
 from versatile_diffusion.training.dropout import ContextDropout
 from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
+from versatile_diffusion.training.stage_settings import (
+    ENCODER_STAGES,
+    PRESET,
+    STAGE_RATES,
+    Recipe,
+    StageSettings,
+    with_rates,
+)
 from versatile_diffusion.validation import Number, Strict
 
 
@@ -81,7 +89,7 @@ class TrainingOptions(Strict):
 
     start: Annotated[
         str,
-        Field(min_length=1, description="The model to begin from: a bundled one, a folder, or a hub id."),
+        Field(min_length=1, description="The model to begin from: a bundled one, a folder, a hub id, or preset:NAME."),
         Flag(metavar="MODEL", panel=LEARNT),
     ] = DEFAULT_MODEL
     train: Annotated[
@@ -89,6 +97,11 @@ class TrainingOptions(Strict):
         Field(description="lora: small changes, kept apart. context, data: these layers. all: every weight."),
         _learnt,
     ] = Trained.LORA
+    recipe: Annotated[
+        Recipe,
+        Field(description="paper: with one flow, then two, then four, each stage from the last."),
+        _learnt,
+    ] = Recipe.NONE
     rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA."), _learnt] = 16
     steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights."), _steps] = 500
     batch_size: Annotated[
@@ -214,16 +227,25 @@ class TrainingSettings(TrainingOptions):
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
-        return {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
+    encoders: Annotated[
+        tuple[str, ...],
+        Field(description="Where encoders come from that the start lacks: models, or folders of CLIP or T5."),
+    ] = ()
 
-    @classmethod
-    def _knows_none(cls, name: str) -> bool:
-        """Whether "none", which YAML takes for nothing, is a value of a field."""
-        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
-        return isinstance(kind, type) and issubclass(kind, StrEnum) and "none" in [str(each) for each in kind]
+    one_flow: Annotated[StageSettings, Field(description="Of the first stage of the recipe.")] = StageSettings()
+    two_flow: Annotated[StageSettings, Field(description="Of the second stage.")] = StageSettings()
+    four_flow: Annotated[StageSettings, Field(description="Of the last stage.")] = StageSettings()
+
+    kl: Annotated[StageSettings, Field(description="Of the autoencoder of pictures, from nothing.")] = StageSettings()
+    kl_adversarial: Annotated[StageSettings, Field(description="Of its discriminator.")] = StageSettings()
+    clip: Annotated[StageSettings, Field(description="Of the context encoders, from nothing.")] = StageSettings()
+    optimus: Annotated[StageSettings, Field(description="Of the autoencoder of texts.")] = StageSettings()
+
+    @property
+    def filters(self) -> SampleFilters:
+        """Which samples are wanted: what was asked for, and of the preset what was not."""
+        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
+        return replace(self.filter.filters, **asked)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -234,16 +256,62 @@ class TrainingSettings(TrainingOptions):
             )
         return self
 
-    @property
-    def filters(self) -> SampleFilters:
-        """Which samples are wanted: what was asked for, and of the preset what was not."""
-        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
-        return replace(self.filter.filters, **asked)
-
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
+
+    @property
+    def from_nothing(self) -> bool:
+        """Whether all stages of a model are trained, autoencoders and context encoders as well."""
+        return self.start.startswith(PRESET) and not self.encoders
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
+        """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates."""
+        values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
+        new = str(values.get("start")).startswith(PRESET)
+        if new and not values.get("encoders"):
+            return {"train": Trained.ALL, **values}
+        staged = any(name in values for name in STAGE_RATES)
+        if values.get("recipe") == Recipe.PAPER or (staged and "recipe" not in values):
+            values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
+        return {"train": Trained.ALL, **values} if new else values
+
+    @classmethod
+    def _knows_none(cls, name: str) -> bool:
+        """Whether "none", which YAML takes for nothing, is a value of a field."""
+        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+        return isinstance(kind, type) and issubclass(kind, StrEnum) and "none" in [str(each) for each in kind]
+
+    @model_validator(mode="after")
+    def _in_stages(self) -> TrainingSettings:
+        if self.from_nothing:
+            if self.flows or self.zero_snr:
+                raise ValueError("A model from nothing learns all flows, to no zero_snr: leave flows and zero_snr out.")
+            return self
+        staged = self.recipe is Recipe.PAPER
+        if alone := [name for name in ENCODER_STAGES if getattr(self, name) != StageSettings()]:
+            raise ValueError(f"{', '.join(alone)} are stages of a model from nothing: take --start preset:NAME.")
+        if not staged and (set_ := [name for name in STAGE_RATES if getattr(self, name) != StageSettings()]):
+            raise ValueError(
+                f"{', '.join(set_)} are stages of the paper's recipe: set recipe=paper, or leave them out."
+            )
+        if staged and self.train is Trained.LORA:
+            raise ValueError("The recipe trains whole layers, not a LoRA: take train=all, data or context.")
+        if staged and self.flows:
+            raise ValueError("The flows of a recipe are those of its stages: set one_flow.flows, two_flow.flows, …")
+        return self
+
+    @model_validator(mode="after")
+    def _learnt_before(self) -> TrainingSettings:
+        if self.train is not Trained.ALL and self.start.startswith(PRESET):
+            raise ValueError(
+                f"train={self.train} changes a part of what a model has learnt, and {self.start:.80} has learnt "
+                "nothing: take train=all, or another start."
+            )
+        return self
 
 
 FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
@@ -260,6 +328,8 @@ MAY_CHANGE = (
     "precision",
     "sharding",
     "checkpointing",
+    *STAGE_RATES,
+    *ENCODER_STAGES,
 )
 """Settings that a run may go on with at other values."""
 

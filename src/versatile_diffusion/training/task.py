@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
@@ -77,9 +78,14 @@ class Task(ABC, Generic[M]):
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
     one. What else a draw depends on, such as how far a stream of samples was read, is in `memory`. Where losses are
     means over samples, two processes equal one with twice the batch.
+
+    Attributes:
+        model: what is trained.
+        autocast: within what it makes, the model computes in the numbers of training, as all of `passes` does.
     """
 
     model: M
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:

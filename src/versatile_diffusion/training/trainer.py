@@ -101,6 +101,7 @@ class Trainer(Generic[M]):
         optimizer = ParameterOptimizer(config.optimizer, self.parameters, config.weight_decay)
         self.weights = WeightUpdate(optimizer, self.parameters, config.clip_norm, dtype is torch.float16)
         self.gradients = PassGradients(self.parameters, self.accelerator, dtype, self._differentiated, self.shards)
+        task.autocast = self.gradients.autocast
         self.logger = MetricLogger(folder, self.accelerator)
         self.step, self.seconds = 0, 0.0
 

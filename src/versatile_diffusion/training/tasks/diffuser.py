@@ -211,14 +211,20 @@ class DiffuserTask(Task[Diffuser]):
         latents, tokens = (part.to(diffuser.device) for part in self.data.first(flow, PREVIEWED))
         nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
         given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
+        with self.autocast():
+            guided = guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE))
+
+        def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
+            with self.autocast():
+                return guided(noisy, timestep)
+
         made = sample(
-            guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE)),
+            denoise,
             torch.randn(latents.shape, generator=Generator().manual_seed(0)).to(latents),
             Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
         )
         modality = self.modalities[flow.output]
-        drawn = [[Generator().manual_seed(i) for i in range(len(latents))] for _ in range(2)]
-        return side_by_side(modality.decode(latents, drawn[0]), modality.decode(made, drawn[1]))
+        return side_by_side(*(_decoded(modality, each) for each in (latents, made)))
 
     def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
         def predict() -> dict[str, Tensor]:
@@ -232,7 +238,8 @@ class DiffuserTask(Task[Diffuser]):
     ) -> Float[Tensor, " b"]:
         """How wrong each prediction is."""
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
-        predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
+        with self.autocast():
+            predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
         target = self._target(latents, noise, timesteps)
         return mse_loss(predicted.float(), target, reduction="none").flatten(1).mean(1)
 
@@ -261,3 +268,8 @@ class DiffuserTask(Task[Diffuser]):
                 return capped
             case _:
                 return capped / snr
+
+
+def _decoded(modality: Modality, latents: Tensor) -> list[object]:
+    """What latents stand for, decoded one by one: a large image takes more memory to decode than to denoise."""
+    return [modality.decode(each[None], [Generator().manual_seed(i)])[0] for i, each in enumerate(latents)]
