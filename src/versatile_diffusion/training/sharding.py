@@ -33,6 +33,19 @@ def shard(model: nn.Module, units: Iterable[nn.Module], device: torch.device, dt
     return fully_shard(model, mesh=mesh, mp_policy=policy)
 
 
+def computing_part(module: nn.Module) -> nn.Module:
+    """Returns the innermost part of a module that holds all of its parameters.
+
+    What is around it may return views of what it computes, such as in another shape, which no unit may (FSDP2 brings
+    parameters together for the gradients when it is asked for those of what the unit returned).
+    """
+    while True:
+        holding = [child for child in module.children() if any(True for _ in child.parameters())]
+        if len(holding) != 1 or any(True for _ in module.parameters(recurse=False)):
+            return module
+        (module,) = holding
+
+
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns tensors on the CPU, each brought together if it was shared out. All processes call it together."""
     return {name: _whole(tensor.detach()).cpu() for name, tensor in tensors.items()}
