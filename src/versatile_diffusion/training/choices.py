@@ -1,5 +1,7 @@
 """What can be chosen of how steps are taken, for those who must not import PyTorch to tell it."""
 
+from __future__ import annotations
+
 from enum import StrEnum
 
 
@@ -17,6 +19,10 @@ class AveragePlace(StrEnum):
     DEVICE = "device"
     CPU = "cpu"
     NONE = "none"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AveragePlace | None:
+        return cls.NONE if value is None else None  # as which YAML reads "none"
 
 
 class PredictionType(StrEnum):

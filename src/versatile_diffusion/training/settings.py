@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Self, cast
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
+from versatile_diffusion.training.dropout import ContextDropout
 from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.training.stage_settings import (
     ENCODER_STAGES,
@@ -58,31 +58,6 @@ class RateSchedule(StrEnum):
     COSINE = "cosine"
     CONSTANT = "constant"
 
-
-def _shares(value: object) -> float | dict[str, float]:
-    """A share, or shares by modality, also as the command line writes them: "0.1", or ["text=0.1", "image=0.2"]."""
-    if isinstance(value, str | list):
-        words = [value] if isinstance(value, str) else cast("list[object]", value)  # of anything, checked below
-        told = [str(word).partition("=") for word in words]
-        value = told[0][0] if len(told) == 1 and not told[0][1] else {name: share for name, _, share in told}
-    if not isinstance(value, Mapping):
-        return _share(value)
-    shares = cast("Mapping[object, object]", value)  # of anything, checked below
-    return {modality_spec(str(name)).name: _share(share) for name, share in shares.items()}
-
-
-def _share(value: object) -> float:
-    try:
-        return TypeAdapter(Annotated[Number, Field(ge=0, le=1)]).validate_python(value)
-    except ValidationError as error:
-        raise ValueError(
-            f"context_dropout is a number from 0 to 1, or one for each of some modalities such as text=0.2 image=0.1, "
-            f"got {value!r:.80}."
-        ) from error
-
-
-Dropout = Annotated[float | dict[str, float], BeforeValidator(_shares)]
-"""A share of all contexts, or of those of some modalities."""
 
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
@@ -163,7 +138,7 @@ class TrainingOptions(Strict):
         Number, Field(ge=0, lt=1, description="Share of the average of the weights that stays."), _steps
     ] = 0.99
     context_dropout: Annotated[
-        Dropout,
+        ContextDropout,
         Field(description="Share of samples learnt without their context, for guidance; also by modality: text=0.2."),
         Flag(metavar="SHARE…", panel=LEARNT, many=True),
     ] = 0.1

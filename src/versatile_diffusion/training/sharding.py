@@ -30,7 +30,27 @@ def shard(model: nn.Module, units: Iterable[nn.Module], device: torch.device, dt
     policy = MixedPrecisionPolicy(dtype if half else None, torch.float32 if half else None, cast_forward_inputs=False)
     for module in units:
         fully_shard(module, mesh=mesh, mp_policy=policy)
-    return fully_shard(model, mesh=mesh, mp_policy=policy)
+    shards = fully_shard(model, mesh=mesh, mp_policy=policy)
+    for unit in model.modules() if half else ():
+        if isinstance(
+            unit, FSDPModule
+        ):  # PyTorch 2.13 fails at the gradients of a pass that does not use a unit before
+            unit.unshard()
+            unit.reshard()
+    return shards
+
+
+def computing_part(module: nn.Module) -> nn.Module:
+    """Returns the innermost part of a module that holds all of its parameters.
+
+    What is around it may return views of what it computes, such as in another shape, which no unit may (FSDP2 brings
+    parameters together for the gradients when it is asked for those of what the unit returned).
+    """
+    while True:
+        holding = [child for child in module.children() if any(True for _ in child.parameters())]
+        if len(holding) != 1 or any(True for _ in module.parameters(recurse=False)):
+            return module
+        (module,) = holding
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -78,11 +78,6 @@ class WeightUpdate:
         return self._scaler is None or self.scale < 1
 
     @property
-    def figures(self) -> dict[str, float]:
-        """What there is to tell of the scale of losses; nothing where they are not scaled."""
-        return {} if self._scaler is None else {"loss_scale": self.scale, "skipped_steps": self.skipped}
-
-    @property
     def memory(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""
         return {} if self._scaler is None else {"scaler": self._scaler.state_dict(), "skipped": self.skipped}

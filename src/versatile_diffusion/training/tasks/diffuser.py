@@ -21,6 +21,7 @@ from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
+from versatile_diffusion.training.sharding import computing_part
 from versatile_diffusion.training.task import Batch, Pass, Preview, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
@@ -173,7 +174,7 @@ class DiffuserTask(Task[Diffuser]):
         These are computed before the blocks begin.
         """
         for layers in self.model.data_layers.values():
-            yield from layers.children()
+            yield from map(computing_part, layers.children())
         for layers in self.model.context_layers.values():
             for block in layers.children():
                 yield block.get_submodule("attend_cross.key")
