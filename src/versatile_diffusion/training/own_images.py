@@ -52,7 +52,10 @@ class OwnImages(TrainingData):
     @cached_property
     def images(self) -> UInt8[np.ndarray, "n h w 3"]:  # pyright: ignore[reportIncompatibleMethodOverride] - kept once read
         """See `TrainingData.images`. They are mapped from disk."""
-        return np.memmap(self.folder / f"{self.split}.bin", np.uint8, "r", shape=(len(self), self.size, self.size, 3))
+        shape = (len(self), self.size, self.size, 3)
+        if not len(self):  # nothing cannot be mapped
+            return np.zeros(shape, np.uint8)
+        return np.memmap(self.folder / f"{self.split}.bin", np.uint8, "r", shape=shape)
 
     @cached_property
     def texts(self) -> Sequence[str]:  # pyright: ignore[reportIncompatibleMethodOverride] - made once
