@@ -89,7 +89,7 @@ def read_rows(
             try:
                 yield place, read_sample(row, modalities)
             except BadSample as problem:
-                data.skipped.add(row.key, str(problem))
+                data.skipped.add(row.key, problem)
 
 
 def read_items(data: CaptionedData, samples: Sequence[EvaluationSample], modality: str) -> Iterator[object]:

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -36,12 +36,21 @@ class RunPage:
     Args:
         folder: of the run.
         settings: of the run.
-        count: samples that are learnt from.
+        told: returns what is learnt from, in words, as it is known by now.
         flows: that are learnt.
+        start: the model that a LoRA belongs to; the one that the settings name if None.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, count: int, flows: Sequence[Flow]) -> None:
-        self.folder, self.settings, self.count, self.flows = folder, settings, count, flows
+    def __init__(
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        told: Callable[[], str],
+        flows: Sequence[Flow],
+        start: str | None = None,
+    ) -> None:
+        self.folder, self.settings, self.told, self.flows = folder, settings, told, flows
+        self.start = settings.start if start is None else start
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
@@ -76,9 +85,8 @@ class RunPage:
     @property
     def commands(self) -> list[tuple[str, list[str]]]:
         """What one may do with the run, and the command that does it."""
-        settings, lora = self.settings, self.settings.train is Trained.LORA
-        if lora:
-            model = ["--model", settings.start, "--lora", f"{self.folder / 'lora'}:1.0"]
+        if self.settings.train is Trained.LORA:
+            model = ["--model", self.start, "--lora", f"{self.folder / 'lora'}:1.0"]
         else:
             model = ["--model", str(self.folder / "model")]
         flow = self.flows[0]
@@ -94,7 +102,7 @@ class RunPage:
         ]
 
     def _figures(self, lines: Sequence[dict[str, float]]) -> Iterator[tuple[str, str]]:
-        yield "data", f"{self.settings.data}, {self.count:,} samples"
+        yield "data", f"{self.settings.data}, {self.told()}"
         yield "flows", ", ".join(map(str, self.flows))
         if lines:
             last = lines[-1]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from versatile_diffusion.modalities.base import Modality
 Items = tuple[object, ...]
 
 LATENTS, TOKENS, ROWS = "latents", "tokens", "rows"
+_AT_ONCE = 2**16
+"""Numbers of the latents of items that are encoded at once, at most."""
 Bucket = tuple[tuple[str, tuple[int, ...]], ...]
 """The modalities of a sample, each with the shape of its latents: only samples of one bucket fit in one batch."""
 
@@ -35,6 +38,16 @@ class FittedSample:
     key: str
     shown: Mapping[str, Items]
     seen: Mapping[str, Items]
+
+    def teaches(self, flow: Flow) -> bool:
+        """Tells whether a flow can be learnt from it."""
+        return flow.output in self.shown and flow.context in self.seen
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory; texts take next to none."""
+        items = (item for held in (self.shown, self.seen) for several in held.values() for item in several)
+        return sum(item.nbytes for item in items if isinstance(item, Tensor))
 
 
 class SampleEncoder:
@@ -77,6 +90,21 @@ class SampleEncoder:
         shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.shown.items()}
         return tuple(sorted({**dict.fromkeys(sample.seen, ()), **shapes}.items()))
 
+    def bytes_of(self, sample: FittedSample) -> int:
+        """Returns how many bytes a sample takes once it is encoded, in half precision."""
+        numbers = 0
+        for name, items in sample.shown.items():
+            numbers += len(items) * math.prod(self.modalities[name].latent_shape_of(items[0]))
+        for name, items in sample.seen.items():
+            numbers += len(items) * self._token_numbers[name]
+        return 2 * numbers
+
+    @cached_property
+    def _token_numbers(self) -> dict[str, int]:
+        """By modality, how many numbers the context tokens of an item are."""
+        flows = {flow.context: flow for flow in self.flows}
+        return {name: self.unconditional(flow).numel() for name, flow in flows.items()}
+
     @torch.no_grad()
     def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:
         """Encodes samples of one bucket.
@@ -93,13 +121,25 @@ class SampleEncoder:
                 encoded[f"{name}/{ROWS}"] = torch.tensor([row for row, _ in shown or seen], dtype=torch.int32)
             if shown:
                 told = [clean_caption(item) if isinstance(item, str) else item for _, item in shown]
-                encoded[f"{name}/{LATENTS}"] = _kept(modality.encode(told))
+                encoded[f"{name}/{LATENTS}"] = _latents(modality, told)
             if seen:
                 encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
         return encoded
 
+    def unconditional_of_all(self) -> None:
+        """Encodes what stands for no context in each flow, after which the context encoders are not needed."""
+        for flow in self.flows:
+            self.unconditional(flow)
+
     def _unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         return self.modalities[flow.context].unconditional(flow.output).float().cpu()
+
+
+def _latents(modality: Modality, items: Sequence[object]) -> Tensor:
+    """The latents of items of one size, a few at once where they are large: each takes many times its own memory."""
+    count = max(1, _AT_ONCE // math.prod(modality.latent_shape_of(items[0])))
+    pieces = [modality.encode(items[start : start + count]) for start in range(0, len(items), count)]
+    return _kept(torch.cat(pieces))
 
 
 def _kept(rows: Tensor) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
-from versatile_diffusion.training.sharding import Unit
+from versatile_diffusion.training.batch_share import BatchShare
+from versatile_diffusion.training.choices import AveragePlace, OptimizerName
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -35,11 +37,11 @@ class TrainingConfig:
 
     Attributes:
         steps: updates in all.
-        batch_size: samples an update takes from each process.
+        batch_size: samples that each process computes at once.
         learning_rate: the highest one.
         warmup_steps: updates until the learning rate is at its highest.
         final_rate: share of the learning rate that is left at the last step, after a cosine.
-        weight_decay: AdamW's.
+        weight_decay: share of the weights, times the learning rate, that each update takes away.
         clip_norm: longest gradient allowed.
         ema_decay: of the average of the weights that is kept and used.
         checkpoint_every: updates between checkpoints.
@@ -47,6 +49,9 @@ class TrainingConfig:
         preview_every: updates between previews in the log.
         seed: of every draw.
         log_every: updates between lines of the log.
+        optimizer: what changes the weights.
+        accumulate: batches that an update takes from each process, one after the other.
+        average: where the average of the weights is kept.
     """
 
     steps: Count
@@ -62,26 +67,53 @@ class TrainingConfig:
     preview_every: AtLeastOne = 500
     seed: Count = 0
     log_every: AtLeastOne = 25
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    accumulate: AtLeastOne = 1
+    average: AveragePlace = AveragePlace.DEVICE
 
 
 class Task(ABC, Generic[M]):
     """A model, the data it learns from and the losses it learns by.
 
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
-    one. Where losses are means over samples, two processes equal one with twice the batch.
+    one. What else a draw depends on, such as how far a stream of samples was read, is in `memory`. Where losses are
+    means over samples, two processes equal one with twice the batch.
+
+    Attributes:
+        model: what is trained.
+        autocast: within what it makes, the model computes in the numbers of training, as all of `passes` does.
     """
 
     model: M
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
         """Returns tensors of `size` samples each, or of a multiple of that, noise and all."""
 
+    def draw_share(self, generator: Generator, size: int, share: BatchShare) -> Batch:
+        """Returns one process's share of what `draw` returns; a task whose samples take long to load reads only these.
+
+        Args:
+            generator: the same in all processes.
+            size: samples of all processes together.
+            share: of this process.
+        """
+        return {name: share.of(tensor) for name, tensor in self.draw(generator, size).items()}
+
+    def memory(self) -> object:
+        """Returns what a checkpoint must remember of this process's data, as JSON; None if there is nothing."""
+        return None
+
+    def remember(self, memories: Sequence[object]) -> None:
+        """Goes on where a checkpoint was saved, with the memories of all processes that saved it, by their ranks."""
+        return
+
     @abstractmethod
     def passes(self, batch: Batch) -> Iterable[Pass]:
         """Returns forward passes, each a function that returns named losses. Gradients of all passes are summed."""
 
-    def units(self) -> Iterable[Unit]:
+    def units(self) -> Iterable[nn.Module]:
         """Returns the modules that compute one after the other, for a model that is shared out; see `shard`."""
         return ()
 

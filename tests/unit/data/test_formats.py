@@ -150,3 +150,24 @@ def test_a_folder_as_coco_unpacks_is_recognised(tmp_path: Path) -> None:
     assert data.format.about.startswith("captions as COCO") and len(list(data.rows())) == 3
     (tmp_path / "coco" / "train").mkdir()
     assert not CaptionedData(str(tmp_path / "coco")).format.about.startswith("captions as COCO")
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_tells_about_how_many_samples_there_are(write: Callable[[Path, int], str], tmp_path: Path) -> None:
+    assert CaptionedData(write(tmp_path / "data", 60)).estimate() == pytest.approx(60, rel=0.1)
+
+
+def test_the_samples_of_many_tars_are_estimated_from_the_first(tmp_path: Path) -> None:
+    assert CaptionedData(drawn_data.many_tars(tmp_path, 3000, 500)).estimate() == pytest.approx(3000, rel=0.05)
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_names_its_samples_the_same_in_any_order(
+    write: Callable[[Path, int], str], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "data", 6)
+    orders = []
+    for epoch in range(4):
+        data = CaptionedData(source)
+        data.table.set_epoch(epoch)
+        orders.append([(row.key, len(row.parts)) for row in data.rows()])
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len(set(orders[0])) == 6
