@@ -44,6 +44,7 @@ def stand_ins(session_pipe: VersatileDiffusionPipeline, model: Path, tmp_path_fa
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_ins: Mapping[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
     drawn_data.folder(tmp_path / "my-pictures", 8)
+    drawn_data.many_tars(tmp_path / "shards", 40, 20)
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program == "vd"

@@ -86,12 +86,14 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
     return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
 
 
-DATA_HELP = """Train a model on your own data: a folder of pictures with captions in .txt, a folder with metadata.jsonl,
+DATA_HELP = f"""Train a model on your own data: a folder of pictures with captions in .txt, one with metadata.jsonl,
 .csv or .parquet, tars of webdataset, parquet files, captions as COCO writes them, or hub:owner/name.
 
 \b
 vd train ./my-pictures
 vd train ./my-pictures --start shi-labs/versatile-diffusion --train lora --flows text-to-image image-to-text
+vd train ./my-pictures --start CompVis/stable-diffusion-v1-4 --encoders shi-labs/versatile-diffusion --recipe paper
+vd train ./my-pictures --start preset:{DEFAULT_MODEL}
 vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures

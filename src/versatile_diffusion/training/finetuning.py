@@ -29,6 +29,7 @@ from versatile_diffusion.training.predictions import changes, chosen_schedule, r
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
+from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.run_page import RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
@@ -116,7 +117,8 @@ class FineTuning:
         """
         data, learnt, settings = self.samples, self.learnt, self.settings
         if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
-            raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+            taught = ", ".join(map(str, learnt))
+            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
         self.require_one_prediction()
         task = DiffuserTask(
             self.diffuser,

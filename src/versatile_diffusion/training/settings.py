@@ -217,6 +217,12 @@ class TrainingOptions(Strict):
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
     ] = 100
 
+    @field_validator("filter", "sharding", mode="before")
+    @classmethod
+    def _spelt(cls, value: object) -> object:
+        """The word none, which a file of settings may mean where YAML reads nothing."""
+        return "none" if value is None else value
+
 
 class TrainingSettings(TrainingOptions):
     """How a model is trained on a data set."""

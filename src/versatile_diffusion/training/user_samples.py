@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import own_share
-from versatile_diffusion.training.block_reader import BLOCK, BlockReader
+from versatile_diffusion.training.block_reader import BLOCK, HELD_OUT, BlockReader
 from versatile_diffusion.training.encoded_samples import encoded, open_shard, write_shard
 from versatile_diffusion.training.preview import PREVIEWED
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
@@ -97,7 +98,8 @@ class UserSamples:
         caches = self.builder.build(self.data)
         if not len(caches[TRAINING]):
             why = next(iter(self.reader.skipped.reasons.items()), None)
-            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
+            empty = HELD_OUT if len(caches[VALIDATION]) else "It is empty."
+            told = empty if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
             raise ValueError(f"Nothing can be learnt from {self.settings.data:.300}. {told}")
         return dict(caches)
 
@@ -187,7 +189,7 @@ class UserSamples:
         files = sorted((self.folder / STREAM).glob(f"{split}-*.safetensors"))
         return SampleCache([open_shard(file) for file in files], self.reader.encoder)
 
-    def _index(self) -> dict[str, list[object]]:
+    def _index(self) -> dict[str, Any]:
         file = self.folder / STREAM / _INDEX
         return json.loads(file.read_text()) if file.exists() else {}
 

@@ -156,11 +156,10 @@ def test_a_flow_that_the_data_does_not_teach_is_named(model: str, tmp_path: Path
         FineTuning(chosen, tmp_path / "run").train()
 
 
-@pytest.mark.parametrize("cache", ["always", "never"])
-def test_data_of_which_nothing_can_be_learnt_is_named(cache: str, model: str, tmp_path: Path) -> None:
+def test_data_of_which_nothing_can_be_learnt_is_named(model: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(ValueError, match=r"Nothing can be learnt from .* It is empty"):
-        FineTuning(settings(str(tmp_path / "data"), model, cache=cache), tmp_path / "run").train()
+        FineTuning(settings(str(tmp_path / "data"), model), tmp_path / "run").train()
     (tmp_path / "data" / "a.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="Of a: "):
-        FineTuning(settings(str(tmp_path / "data"), model, cache=cache), tmp_path / "other").train()
+        FineTuning(settings(str(tmp_path / "data"), model), tmp_path / "other").train()

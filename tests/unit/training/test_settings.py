@@ -55,7 +55,7 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
     assert yaml.safe_load(again.read_text())["ema"] == "none"
     change = "context_dropout.text=0.2"
     assert vd("train", str(file), "--set", change, "--save-config", str(again)).exit_code == 0
-    assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2}
+    assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2, "image": 0.0}
     assert settings(context_dropout="0.25").context_dropout == 0.25
 
 
