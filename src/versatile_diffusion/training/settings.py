@@ -35,7 +35,6 @@ from versatile_diffusion.training.stage_settings import (
 )
 from versatile_diffusion.validation import Number, Strict
 
-
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
