@@ -201,7 +201,7 @@ class FineTuning:
         """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
         multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
-        self.model.bring_modalities(processes().device or torch.device("cpu"))
+        self.model.bring_modalities(processes().device)  # pyright: ignore - accelerate has no types
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
         origin = {
             "data": settings.data,

@@ -262,8 +262,10 @@ class TrainingSettings(TrainingOptions):
     @model_validator(mode="after")
     def _in_stages(self) -> TrainingSettings:
         if self.from_nothing:
-            if self.flows or self.zero_snr:
-                raise ValueError("A model from nothing learns all flows, to no zero_snr: leave flows and zero_snr out.")
+            if self.flows or self.zero_snr or self.filters != SampleFilters():
+                raise ValueError(
+                    "A model from nothing learns all flows from all samples: leave flows, filters and zero_snr out."
+                )
             return self
         staged = self.recipe is Recipe.PAPER
         if alone := [name for name in ENCODER_STAGES if getattr(self, name) != StageSettings()]:
