@@ -13,7 +13,17 @@ from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.data.filters import PAPER, SampleFilters
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
+from versatile_diffusion.training.choices import (
+    AveragePlace,
+    CachePolicy,
+    GradientScales,
+    OptimizerName,
+    Precision,
+    PredictionType,
+    RateSchedule,
+    Sharding,
+    Trained,
+)
 from versatile_diffusion.training.dropout import ContextDropout
 from versatile_diffusion.training.stage_settings import (
     ENCODER_STAGES,
@@ -25,51 +35,9 @@ from versatile_diffusion.training.stage_settings import (
 )
 from versatile_diffusion.validation import Number, Strict
 
-
-class Trained(StrEnum):
-    """What of the diffuser is trained."""
-
-    LORA = "lora"
-    CONTEXT = "context"
-    DATA = "data"
-    ALL = "all"
-
-
-class Precision(StrEnum):
-    """What steps are computed in; weights that are trained are kept in float32."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
-class Sharding(StrEnum):
-    """Whether several processes share the model out among them."""
-
-    AUTO = "auto"
-    FULL = "full"
-    NONE = "none"
-
-
-class RateSchedule(StrEnum):
-    """How the learning rate goes on after its warm-up."""
-
-    COSINE = "cosine"
-    CONSTANT = "constant"
-
-
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
-
-
-class CachePolicy(StrEnum):
-    """Whether latents and context tokens are computed before the first step, and kept."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class FilterPreset(StrEnum):
