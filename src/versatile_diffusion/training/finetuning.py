@@ -22,6 +22,7 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora import save_lora
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.batch_share import WHOLE, own_share
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
@@ -110,7 +111,7 @@ class FineTuning:
 
     @cached_property
     def skipped(self) -> SkippedSamples:
-        """What of the data set could not be used."""
+        """What of the data set this process left out."""
         return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
@@ -167,7 +168,12 @@ class FineTuning:
 
     def told(self) -> str:
         """What is learnt from, in words."""
-        return f"{self.samples[TRAINING].about}; {self.skipped.told()}"
+        return f"{self.samples[TRAINING].about}; {self.left_out.told()}"
+
+    @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
 
     @property
     def learnt(self) -> list[Flow]:

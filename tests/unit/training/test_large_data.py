@@ -110,7 +110,11 @@ def test_two_processes_train_on_streams_and_go_on(data: str, model: str, tmp_pat
         ({}, SampleCache, "About 9\\d samples take .* encoded first."),
         ({"cache": "never"}, SampleStream, "computed on the way."),
         ({"cache": "always"}, SampleCache, "encoded first."),
-        ({"cache_limit": 1e-5}, SampleStream, r"computed on the way, since 10\.5 KiB are allowed \(--cache-limit\)"),
+        (
+            {"cache_limit": 1e-5},
+            SampleStream,
+            r"computed on the way, since there is room for 10\.5 KiB \(--cache-limit\)",
+        ),
         ({"most": 50}, SampleStream, "of which this run draws 32. --cache always encodes them first"),
     ],
 )
