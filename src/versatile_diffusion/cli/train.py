@@ -1,7 +1,7 @@
 # pyright: strict
 """Train a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from versatile_diffusion.cli.console import note, results, say, warnings_as_note
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.settings import TrackerName, Trained, TrainingOptions, TrainingSettings
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -108,6 +108,10 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         flows: Annotated[
             list[str] | None, typer.Option("--flows", metavar="FLOW…", help="What is learnt; all by default.")
         ] = None,
+        log_with: Annotated[
+            list[TrackerName] | None,
+            typer.Option("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
+        ] = None,
         output: Annotated[
             Path | None,
             typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
@@ -123,7 +127,7 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
-        values |= {**given(options), **parse_settings(settings or []), **({"flows": tuple(flows)} if flows else {})}
+        values |= {**given(options), **parse_settings(settings or []), **_several(flows=flows, log_with=log_with)}
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
             from versatile_diffusion.training.finetuning import write_settings
@@ -136,6 +140,11 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         _train(chosen, run)
 
     return train, DATA_HELP
+
+
+def _several(**values: Sequence[str] | None) -> dict[str, object]:
+    """Those settings of several values that were given."""
+    return {name: tuple(given) for name, given in values.items() if given}
 
 
 def _train(settings: TrainingSettings, run: Path) -> None:

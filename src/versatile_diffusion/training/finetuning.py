@@ -39,6 +39,7 @@ from versatile_diffusion.training.settings import (
 from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.trackers import Tracking, run_title
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.validation import checked
 
@@ -71,9 +72,11 @@ class FineTuning:
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if a tracker is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         settings, main = self.settings, processes().is_main_process
+        self.tracking.require()
         if main:
             write_settings(settings, self.folder / SETTINGS)
         data, learnt = self.samples, self.learnt
@@ -92,7 +95,9 @@ class FineTuning:
             validation=data[VALIDATION],
         )
         place = self.folder / STATE
-        trainer = Trainer(task, self.config, place, "training", self.mixed_precision, page.show, self.sharded)
+        trainer = Trainer(
+            task, self.config, place, "training", self.mixed_precision, page.show, self.sharded, self.tracking
+        )
         trainer.run()
         trained = whole(trainer.trained)
         target = self.folder / (LORA if settings.train is Trained.LORA else MODEL)
@@ -186,6 +191,12 @@ class FineTuning:
             seed=settings.seed,
             log_every=min(10, settings.sheet_every),
         )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Where the run is followed."""
+        title = run_title(self.folder) if processes().is_main_process else ""
+        return Tracking(self.settings.log_with, title, json.loads(self.settings.model_dump_json()))
 
     @property
     def mixed_precision(self) -> str:

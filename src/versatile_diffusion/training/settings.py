@@ -38,6 +38,15 @@ class Sharding(StrEnum):
     NONE = "none"
 
 
+class TrackerName(StrEnum):
+    """Where a run is followed besides its folder."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    NONE = "none"
+
+
 class RateSchedule(StrEnum):
     """How the learning rate goes on after its warm-up."""
 
@@ -104,11 +113,22 @@ class TrainingSettings(TrainingOptions):
         tuple[str, ...],
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
+    log_with: Annotated[
+        tuple[TrackerName, ...],
+        Field(min_length=1, description="Where it can be followed: tensorboard, wandb, trackio, several, or none."),
+    ] = (TrackerName.TENSORBOARD,)
 
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
+
+    @field_validator("log_with")
+    @classmethod
+    def _one_way(cls, value: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        if TrackerName.NONE in value and len(set(value)) > 1:
+            raise ValueError(f"log_with is none or some, got {', '.join(value)}.")
+        return tuple(dict.fromkeys(value))
 
 
 MAY_CHANGE = (
@@ -120,5 +140,6 @@ MAY_CHANGE = (
     "precision",
     "sharding",
     "checkpointing",
+    "log_with",
 )
 """Settings that a run may go on with at other values."""

@@ -15,8 +15,6 @@ from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
-from accelerate.utils import is_tensorboard_available  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
@@ -26,9 +24,12 @@ from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.interrupt import HeldInterrupt
+from versatile_diffusion.training.machine import held_memory
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
+from versatile_diffusion.training.progress import TrainingProgress
 from versatile_diffusion.training.sharding import shard
 from versatile_diffusion.training.task import Batch, M, Pass, Preview, Task, TrainingConfig
+from versatile_diffusion.training.trackers import Tracking
 
 OnPreview = Callable[[int, Preview], None]
 
@@ -68,6 +69,7 @@ class Trainer(Generic[M]):
         mixed_precision: "bf16" or "no".
         on_preview: called with the step and the task's preview whenever there is a new one.
         sharded: whether several processes share the model out among them, too (FSDP2), instead of each having all.
+        tracking: the trackers that follow the run; TensorBoard by default.
     """
 
     def __init__(
@@ -79,13 +81,13 @@ class Trainer(Generic[M]):
         mixed_precision: str = "no",
         on_preview: OnPreview | None = None,
         sharded: bool = False,
+        tracking: Tracking | None = None,
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         self.on_preview = on_preview
-        tracker = "tensorboard" if is_tensorboard_available() else None
         processes()
         forget_precision()
-        self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
+        self.accelerator = Accelerator(mixed_precision=mixed_precision)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
         several = self.accelerator.num_processes > 1
@@ -95,7 +97,7 @@ class Trainer(Generic[M]):
         self.optimizer = torch.optim.AdamW(
             self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.logger = MetricLogger(folder, self.accelerator)
+        self.logger = MetricLogger(folder, tracking or Tracking(), self.accelerator.is_main_process)
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -119,7 +121,9 @@ class Trainer(Generic[M]):
         """
         self.resume()
         if self.step < self.config.steps:
-            with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
+            main = self.accelerator.is_main_process
+            bar = TrainingProgress(self.title, self.config.steps, self.step, self.accelerator.device, main)
+            with bar, HeldInterrupt() as interrupt:
                 self._train(bar, interrupt)
         self.average.apply()
         return self.model
@@ -168,6 +172,7 @@ class Trainer(Generic[M]):
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            del gradients  # before the next pass makes its own
         return values
 
     def _reduce_gradients(self, passes: Sequence[Pass], shards: FSDPModule) -> dict[str, float]:
@@ -209,9 +214,8 @@ class Trainer(Generic[M]):
             gradient.copy_(message[start : start + gradient.numel()].view(gradient.shape))
             start += gradient.numel()
 
-    def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
+    def _train(self, progress: TrainingProgress, interrupt: HeldInterrupt) -> None:
         first, clock, before = self.step, time.perf_counter(), self.seconds
-        bar = progress.add_task(self.title, total=self.config.steps, completed=first, report="")
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
             while self.step < self.config.steps:
@@ -221,8 +225,7 @@ class Trainer(Generic[M]):
                 samples = self.config.batch_size * self.accelerator.num_processes * (self.step - first)
                 speed = samples / (self.seconds - before)
                 means = {name: sum(values) / len(values) for name, values in losses.items()}
-                report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-                progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
+                progress.tell(self.step, speed, means)
                 self._record(means, speed)
                 if self._interrupted(interrupt):
                     self._save()
@@ -239,11 +242,17 @@ class Trainer(Generic[M]):
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
         if main and (done or self.step % self.config.log_every == 0):
-            self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
+            self.logger.write(self.step, self._figures(speed), means)
         if shown and takes_part:
             self._show()
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
+
+    def _figures(self, speed: float) -> dict[str, float]:
+        """What a line of the log tells besides losses; see `NO_LOSS`."""
+        rate, memory = learning_rate(self.config, self.step - 1), held_memory(self.accelerator.device)
+        found = {"seconds": round(self.seconds, 1), "samples_per_second": round(speed, 1), "learning_rate": rate}
+        return found if memory is None else found | {"memory": memory}
 
     def _show(self) -> None:
         """Shows what the averaged weights make, where somebody looks."""
@@ -270,14 +279,3 @@ class Trainer(Generic[M]):
     def _save(self) -> None:
         memory = {"step": self.step, "seconds": self.seconds}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
-
-
-def _progress(disable: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[report]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, disable=disable)

@@ -1,0 +1,195 @@
+"""The memory that a training step takes, counted from tensors without contents: for any model, on any machine.
+
+A step is taken on PyTorch's fake tensors, which have sizes and types but no numbers, and whatever is allocated and
+freed on the way is written down. What each of several processes holds that share the model out follows from that.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from versatile_diffusion.processes import processes
+from versatile_diffusion.training.task import M, Task, TrainingConfig
+from versatile_diffusion.training.trainer import Trainer
+
+_WHOLE = 3
+"""Times the largest unit that lies there while a model is shared out: itself, the next one that is fetched meanwhile,
+and the message that it comes in."""
+
+
+@dataclass(frozen=True)
+class PassMemory:
+    """What one forward and backward pass allocates.
+
+    Attributes:
+        most: bytes at once, gradients included.
+        apart: bytes at once, without gradients.
+        before: bytes of gradients that the passes before left.
+    """
+
+    most: int
+    apart: int
+    before: int
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes that a process holds in a training step, on the device that computes.
+
+    Attributes:
+        weights: of the model.
+        average: of the weights that are trained.
+        moments: of the optimizer.
+        gradients: of the weights that are trained.
+        passes: of each forward and backward pass.
+        unit: the largest part that is brought together at once of a model that is shared out.
+    """
+
+    weights: int
+    average: int
+    moments: int
+    gradients: int
+    passes: Sequence[PassMemory]
+    unit: int
+
+    @property
+    def kept(self) -> int:
+        """What is there between steps."""
+        return self.weights + self.average + self.moments
+
+    @property
+    def activations(self) -> int:
+        """What is held at the fullest moment besides what is kept and the gradients."""
+        return max(0, self.peak() - self.kept - self.gradients)
+
+    def peak(self, processes: int = 1, at_once: bool = False) -> int:
+        """Returns the most that is held at once.
+
+        Args:
+            processes: that share the model out among them (FSDP2), each of which computes a batch. Where a step has
+                several passes, gradients are reduced after the last one, and are whole until then.
+            at_once: whether the passes are computed at once, as the CPU does.
+        """
+        if processes == 1:
+            most = sum(each.most for each in self.passes) if at_once else self._in_turn
+            return self.kept + max(most, self.gradients)
+        alone = len(self.passes) == 1
+        step = max(each.apart + self.gradients // processes if alone else each.before + each.most for each in self.passes)
+        return self.kept // processes + step + _WHOLE * self.unit
+
+    @property
+    def _in_turn(self) -> int:
+        return max(each.before + each.most for each in self.passes)
+
+
+def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> StepMemory:
+    """Counts what a step of `Trainer` takes.
+
+    Args:
+        task: of the model as it is trained, with what is frozen and LoRAs; its weights may lie on the meta device. It
+            is of no use afterwards, since its model has lost its contents.
+        config: of the training.
+        mixed_precision: as in `Trainer`.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        task.model = without_contents(task.model, processes().device)
+        trainer = Trainer(task, config, Path(), mixed_precision=mixed_precision)
+        passes = _passes(trainer)
+        for parameter in trainer.parameters:
+            parameter.grad = torch.empty_like(parameter)
+        trainer.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        state = [each for each in tree_leaves(list(trainer.optimizer.state.values())) if isinstance(each, Tensor)]
+        return StepMemory(
+            weights=_bytes(trainer.model.parameters()) + _bytes(trainer.model.buffers()),
+            average=_bytes(trainer.average.tensors.values()),
+            moments=_bytes(state),
+            gradients=_bytes(trainer.parameters),
+            passes=passes,
+            unit=max((_bytes(unit.parameters()) for unit, _ in task.units()), default=0),
+        )
+
+
+def without_contents(model: M, device: torch.device) -> M:
+    """Returns a copy of a model on a device whose tensors have sizes but no contents, within a `FakeTensorMode`."""
+    memo: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+    copied = copy.deepcopy(model, memo)
+    setattr(copied, "to", lambda *_: copied)  # noqa: B010 - which cannot move such tensors, and need not
+    return copied
+
+
+def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
+    """Takes the passes of a step one by one, each without what the ones before left."""
+    device, config = trainer.accelerator.device, trainer.config
+    batch = trainer.task.draw(torch.Generator(), config.batch_size)
+    found: list[PassMemory] = []
+    before: set[nn.Parameter | Tensor] = set()
+    for compute in trainer.task.passes({name: tensor.to(device) for name, tensor in batch.items()}):
+        with _Allocations() as log:
+            with trainer.accelerator.autocast():
+                losses = compute()
+            torch.stack([loss.float() for loss in losses.values()]).sum().backward()  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+            taught = [parameter for parameter in trainer.parameters if parameter.grad is not None]
+            gradients = log.numbers([each.grad for each in taught if each.grad is not None])
+        found.append(PassMemory(log.most(), log.most(gradients), _bytes(before)))
+        before |= set(taught)
+        trainer.optimizer.zero_grad()
+    return found
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+class _Allocations(TorchDispatchMode):
+    """Writes down what is allocated and freed, in its order. Numbers that are asked for are 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.events: list[int] = []
+        self._known = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:  # which a tensor without contents cannot answer
+            return 1.0
+        found = func(*args, **(kwargs or {}))
+        return tree_map_only(Tensor, self._see, found)
+
+    def numbers(self, tensors: Sequence[Tensor]) -> set[int]:
+        """Returns the numbers of what was allocated for these tensors."""
+        return {self._known[tensor.untyped_storage()] for tensor in tensors}
+
+    def most(self, without: set[int] | None = None) -> int:
+        """Returns the most bytes that were there at once, of all or without some."""
+        held, most = 0, 0
+        for event in self.events:
+            number = event if event >= 0 else ~event
+            if without is None or number not in without:
+                held += self.sizes[number] if event >= 0 else -self.sizes[number]
+                most = max(most, held)
+        return most
+
+    def _see(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage not in self._known:
+            number = len(self.sizes)
+            self._known[storage] = number
+            self.sizes.append(storage.nbytes())
+            self.events.append(number)
+            weakref.finalize(storage, self.events.append, ~number)
+        return tensor
