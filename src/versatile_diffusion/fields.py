@@ -20,10 +20,12 @@ class Flag:
     Attributes:
         name: such as "--steps".
         metavar: what stands for the value in the help, such as "FILE".
+        panel: of the help, under which the field stands with others of its kind.
     """
 
     name: str | None = None
     metavar: str | None = None
+    panel: str | None = None
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
         max=high if numeric and high is not None and abs(high) <= _TELLING else None,
         help=info.description,
         metavar=flags(model)[name].metavar,
+        rich_help_panel=flags(model)[name].panel,
         show_default=show_default,
     )
     return found

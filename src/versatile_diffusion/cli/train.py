@@ -2,6 +2,7 @@
 """Train a model."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from versatile_diffusion.cli.console import note, results, say, warnings_as_note
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import TrackerName, Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.settings import LEARNT, RUN, TrackerName, Trained, TrainingOptions, TrainingSettings
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -98,6 +99,8 @@ accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_di
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
 """
 _RUN_FILES = (".yaml", ".yml")
+_learnt = partial(typer.Option, rich_help_panel=LEARNT)
+_run = partial(typer.Option, rich_help_panel=RUN)
 
 
 def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
@@ -106,21 +109,21 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
     def train(
         options: TrainingOptions,
         flows: Annotated[
-            list[str] | None, typer.Option("--flows", metavar="FLOW…", help="What is learnt; all by default.")
+            list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")
         ] = None,
         log_with: Annotated[
             list[TrackerName] | None,
-            typer.Option("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
+            _run("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
         ] = None,
         output: Annotated[
             Path | None,
-            typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
+            _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
         ] = None,
         settings: Annotated[
-            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+            list[str] | None, _run("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
         ] = None,
         save_config: Annotated[
-            Path | None, typer.Option(help="Write the settings to a file, and train nothing.", dir_okay=False)
+            Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
         ] = None,
     ) -> None:
         from versatile_diffusion.training.config import parse_settings, read_settings

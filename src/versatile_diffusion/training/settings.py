@@ -54,55 +54,79 @@ class RateSchedule(StrEnum):
     CONSTANT = "constant"
 
 
+DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
+"""Under which a field stands in the help of the command line."""
+_data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
+
+
 class TrainingOptions(Strict):
     """How a model is trained, on whatever data."""
 
     start: Annotated[
         str,
         Field(min_length=1, description="The model to begin from: a bundled one, a folder, or a hub id."),
-        Flag(metavar="MODEL"),
+        Flag(metavar="MODEL", panel=LEARNT),
     ] = DEFAULT_MODEL
     train: Annotated[
         Trained,
         Field(description="lora: small changes, kept apart. context, data: these layers. all: every weight."),
+        _learnt,
     ] = Trained.LORA
-    rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA.")] = 16
-    steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights.")] = 500
-    batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update.")] = 8
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one.")] = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0, strict=True, description="Updates until it is at its highest.")] = 20
-    schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that.")] = RateSchedule.COSINE
-    weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's.")] = 0.01
-    clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed.")] = 1.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept.")] = 0.99
+    rank: Annotated[int, Field(ge=1, le=1024, strict=True, description="Of the LoRA."), _learnt] = 16
+    steps: Annotated[int, Field(ge=1, strict=True, description="Updates of the weights."), _steps] = 500
+    batch_size: Annotated[int, Field(ge=1, strict=True, description="Samples of each flow in an update."), _steps] = 8
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
+    warmup_steps: Annotated[
+        int, Field(ge=0, strict=True, description="Updates until it is at its highest."), _steps
+    ] = 20
+    schedule: Annotated[RateSchedule, Field(description="Of the learning rate after that."), _steps] = (
+        RateSchedule.COSINE
+    )
+    weight_decay: Annotated[float, Field(ge=0, le=1, description="AdamW's."), _steps] = 0.01
+    clip_norm: Annotated[float, Field(gt=0, description="The longest gradient allowed."), _steps] = 1.0
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="Of the average of the weights, which is kept."), _steps
+    ] = 0.99
     context_dropout: Annotated[
-        float, Field(ge=0, le=1, description="Share of samples that are learnt without their context, for guidance.")
+        float,
+        Field(ge=0, le=1, description="Share of samples that are learnt without their context, for guidance."),
+        _learnt,
     ] = 0.1
     min_snr: Annotated[
-        float | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556).")
+        float | None, Field(gt=0, description="Caps the weight of little noised steps (arXiv 2303.09556)."), _learnt
     ] = 5.0
-    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True, description="Of every draw.")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True, description="Of every draw."), _run] = 0
     size: Annotated[
         int | None,
         Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
+        _data,
     ] = None
-    precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker.")] = Precision.AUTO
+    precision: Annotated[
+        Precision, Field(description="auto is bf16 where it computes quicker."), _steps
+    ] = Precision.AUTO
     sharding: Annotated[
         Sharding,
         Field(description="full: processes share the model out (FSDP2). none: each has all. auto: by its size."),
+        _run,
     ] = Sharding.AUTO
     checkpointing: Annotated[
-        bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory.")
+        bool, Field(strict=True, description="Compute activations twice instead of keeping them: less memory."), _run
     ] = False
     validation: Annotated[
-        float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on.")
+        float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
     ] = 0.05
-    strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used.")] = False
+    strict: Annotated[
+        bool, Field(strict=True, description="End at the first sample that cannot be used."), _data
+    ] = False
     cache_limit: Annotated[
-        float, Field(gt=0, description="GiB that latents and context tokens may take on disk."), Flag(metavar="GIB")
+        float,
+        Field(gt=0, description="GiB that latents and context tokens may take on disk."),
+        Flag(metavar="GIB", panel=DATA),
     ] = 20.0
-    checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints.")] = 100
-    sheet_every: Annotated[int, Field(ge=1, strict=True, description="Updates between sheets of what it makes.")] = 100
+    checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints."), _run] = 100
+    sheet_every: Annotated[
+        int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
+    ] = 100
 
 
 class TrainingSettings(TrainingOptions):
