@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
+from versatile_diffusion.cli.console import messages, note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
@@ -94,6 +94,7 @@ vd train ./my-pictures
 vd train ./my-pictures --start shi-labs/versatile-diffusion --train lora --flows text-to-image image-to-text
 vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
+vd train ./my-pictures --dry-run
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
 
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
@@ -125,6 +126,10 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         save_config: Annotated[
             Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
         ] = None,
+        dry_run: Annotated[
+            bool, _run("--dry-run", help="Tell what would happen: data, memory, time, disk; and train nothing.")
+        ] = False,
+        as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False,
     ) -> None:
         from versatile_diffusion.training.config import parse_settings, read_settings
 
@@ -140,7 +145,10 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             return
         run = output or Path("runs", slug(Path(chosen.data).name))
         require_writable_folder(run)
-        _train(chosen, run)
+        if dry_run:
+            _tell(chosen, run, as_json)
+        else:
+            _train(chosen, run)
 
     return train, DATA_HELP
 
@@ -150,13 +158,32 @@ def _several(**values: Sequence[str] | None) -> dict[str, object]:
     return {name: tuple(given) for name, given in values.items() if given}
 
 
+def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
+    """Tells what would happen."""
+    require("datasets", "Training on your own data", "train")
+    with messages.status("Finding out what would happen …") as status, warnings_as_notes():
+        from versatile_diffusion.training.dry_run import DryRun
+
+        plan = DryRun(settings, run, lambda text: status.update(f"{text} …")).plan()
+    for told in plan.warnings():
+        note(told)
+    if as_json:
+        results.print_json(data=plan.as_dict())
+        return
+    for table in plan.tables():
+        results.print(table)
+
+
 def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
     from versatile_diffusion.training.finetuning import FineTuning
+    from versatile_diffusion.training.publishing import publish, require_hub
 
     training = FineTuning(settings, run)
+    if settings.push_to_hub is not None:
+        require_hub(settings.push_to_hub)
     with warnings_as_notes():
         target = training.train()
     if not processes().is_main_process:
@@ -166,6 +193,8 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)
+    if settings.push_to_hub is not None:
+        say(f"Uploaded: {publish(target, settings.push_to_hub)}")
 
 
 def _stage(world: World, given: str) -> str:

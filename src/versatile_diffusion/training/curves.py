@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from itertools import cycle
 from pathlib import Path
 
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
@@ -11,6 +13,9 @@ COLUMNS = 4
 Line = Mapping[str, float]
 Curves = Mapping[str, tuple[list[float], list[float]]]
 """Steps and values by what is told."""
+_LETTERS = "#010203"
+"""A colour that nothing else has: a page puts that of its text in its place."""
+_COLOURS = ("#3f83f8", "#e5793a", "#16a37f", "#b867d6", "#c9a227", "#d6527b")
 
 
 def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
@@ -47,6 +52,35 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
         ax.set_axis_off()
     figure.savefig(target, dpi=90)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
     return target
+
+
+def curves_of_page(lines: Sequence[Line]) -> list[str]:
+    """Draws the curves of a log as SVGs for a page, whose lettering has the colour of its text.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is missing; it comes with the extra "train".
+    """
+    return [_drawn(title, curves) for title, curves in _panels("training", lines)] if lines else []
+
+
+def _drawn(title: str, curves: Curves) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _LETTERS)
+    with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        ax = figure.subplots()
+        for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+            ax.plot(steps, values, label=loss, color=colour, linewidth=1.8, marker="o" if len(steps) == 1 else None)
+        ax.set(title=title, xlabel="step", yscale="log")
+        ax.grid(alpha=0.25, color=_LETTERS)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize="small")
+        drawn = StringIO()
+        figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
+    svg = drawn.getvalue().replace(_LETTERS, "currentColor")
+    return f'<svg role="img" aria-label="{title}, losses over steps"' + svg[svg.index("<svg") + len("<svg") :]
 
 
 def _panels(stage: str, lines: Sequence[Line]) -> Iterator[tuple[str, Curves]]:

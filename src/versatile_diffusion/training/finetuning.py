@@ -25,7 +25,8 @@ from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.preparation import learnt_schedule, seeded
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
-from versatile_diffusion.training.run_page import RunPage
+from versatile_diffusion.training.run_card import write_run_card
+from versatile_diffusion.training.run_page import LearntData, RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings import (
@@ -80,10 +81,9 @@ class FineTuning:
         if main:
             write_settings(settings, self.folder / SETTINGS)
         data, learnt = self.samples, self.learnt
-        if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
-            raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+        self.require_taught(learnt)
         prepare(self.diffuser, learnt, settings)
-        page = RunPage(self.folder, settings, len(data[TRAINING]), learnt)
+        page = RunPage(self.folder, settings, self.learnt_data, learnt)
         task = DiffuserTask(
             self.diffuser,
             learnt,
@@ -103,8 +103,14 @@ class FineTuning:
         target = self.folder / (LORA if settings.train is Trained.LORA else MODEL)
         if main:
             self._save(trained, learnt, target)
+            write_run_card(page, target)
             page.finish(target)
         return target
+
+    def require_taught(self, learnt: Sequence[Flow]) -> None:
+        """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
+        if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
+            raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -167,6 +173,12 @@ class FineTuning:
             told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
             raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
         return caches
+
+    @property
+    def learnt_data(self) -> LearntData:
+        """What is told of the data."""
+        counts = (len(self.samples[split]) for split in (TRAINING, VALIDATION))
+        return LearntData(*counts, self.skipped.reasons)
 
     @property
     def learnt(self) -> list[Flow]:

@@ -23,6 +23,7 @@ class TrainingProgress(Progress):
     """
 
     def __init__(self, title: str, steps: int, done: int, device: torch.device, shown: bool) -> None:
+        self.device, self.losses = device, ""
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -32,7 +33,6 @@ class TrainingProgress(Progress):
             expand=True,
             disable=not shown,
         )
-        self.device, self.losses = device, ""
         self.bar = self.add_task(title, total=steps, completed=done, report="")
 
     def tell(self, step: int, speed: float, losses: Mapping[str, float]) -> None:

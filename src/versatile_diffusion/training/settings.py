@@ -127,6 +127,11 @@ class TrainingOptions(Strict):
     sheet_every: Annotated[
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
     ] = 100
+    push_to_hub: Annotated[
+        str | None,
+        Field(min_length=1, description="The name that what was trained gets on the hub."),
+        Flag(metavar="OWNER/NAME", panel=RUN),
+    ] = None
 
 
 class TrainingSettings(TrainingOptions):
@@ -165,5 +170,6 @@ MAY_CHANGE = (
     "sharding",
     "checkpointing",
     "log_with",
+    "push_to_hub",
 )
 """Settings that a run may go on with at other values."""

@@ -98,13 +98,13 @@ def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> 
     """Counts what a step of `Trainer` takes.
 
     Args:
-        task: of the model as it is trained, with what is frozen and LoRAs; its weights may lie on the meta device. It
-            is of no use afterwards, since its model has lost its contents.
+        task: of the model as it is trained, with what is frozen and LoRAs. Its weights are not read. It is of no use
+            afterwards, since its model has lost its contents.
         config: of the training.
         mixed_precision: as in `Trainer`.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        task.model = without_contents(task.model, processes().device)
+        task.model = _without_contents(task.model)
         trainer = Trainer(task, config, Path(), mixed_precision=mixed_precision)
         passes = _passes(trainer)
         for parameter in trainer.parameters:
@@ -121,8 +121,9 @@ def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> 
         )
 
 
-def without_contents(model: M, device: torch.device) -> M:
-    """Returns a copy of a model on a device whose tensors have sizes but no contents, within a `FakeTensorMode`."""
+def _without_contents(model: M) -> M:
+    """A copy of a model, on the device that computes."""
+    device = processes().device
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
@@ -165,6 +166,8 @@ class _Allocations(TorchDispatchMode):
         self._known = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # as fake tensors answer, which are asked more often than they compute
+            return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:  # which a tensor without contents cannot answer
             return 1.0
         found = func(*args, **(kwargs or {}))

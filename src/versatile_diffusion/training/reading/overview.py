@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -95,13 +95,19 @@ class Overview:
         return table
 
 
-def look_at(data: CaptionedData, modalities: Mapping[str, Modality], most: int | None = None) -> Overview:
+def look_at(
+    data: CaptionedData,
+    modalities: Mapping[str, Modality],
+    most: int | None = None,
+    also: Callable[[Sample], None] = lambda _: None,
+) -> Overview:
     """Reads a data set and counts what it holds.
 
     Args:
         data: the data set.
         modalities: that are looked for.
         most: samples that are read; all by default.
+        also: called with each of them.
     """
     found = Overview(data.format.about, skipped=data.skipped.reasons)
     for sample in data.samples(modalities):
@@ -109,6 +115,7 @@ def look_at(data: CaptionedData, modalities: Mapping[str, Modality], most: int |
             found.complete = False
             break
         _count(found, sample)
+        also(sample)
     return found
 
 

@@ -1,0 +1,179 @@
+"""The model card of a run on a user's data: what it learnt from, how, and how it is used."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
+
+from versatile_diffusion import __version__
+from versatile_diffusion.bundled import bundled_weights
+from versatile_diffusion.fields import flags
+from versatile_diffusion.files import write_whole
+from versatile_diffusion.training.card import markdown_table
+from versatile_diffusion.training.machine import commit, hardware, program
+from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
+from versatile_diffusion.training.reading.captioned_data import CaptionedData
+from versatile_diffusion.training.reading.formats import HUB
+from versatile_diffusion.training.run_page import STATE, RunPage
+from versatile_diffusion.training.settings import Trained, TrainingSettings
+
+CARD, SHEET = "README.md", "sheet.png"
+_LICENCES = ("license", "licence", "licenses", "licences", "rights")
+"""How columns are called that tell under which terms a sample may be used."""
+_SECONDS = 5.0
+"""How long a data set is asked for them."""
+
+
+def write_run_card(page: RunPage, target: Path) -> Path:
+    """Writes README.md, and a sheet of what the model makes, beside what was trained.
+
+    Args:
+        page: of the run.
+        target: the folder of a LoRA or a model.
+    """
+    if page.sheets:
+        shutil.copy(page.sheets[-1], target / SHEET)
+    parts = [_introduction(page), _use(page), _data(page), _training(page), _losses(page), _settings(page.settings)]
+    content = f"---\n{_metadata(page)}\n---\n\n" + "\n".join(parts)
+    write_whole(target / CARD, str(ModelCard(content)).encode())
+    return target / CARD
+
+
+def run_command(settings: TrainingSettings, folder: Path) -> list[str]:
+    """Returns the words of the command that trains with these settings, as it was started here."""
+    words = [*program(), "train", settings.data, "--output", str(folder)]
+    names = flags(TrainingSettings)
+    for name, info in TrainingSettings.model_fields.items():
+        value: object = getattr(settings, name)
+        if name == "data" or value == info.default:
+            continue
+        flag = names[name].name or f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [flag] if value else ["--set", f"{name}=false"]
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, cast("tuple[object, ...]", value))]
+        else:
+            words += ["--set", f"{name}=none"] if value is None else [flag, str(value)]
+    return words
+
+
+def base_licence(start: str) -> str | None:
+    """Returns the licence that the card of the model names that a run began from, if that is here and names one."""
+    place = bundled_weights(start) or Path(start).expanduser()
+    file: object = place / CARD if place.is_dir() else None
+    if file is None and start.count("/") == 1 and not place.exists():
+        file = try_to_load_from_cache(start, CARD)
+    return _named_licence(Path(file)) if isinstance(file, Path | str) else None
+
+
+def data_licences(source: str) -> Counter[str]:
+    """Returns the licences that a data set names, and how often: of its samples, and of its card.
+
+    Of a large data set only the beginning is asked.
+    """
+    found: Counter[str] = Counter()
+    if (of_all := _named_licence(Path(source) / CARD)) is not None:
+        found[f"{of_all}, of all by its card"] += 1
+    end = time.monotonic() + _SECONDS
+    for row in CaptionedData(source).rows():
+        found.update(str(row.facts[name]) for name in _LICENCES if row.facts.get(name))
+        if time.monotonic() > end:
+            break
+    return found
+
+
+def _named_licence(card: Path) -> str | None:
+    if not card.is_file():
+        return None
+    try:
+        found: object = ModelCard.load(card).data.get("license")  # pyright: ignore[reportUnknownMemberType] - typed in part
+    except (ValueError, OSError):  # no card of the hub
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _metadata(page: RunPage) -> str:
+    settings = page.settings
+    of_hub = settings.start.count("/") == 1 and not Path(settings.start).expanduser().exists()
+    return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
+        license=base_licence(settings.start),
+        base_model=settings.start if of_hub else None,
+        datasets=[settings.data.removeprefix(HUB)] if settings.data.startswith(HUB) else None,
+        library_name="versatile-diffusion",
+        tags=[*(["lora"] if settings.train is Trained.LORA else []), *map(str, page.flows), "diffusion"],
+    ).to_yaml()
+
+
+def _introduction(page: RunPage) -> str:
+    settings = page.settings
+    what = "A LoRA of" if settings.train is Trained.LORA else "A model that began as"
+    sheet = f"\n![What it makes of contexts: originals above, its own below]({SHEET})\n" if page.sheets else ""
+    licence = base_licence(settings.start)
+    return (
+        f"# {Path(settings.data).name or settings.data}\n\n{what} {settings.start}, trained on {settings.data} for "
+        f"{', '.join(map(str, page.flows))}. The licence of {settings.start}: {licence or 'its card is not here'}.\n{sheet}"
+    )
+
+
+def _use(page: RunPage) -> str:
+    return f"## Use it\n\n    {shlex.join(['vd', str(page.flows[0]), page.example, *page.model])}\n"
+
+
+def _data(page: RunPage) -> str:
+    named = [f"{licence} ({count:,})" for licence, count in data_licences(page.settings.data).most_common(20)]
+    return f"""\
+## Data
+
+- source: {page.settings.data}
+- samples: {page.data.training:,} learnt from, {page.data.validation:,} kept apart to measure on
+- could not be used: {len(page.data.skipped):,}
+- licences, as the data set names them: {", ".join(named) or "none is named"}
+"""
+
+
+def _training(page: RunPage) -> str:
+    lines = read_log(page.folder / STATE / LOG)
+    hours = f"{lines[-1]['seconds'] / 3600:.2f}" if lines else "unknown"
+    return f"""\
+## Training
+
+    {shlex.join(run_command(page.settings, page.folder))}
+
+- version: {__version__}, commit: {commit() or "unknown"}
+- hardware: {hardware()}
+- hours: {hours}
+"""
+
+
+def _losses(page: RunPage) -> str:
+    lines = read_log(page.folder / STATE / LOG)
+    last: Mapping[str, float] = lines[-1] if lines else {}
+    kept: dict[str, list[float]] = {}
+    for name, loss in last.items():
+        if name.startswith(VALIDATION):
+            kept.setdefault(name.removeprefix(VALIDATION).rpartition("/")[0], []).append(loss)
+    rows = [
+        (name, f"{loss:.4f}", f"{sum(kept[name]) / len(kept[name]):.4f}" if name in kept else "")
+        for name, loss in last.items()
+        if name not in NO_LOSS and not name.startswith(VALIDATION)
+    ]
+    head = ("flow", "training", "on samples kept apart, all levels of noise alike")
+    return f"## Losses at the end\n\n{markdown_table(head, rows)}"
+
+
+def _settings(settings: TrainingSettings) -> str:
+    rows = list(_told(settings.model_dump(mode="json")))
+    return f"## Settings\n\n{markdown_table(('setting', 'value'), rows)}"
+
+
+def _told(values: Mapping[str, object]) -> Iterator[Sequence[object]]:
+    for name, value in values.items():
+        listed = ", ".join(map(str, cast("list[object]", value))) or "all" if isinstance(value, list) else value
+        yield name, "none" if listed is None else listed
