@@ -22,6 +22,7 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
 from versatile_diffusion.modalities.registry import modality_spec, unregister
 from versatile_diffusion.model_presets import ModalityPreset, build, tiny
+from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -39,8 +40,8 @@ class Pairs:
             self.latents = {name: modalities[name].encode(items[name]) for name in items}
             self.tokens = {name: modalities[name].embed(items[name]) for name in items}
 
-    def draw(self, flow: Flow, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        index = torch.randint(len(TEXTS), (count,), generator=generator)
+    def draw(self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE) -> tuple[Tensor, Tensor]:
+        index = share.of(torch.randint(len(TEXTS), (count,), generator=generator))
         return self.latents[flow.output][index], self.tokens[flow.context][index]
 
     def first(self, flow: Flow, count: int) -> tuple[Tensor, Tensor]:

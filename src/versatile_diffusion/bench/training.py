@@ -18,6 +18,7 @@ from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
@@ -37,11 +38,11 @@ class RandomLatents:
         self.tokens = {name: pipe.modality(name).unconditional(name).shape[1:] for name in pipe.modalities}
 
     def draw(
-        self, flow: Flow, count: int, generator: Generator
-    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE
+    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
         """See `LatentData.draw`."""
         latents = torch.randn(count, *self.latents[flow.output], generator=generator)
-        return latents, torch.randn(count, *self.tokens[flow.context], generator=generator)
+        return share.of(latents), share.of(torch.randn(count, *self.tokens[flow.context], generator=generator))
 
     def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
         """See `LatentData.first`."""

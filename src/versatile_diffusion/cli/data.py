@@ -13,6 +13,7 @@ from versatile_diffusion.cli.console import results, say
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
 from versatile_diffusion.cli.options import AsJson, Overwrite
 from versatile_diffusion.extras import require
+from versatile_diffusion.training.settings import FilterPreset
 from versatile_diffusion.worlds.base import DataRequest, World
 
 HELP = """Write the data set of {name}: images with captions. It is made from {sources}.
@@ -50,6 +51,9 @@ def show(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A PNG for four samples with their captions.", dir_okay=False)
     ] = None,
+    filter: Annotated[
+        FilterPreset, typer.Option(help="Count what these filters of vd train would leave out.")
+    ] = FilterPreset.NONE,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +73,7 @@ def show(
     from versatile_diffusion.training.reading.samples_sheet import samples_sheet
 
     modalities = {name: modality_spec(name).load()() for name in modality_names()}
-    found = look_at(CaptionedData(data), modalities, most)
+    found = look_at(CaptionedData(data), modalities, most, filter.filters)
     if output is not None:
         samples_sheet(found.shown).save(output, "PNG")
         say(f"Written: {output}.")

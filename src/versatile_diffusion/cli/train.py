@@ -181,15 +181,15 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     from versatile_diffusion.training.finetuning import FineTuning
     from versatile_diffusion.training.publishing import publish, require_hub
 
-    training = FineTuning(settings, run)
+    training = FineTuning(settings, run, say)
     if settings.push_to_hub is not None:
         require_hub(settings.push_to_hub)
     with warnings_as_notes():
         target = training.train()
     if not processes().is_main_process:
         return
-    if skipped := len(training.skipped):
-        note(f"{skipped} samples could not be used: {run / 'skipped.jsonl'} says why.")
+    if len(training.skipped):
+        note(f"{training.skipped.told()}. {run / 'skipped.jsonl'} says why.")
     model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)

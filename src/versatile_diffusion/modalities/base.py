@@ -181,6 +181,13 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
     def embed(self, items: Sequence[Item], masks: object = None) -> Float[Tensor, "b n d"]:
         """Returns the context tokens of the items. Masks, where the modality has them, keep what they mark with 1."""
 
+    def shared_vectors(self, items: Sequence[Item]) -> Float[Tensor, "b d"] | None:
+        """Returns a vector of unit length for each item, whose cosine tells how well items of modalities agree.
+
+        None where the context encoder has none, since it does not share its space with another modality's.
+        """
+        return None
+
     @abstractmethod
     def unconditional(self, output: str) -> Float[Tensor, "1 n d"]:
         """Returns the official context that stands for no condition, when `output` is being made."""

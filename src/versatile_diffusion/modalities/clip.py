@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -49,6 +50,12 @@ class ClipTextEncoder(nn.Module):
             return outputs.last_hidden_state
         tokens = self.model.text_projection(outputs.last_hidden_state)
         return tokens / outputs.text_embeds.norm(dim=-1, keepdim=True)[:, None]
+
+    def summaries(self, input_ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"] | None:
+        """Returns the tokens that stand for the whole texts, of unit length; None without projection."""
+        if not isinstance(self.model, CLIPTextModelWithProjection):
+            return None
+        return normalize(self.model(input_ids=input_ids).text_embeds, dim=-1)
 
 
 class ClipImageEncoder(nn.Module):

@@ -220,6 +220,10 @@ class ImageModality(ModalityOfParts[Tensor]):
         ]
         return encoder(pixels, torch.stack(weights).to(pixels))
 
+    def shared_vectors(self, items: Sequence[Float[Tensor, "3 _ _"]]) -> Float[Tensor, "b d"]:
+        """See `Modality.shared_vectors`: the class tokens."""
+        return self.embed(items)[:, 0]
+
     def focus(self, tokens: Float[Tensor, "b n d"], level: float) -> Float[Tensor, "b n d"]:
         """Moves context tokens towards semantics (0) or style (1); class tokens stay. See `adjust_focus`."""
         length = next((n for n in self.context_lengths if tokens.shape[1] % n == 0), tokens.shape[1])

@@ -152,6 +152,13 @@ class TextModality(ModalityOfParts[str]):
         return self._context_encoder()(self.context_ids(items))
 
     @torch.no_grad()
+    def shared_vectors(self, items: Sequence[str]) -> Float[Tensor, "b d"] | None:
+        """See `Modality.shared_vectors`: the tokens that stand for whole texts. Words that are cut off are not told."""
+        encoder = self._context_encoder()
+        tokenizer = _present(self.tokenizers.clip, "clip")
+        return encoder.summaries(self._ids(tokenizer, list(items), encoder.max_length, padding="max_length"))
+
+    @torch.no_grad()
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
         """Returns the mean log probability of a token, in nats, when Optimus writes texts from their latents."""
         ids, optimus = self.decoder_ids(items), self._autoencoder()

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType] - safetensors leaves a parameter untyped
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed  # pyright: ignore[reportUnknownVariableType] - torch leaves parameters untyped
@@ -91,19 +93,44 @@ def save(folder: Path, memory: Mapping[str, Any], state: TrainingState, keep: in
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
     processes().wait_for_everyone()
-    tensors = {name: tensor.contiguous() for name, tensor in state.tensors().items()}
-    if torch.distributed.is_initialized():
-        save_distributed(tensors, storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True))
-    else:  # the same, without what it takes to agree on who writes what
-        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, unfinished / _WHOLE)
-    processes().wait_for_everyone()
+    with _room_for(unfinished):
+        _write(state, unfinished)
+        processes().wait_for_everyone()
+        if main:
+            (unfinished / "state.json").write_text(json.dumps(dict(memory)))
+            unfinished.replace(target)
     if main:
-        (unfinished / "state.json").write_text(json.dumps(dict(memory)))
-        unfinished.replace(target)
         for old in checkpoints(folder)[:-keep]:
             shutil.rmtree(old)
     processes().wait_for_everyone()
     return target
+
+
+def _write(state: TrainingState, folder: Path) -> None:
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors().items()}
+    if torch.distributed.is_initialized():
+        save_distributed(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    else:  # the same, without what it takes to agree on who writes what
+        save_file({name: tensor.cpu() for name, tensor in tensors.items()}, folder / _WHOLE)
+
+
+@contextmanager
+def _room_for(unfinished: Path) -> Generator[None]:
+    """Removes a checkpoint that could not be written, and says what to do.
+
+    Raises:
+        OSError: if it could not; the message names the last one that is whole.
+    """
+    try:
+        yield
+    except (SafetensorError, OSError, CheckpointException) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        whole = checkpoints(unfinished.parent)
+        last = f"The last one is whole: {whole[-1]}." if whole else "There is none before it."
+        raise OSError(
+            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, of "
+            f"which {shutil.disk_usage(unfinished.parent).free // 2**20:,} MiB are left, and give the same command to go on."
+        ) from error
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 
 from versatile_diffusion.checkpoints import Components
@@ -94,16 +93,15 @@ class DryRun:
         model, settings = self.run.model, self.settings
         multiple = 2 ** (len(self.run.diffuser.config["channel_mult"]) - 1)
         encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size)
-        found = survey(CaptionedData(settings.data, SkippedSamples(None, settings.strict)), encoder)
+        data = CaptionedData(settings.data, SkippedSamples(None, settings.strict))
+        found = survey(data, encoder, settings.filters)
         if not found.flows:
             why = next(iter(found.overview.skipped.items()), None)
             told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
             raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
         return found
 
-    def _counted(
-        self, model: Components, flows: Sequence[Flow], recomputed: bool
-    ) -> tuple[StepMemory, TrainedParts]:
+    def _counted(self, model: Components, flows: Sequence[Flow], recomputed: bool) -> tuple[StepMemory, TrainedParts]:
         """Counts the memory of a step, and what is trained, of those flows that the model has."""
         flows = [flow for flow in flows if _has(model, flow)]
         precision = self.run.mixed_precision if model is self.run.model else "bf16"

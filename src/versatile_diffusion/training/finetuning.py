@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -27,8 +28,9 @@ from versatile_diffusion.training.reading.captioned_data import SKIPPED, Caption
 from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run_card import write_run_card
 from versatile_diffusion.training.run_page import LearntData, RunPage
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache
+from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
+from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
     Precision,
@@ -42,11 +44,12 @@ from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trackers import Tracking, run_title
 from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
 from versatile_diffusion.validation import checked
 
 SETTINGS = "run.yaml"
-LORA, MODEL, CACHE, STATE = "lora", "model", "cache", "training"
-"""What lies in the folder of a run: what was trained, the encoded samples, the checkpoints."""
+LORA, MODEL, STATE = "lora", "model", "training"
+"""What lies in the folder of a run: what was trained, and the checkpoints."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -59,13 +62,15 @@ class FineTuning:
     Args:
         settings: what is trained, on what and how.
         folder: of the run.
+        say: tells people something, such as how samples are encoded.
 
     Raises:
         ValueError: if the folder holds a run with other settings; the message names them.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
         self.settings, self.folder = settings, folder
+        self.say = say if processes().is_main_process else silent
         require_same_run(settings, folder)
 
     def train(self) -> Path:
@@ -115,7 +120,7 @@ class FineTuning:
     @cached_property
     def skipped(self) -> SkippedSamples:
         """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED if processes().is_main_process else None, self.settings.strict)
+        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
     def model(self) -> Components:
@@ -148,8 +153,8 @@ class FineTuning:
         return [Flow(context, output) for output in config["outputs"] for context in config["context_dims"]]
 
     @cached_property
-    def samples(self) -> Mapping[str, SampleCache]:
-        """The encoded samples of both splits."""
+    def samples(self) -> Mapping[str, Samples]:
+        """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
         multiple = 2 ** (len(self.diffuser.config["channel_mult"]) - 1)
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
@@ -159,26 +164,21 @@ class FineTuning:
             "flows": sorted(map(str, self.flows)),
             "size": settings.size,
             "validation": settings.validation,
+            "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
         }
         for modality in encoder.modalities.values():
-            modality.requires_grad_(False)
-        data = CaptionedData(settings.data, self.skipped)
-        most = int(settings.cache_limit * 2**30)
-        builder = CacheBuilder(self.folder / CACHE, encoder, origin, settings.validation, most)
+            modality.requires_grad_(False).to(processes().device)
+        reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
-            caches = builder.build(data)
-        if not len(caches[TRAINING]):
-            why = next(iter(self.skipped.reasons.items()), None)
-            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
-            raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
-        return caches
+            data = CaptionedData(settings.data, self.skipped)
+            return UserSamples(settings, self.folder, data, reader, origin, self.say).open()
 
-    @property
     def learnt_data(self) -> LearntData:
-        """What is told of the data."""
-        counts = (len(self.samples[split]) for split in (TRAINING, VALIDATION))
-        return LearntData(*counts, self.skipped.reasons)
+        """What is told of the data, as far as it is known by now."""
+        kept = self.samples[VALIDATION]
+        count = len(kept) if isinstance(kept, SampleCache) else 0
+        return LearntData(self.samples[TRAINING].about, count, self.skipped.told(), self.skipped.reasons)
 
     @property
     def learnt(self) -> list[Flow]:

@@ -18,6 +18,7 @@ from versatile_diffusion._moved import former_names
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.data import CaptionRoles
 
 __getattr__ = former_names(
@@ -67,21 +68,22 @@ class LatentCache:
         return self.count
 
     def draw(
-        self, flow: Flow, count: int, generator: Generator
-    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE
+    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
         """See `LatentData.draw`."""
-        return self.pairs(flow, torch.randint(self.count, (count,), generator=generator), generator)
+        return self.pairs(flow, torch.randint(self.count, (count,), generator=generator), generator, share)
 
     def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
         """See `LatentData.first`."""
         return self.pairs(flow, torch.arange(min(count, self.count)), Generator().manual_seed(0))
 
     def pairs(
-        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator
-    ) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
+        self, flow: Flow, index: Int64[Tensor, "b"], generator: Generator, share: BatchShare = WHOLE
+    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
         """Returns latents of the flow's output with tokens of its context, each of a variant that is drawn."""
         count = max((roles.count for roles in self.variants.values()), default=1)
-        drawn = torch.randint(count, (len(index),), generator=generator)
+        drawn = share.of(torch.randint(count, (len(index),), generator=generator))
+        index = share.of(index)
         shown = seen = drawn
         if (roles := self.variants.get(flow.output)) is not None:
             if flow.output == flow.context:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from versatile_diffusion.training.machine import held_memory
 
+
 class TrainingProgress(Progress):
     """A bar, with the losses in a line below it.
 

@@ -29,7 +29,9 @@ def require_hub(name: str) -> None:
     except HfHubHTTPError as error:
         raise ValueError(f"The hub does not know this login: run `hf auth login`. It says: {error!s:.300}") from error
     except OSError as error:
-        raise OSError(f"The hub cannot be reached ({error!s:.300}): leave out --push-to-hub, and upload later.") from error
+        raise OSError(
+            f"The hub cannot be reached ({error!s:.300}): leave out --push-to-hub, and upload later."
+        ) from error
 
 
 def publish(folder: Path, name: str) -> str:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
+from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 
 
 class RandomLatents:
@@ -24,13 +25,13 @@ class RandomLatents:
         self.modalities, self.size = modalities, size
 
     def draw(
-        self, flow: Flow, count: int, generator: Generator
-    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
+        self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE
+    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
         """See `LatentData.draw`."""
         made, given = self.modalities[flow.output], self.modalities[flow.context]
         size = self.size if made.size is not None else None
         latents = torch.randn(count, *made.latent_shape(size, size), generator=generator)
-        return latents, torch.randn(count, *given.context_shape, generator=generator)
+        return share.of(latents), share.of(torch.randn(count, *given.context_shape, generator=generator))
 
     def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
         """See `LatentData.first`."""

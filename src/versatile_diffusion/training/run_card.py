@@ -127,13 +127,14 @@ def _use(page: RunPage) -> str:
 
 
 def _data(page: RunPage) -> str:
+    data = page.data()
     named = [f"{licence} ({count:,})" for licence, count in data_licences(page.settings.data).most_common(20)]
     return f"""\
 ## Data
 
 - source: {page.settings.data}
-- samples: {page.data.training:,} learnt from, {page.data.validation:,} kept apart to measure on
-- could not be used: {len(page.data.skipped):,}
+- learnt from: {data.about}; {data.validation:,} samples kept apart to measure on
+- left out: {data.told}
 - licences, as the data set names them: {", ".join(named) or "none is named"}
 """
 

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from io import BytesIO
@@ -39,13 +39,15 @@ class LearntData:
     """What is learnt from.
 
     Attributes:
-        training: samples that are learnt.
+        about: how many samples are learnt, in words.
         validation: samples that are kept apart.
-        skipped: why what samples cannot be used, by their names.
+        told: how many were left out, in a sentence without its end.
+        skipped: why what samples were left out, by their names.
     """
 
-    training: int
+    about: str
     validation: int = 0
+    told: str = "no samples were left out"
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -55,11 +57,13 @@ class RunPage:
     Args:
         folder: of the run.
         settings: of the run.
-        data: that is learnt from.
+        data: returns what is learnt from, as it is known by now.
         flows: that are learnt.
     """
 
-    def __init__(self, folder: Path, settings: TrainingSettings, data: LearntData, flows: Sequence[Flow]) -> None:
+    def __init__(
+        self, folder: Path, settings: TrainingSettings, data: Callable[[], LearntData], flows: Sequence[Flow]
+    ) -> None:
         self.folder, self.settings, self.data, self.flows = folder, settings, data, flows
 
     def show(self, step: int, preview: Preview) -> None:
@@ -125,8 +129,8 @@ class RunPage:
         return "a prompt" if modality_spec(self.flows[0].context).codec.inline else "FILE"
 
     def _figures(self, lines: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, str]]:
-        yield "samples", f"{self.data.training:,}"
         if not lines:
+            yield "data", self.data().about
             return
         last = lines[-1]
         yield "steps", f"{last['step']:,} of {self.settings.steps:,}"
@@ -139,16 +143,16 @@ class RunPage:
                 yield flow, f"{last[flow]:.4f}"
 
     def _data(self) -> Iterator[tuple[str, str]]:
+        data = self.data()
         yield "data", self.settings.data
-        yield "learnt from", f"{self.data.training:,} samples"
-        yield "kept apart, to measure on", f"{self.data.validation:,} samples"
+        yield "learnt from", data.about
+        yield "kept apart, to measure on", f"{data.validation:,} samples"
         yield "flows", ", ".join(map(str, self.flows))
-        skipped = self.data.skipped
-        yield "could not be used", f"{len(skipped):,} samples" + (", as skipped.jsonl tells" if skipped else "")
-        for key, reason in islice(skipped.items(), _NAMED):
+        yield "left out", f"{data.told}." + (" See skipped.jsonl." if data.skipped else "")
+        for key, reason in islice(data.skipped.items(), _NAMED):
             yield f"{key:.120}", f"{reason:.300}"
-        if len(skipped) > _NAMED:
-            yield "…", f"and {len(skipped) - _NAMED:,} more"
+        if len(data.skipped) > _NAMED:
+            yield "…", f"and {len(data.skipped) - _NAMED:,} more"
 
     def _curves(self, lines: Sequence[Mapping[str, float]]) -> str:
         if not find_spec("matplotlib"):

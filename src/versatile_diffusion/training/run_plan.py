@@ -126,13 +126,16 @@ class RunPlan:
             "data": {
                 **self.data.overview.as_dict(),
                 "entries": self.data.entries,
-                "exact": self.data.exact,
                 "usable": samples,
                 "buckets": dict(self.data.buckets.most_common()),
                 "taught": dict(self.data.flows),
             },
             "flows": list(self.flows),
-            "trained": {"parameters": self.trained.count, "of": self.trained.whole, "groups": dict(self.trained.groups)},
+            "trained": {
+                "parameters": self.trained.count,
+                "of": self.trained.whole,
+                "groups": dict(self.trained.groups),
+            },
             "memory": [asdict(each) for each in self.memory],
             "step": {**asdict(self.time), "samples_per_second": self.batch / seconds if seconds else None},
             "plan": {
@@ -197,7 +200,10 @@ class RunPlan:
         cache = "unknown" if self.disk.cache is None else _size(self.disk.cache)
         yield "latents and tokens", f"{cache} on disk, of {settings.cache_limit:g} GiB that are allowed"
         yield "checkpoints", f"every {settings.checkpoint_every} steps {_size(self.disk.checkpoint)}"
-        yield "disk", f"{_size(self.disk.needed)} at most, {_size(self.disk.free)} free; the result {_size(self.disk.result)}"
+        yield (
+            "disk",
+            f"{_size(self.disk.needed)} at most, {_size(self.disk.free)} free; the result {_size(self.disk.result)}",
+        )
 
     def _memory(self) -> Table:
         table = Table("memory of a card", title="Memory, counted without computing", title_justify="left")
@@ -225,7 +231,7 @@ def _count(data: DataSurvey) -> str:
         return f"more than {data.overview.samples:,}; nobody tells how many"
     if data.overview.complete:
         return f"{data.samples:,}"
-    return f"{'' if data.exact else 'about '}{data.samples:,} by the first {data.overview.samples:,}"
+    return f"about {data.samples:,}, by the first {data.overview.samples:,}"
 
 
 def _size(count: int) -> str:

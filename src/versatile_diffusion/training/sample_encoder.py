@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float
@@ -35,6 +36,16 @@ class FittedSample:
     key: str
     shown: Mapping[str, Items]
     seen: Mapping[str, Items]
+
+    def teaches(self, flow: Flow) -> bool:
+        """Tells whether a flow can be learnt from it."""
+        return flow.output in self.shown and flow.context in self.seen
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory; texts take next to none."""
+        items = (item for held in (self.shown, self.seen) for several in held.values() for item in several)
+        return sum(item.nbytes for item in items if isinstance(item, Tensor))
 
 
 class SampleEncoder:
@@ -76,6 +87,25 @@ class SampleEncoder:
         """Returns the bucket of a sample."""
         shapes = {name: self.modalities[name].latent_shape_of(items[0]) for name, items in sample.shown.items()}
         return tuple(sorted({**dict.fromkeys(sample.seen, ()), **shapes}.items()))
+
+    def bytes_of(self, sample: FittedSample) -> int:
+        """Returns how many bytes a sample takes once it is encoded, in half precision."""
+        numbers = 0
+        for name, items in sample.shown.items():
+            numbers += len(items) * math.prod(self.modalities[name].latent_shape_of(items[0]))
+        for name, items in sample.seen.items():
+            numbers += len(items) * self._token_numbers[name]
+        return 2 * numbers
+
+    @cached_property
+    def _token_numbers(self) -> dict[str, int]:
+        """By modality, how many numbers the context tokens of an item are."""
+        flows = {flow.context: flow for flow in self.flows}
+        shapes = {name: modality.context_shape for name, modality in self.modalities.items() if modality.context_lengths}
+        return {
+            name: math.prod(shapes[name]) if name in shapes else self.unconditional(flow).numel()
+            for name, flow in flows.items()
+        }
 
     @torch.no_grad()
     def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.validation import Strict
 
 
@@ -59,6 +61,26 @@ DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
 
 
+class CachePolicy(StrEnum):
+    """Whether latents and context tokens are computed before the first step, and kept."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class FilterPreset(StrEnum):
+    """Filters of samples that have a name."""
+
+    NONE = "none"
+    PAPER = "paper"
+
+    @property
+    def filters(self) -> SampleFilters:
+        """What they are."""
+        return PAPER if self is FilterPreset.PAPER else SampleFilters()
+
+
 class TrainingOptions(Strict):
     """How a model is trained, on whatever data."""
 
@@ -101,9 +123,9 @@ class TrainingOptions(Strict):
         Field(ge=8, le=4096, strict=True, description="Pixels of a square; others have its area. The model's own."),
         _data,
     ] = None
-    precision: Annotated[
-        Precision, Field(description="auto is bf16 where it computes quicker."), _steps
-    ] = Precision.AUTO
+    precision: Annotated[Precision, Field(description="auto is bf16 where it computes quicker."), _steps] = (
+        Precision.AUTO
+    )
     sharding: Annotated[
         Sharding,
         Field(description="full: processes share the model out (FSDP2). none: each has all. auto: by its size."),
@@ -115,14 +137,40 @@ class TrainingOptions(Strict):
     validation: Annotated[
         float, Field(ge=0, le=0.5, description="Share of the samples that is kept apart, to measure on."), _data
     ] = 0.05
-    strict: Annotated[
-        bool, Field(strict=True, description="End at the first sample that cannot be used."), _data
-    ] = False
+    strict: Annotated[bool, Field(strict=True, description="End at the first sample that cannot be used."), _data] = (
+        False
+    )
+    cache: Annotated[
+        CachePolicy,
+        Field(description="Encode all samples first: always, never (on the way), or auto, where they are few."),
+        _data,
+    ] = CachePolicy.AUTO
     cache_limit: Annotated[
         float,
         Field(gt=0, description="GiB that latents and context tokens may take on disk."),
         Flag(metavar="GIB", panel=DATA),
     ] = 20.0
+    filter: Annotated[
+        FilterPreset,
+        Field(description="paper: the filters of the paper's LAION; what follows changes single ones."),
+        _data,
+    ] = FilterPreset.NONE
+    min_similarity: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="Of image and caption, by the data or else by the model's own CLIP."),
+        _data,
+    ] = None
+    max_nsfw: Annotated[
+        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    max_watermark: Annotated[
+        float | None, Field(ge=0, le=1, description="Of a probability in the data, if it has one."), _data
+    ] = None
+    min_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
+    max_aspect: Annotated[float | None, Field(gt=0, description="Of width by height."), _data] = None
+    min_area: Annotated[float | None, Field(ge=0, description="Pixels that an image must have more than."), _data] = (
+        None
+    )
     checkpoint_every: Annotated[int, Field(ge=1, strict=True, description="Updates between checkpoints."), _run] = 100
     sheet_every: Annotated[
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
@@ -147,6 +195,12 @@ class TrainingSettings(TrainingOptions):
         Field(min_length=1, description="Where it can be followed: tensorboard, wandb, trackio, several, or none."),
     ] = (TrackerName.TENSORBOARD,)
 
+    @property
+    def filters(self) -> SampleFilters:
+        """Which samples are wanted: what was asked for, and of the preset what was not."""
+        asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}
+        return replace(self.filter.filters, **asked)
+
     @field_validator("flows")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,11 +214,15 @@ class TrainingSettings(TrainingOptions):
         return tuple(dict.fromkeys(value))
 
 
+FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
+"""Settings that are fields of `SampleFilters`."""
+
 MAY_CHANGE = (
     "steps",
     "checkpoint_every",
     "sheet_every",
     "strict",
+    "cache",
     "cache_limit",
     "precision",
     "sharding",

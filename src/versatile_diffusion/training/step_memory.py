@@ -86,7 +86,9 @@ class StepMemory:
             most = sum(each.most for each in self.passes) if at_once else self._in_turn
             return self.kept + max(most, self.gradients)
         alone = len(self.passes) == 1
-        step = max(each.apart + self.gradients // processes if alone else each.before + each.most for each in self.passes)
+        step = max(
+            each.apart + self.gradients // processes if alone else each.before + each.most for each in self.passes
+        )
         return self.kept // processes + step + _WHOLE * self.unit
 
     @property
@@ -166,7 +168,9 @@ class _Allocations(TorchDispatchMode):
         self._known = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.prim.device.default:  # as fake tensors answer, which are asked more often than they compute
+        if (
+            func is torch.ops.prim.device.default
+        ):  # as fake tensors answer, which are asked more often than they compute
             return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:  # which a tensor without contents cannot answer
             return 1.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
+from versatile_diffusion.training.batch_share import BatchShare
 from versatile_diffusion.training.sharding import Unit
 
 M = TypeVar("M", bound=nn.Module)
@@ -68,7 +69,8 @@ class Task(ABC, Generic[M]):
     """A model, the data it learns from and the losses it learns by.
 
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
-    one. Where losses are means over samples, two processes equal one with twice the batch.
+    one. What else a draw depends on, such as how far a stream of samples was read, is in `memory`. Where losses are
+    means over samples, two processes equal one with twice the batch.
     """
 
     model: M
@@ -76,6 +78,24 @@ class Task(ABC, Generic[M]):
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
         """Returns tensors of `size` samples each, or of a multiple of that, noise and all."""
+
+    def draw_share(self, generator: Generator, size: int, share: BatchShare) -> Batch:
+        """Returns one process's share of what `draw` returns; a task whose samples take long to load reads only these.
+
+        Args:
+            generator: the same in all processes.
+            size: samples of all processes together.
+            share: of this process.
+        """
+        return {name: share.of(tensor) for name, tensor in self.draw(generator, size).items()}
+
+    def memory(self) -> object:
+        """Returns what a checkpoint must remember of this process's data, as JSON; None if there is nothing."""
+        return None
+
+    def remember(self, memories: Sequence[object]) -> None:
+        """Goes on where a checkpoint was saved, with the memories of all processes that saved it, by their ranks."""
+        return
 
     @abstractmethod
     def passes(self, batch: Batch) -> Iterable[Pass]:

@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.utils import gather_object  # pyright: ignore - accelerate has no types
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
@@ -23,6 +24,7 @@ from versatile_diffusion.kernels.concurrency import at_once
 from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
+from versatile_diffusion.training.batch_share import BatchShare
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.machine import held_memory
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
@@ -52,8 +54,7 @@ def average_decay(config: TrainingConfig, step: int) -> float:
 def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
     """Returns this process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    batch = task.draw(generator, config.batch_size * processes)
-    return {name: tensor.chunk(processes)[rank] for name, tensor in batch.items()}
+    return task.draw_share(generator, config.batch_size * processes, BatchShare(rank, processes))
 
 
 class Trainer(Generic[M]):
@@ -111,6 +112,7 @@ class Trainer(Generic[M]):
         if whole:
             memory = checkpoint.load(whole[-1], self._state)
             self.step, self.seconds = memory["step"], memory.get("seconds", 0.0)
+            self.task.remember(memory.get("data", []))
         return bool(whole)
 
     def run(self) -> M:
@@ -277,5 +279,6 @@ class Trainer(Generic[M]):
         return checkpoint.TrainingState(self.trained, self.average, self.optimizer)
 
     def _save(self) -> None:
-        memory = {"step": self.step, "seconds": self.seconds}
+        data: list[object] = gather_object([self.task.memory()])
+        memory = {"step": self.step, "seconds": self.seconds, "data": data}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)

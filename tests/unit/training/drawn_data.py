@@ -84,6 +84,18 @@ def tars(place: Path, count: int) -> str:
     return str(place)
 
 
+def many_tars(place: Path, count: int, each: int = 1000, size: tuple[int, int] = (24, 24)) -> str:
+    """Many small pictures with captions, in tars of so many: only eight pictures, so that it is quick."""
+    place.mkdir(parents=True, exist_ok=True)
+    pictures = [png(picture(index, size)) for index in range(8)]
+    for number, start in enumerate(range(0, count, each)):
+        with tarfile.open(place / f"{number:05d}.tar", "w") as tar:
+            for index in range(start, min(start + each, count)):
+                add(tar, f"{index:07d}.png", pictures[index % 8])
+                add(tar, f"{index:07d}.txt", captions(index)[0].encode())
+    return str(place)
+
+
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)

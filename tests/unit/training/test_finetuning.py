@@ -66,7 +66,7 @@ def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path)
     done = vd("train", data, "--start", model, "--output", str(run), "--learning-rate", "0.05", *small)
     assert done.exit_code == 0, done.output
     assert f"--lora {run / 'lora'}:1.0" in done.stdout
-    assert "1 samples could not be used" in done.stderr
+    assert "1 sample was left out: 1 that cannot be used" in done.stderr
     pipe = VersatileDiffusionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     options: dict[str, Any] = {"num_inference_steps": 2, "output_type": "pt"}

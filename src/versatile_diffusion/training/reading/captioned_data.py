@@ -2,51 +2,100 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.training.reading.formats import find_format
-from versatile_diffusion.training.reading.sample import BadSample, Row, Sample, read_sample
+from versatile_diffusion.training.reading.problems import BadSample, UnwantedSample
+from versatile_diffusion.training.reading.sample import Row, Sample, read_sample
 
 SKIPPED = "skipped.jsonl"
 
 
-class SkippedSamples:
-    """What cannot be learnt from: each is a line of a file, with its name and the reason.
+class SkippedLine(BaseModel):
+    """A line of the file of samples that are not learnt from.
 
-    Args:
-        file: is begun anew; None keeps only the count.
-        strict: whether the first one ends the run.
+    Attributes:
+        key: of the sample.
+        reason: why it is left out.
+        filter: the setting that left it out, if one did.
     """
 
-    def __init__(self, file: Path | None = None, strict: bool = False) -> None:
-        self.file, self.strict = file, strict
+    key: str
+    reason: str
+    filter: str | None = None
+
+
+class SkippedSamples:
+    """What is not learnt from: each sample is a line of a file, with its name, the reason, and the filter if it is one.
+
+    Args:
+        file: what it holds already counts, as when a run goes on; None keeps no file.
+        strict: whether the first sample that cannot be learnt from ends the run. Filters never do.
+        most: samples that are named, so that neither the file nor the memory grows without end. More are only counted.
+    """
+
+    def __init__(self, file: Path | None = None, strict: bool = False, most: int = 100_000) -> None:
+        self.file, self.strict, self.most = file, strict, most
         self.reasons: dict[str, str] = {}
+        self.filtered = Counter[str]()
+        self.unnamed = 0
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("")
+            file.touch()
+        for line in _whole_lines(file):
+            self.reasons[line.key] = line.reason
+            self.filtered.update([line.filter] if line.filter else [])
 
     def __len__(self) -> int:
-        return len(self.reasons)
+        return len(self.reasons) + self.unnamed
 
-    def add(self, key: str, reason: str) -> None:
+    def begin(self) -> None:
+        """Forgets all, as for other data."""
+        self.reasons.clear()
+        self.filtered.clear()
+        self.unnamed = 0
+        if self.file is not None:
+            write_whole(self.file, b"")
+
+    def add(self, key: str, problem: BadSample) -> None:
         """Writes down a sample, once.
 
         Raises:
             ValueError: if the first one ends the run; the message names the sample.
         """
-        if self.strict:
+        by = problem.filter if isinstance(problem, UnwantedSample) else None
+        reason = str(problem)
+        if self.strict and by is None:
             raise ValueError(
                 f"{key:.300}: {reason:.500} Mend or remove it, or leave out --strict to skip such samples."
             )
         if key in self.reasons:
             return
+        self.filtered.update([by] if by else [])
+        if len(self.reasons) >= self.most:
+            self.unnamed += 1
+            return
         self.reasons[key] = reason
         if self.file is not None:
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "reason": reason[:1000]}, ensure_ascii=False) + "\n")
+            line = {"key": key, "reason": reason[:1000], **({"filter": by} if by else {})}
+            with self.file.open("a", encoding="utf-8", errors="backslashreplace") as file:  # odd names as JSON's \udcff
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def told(self) -> str:
+        """Returns how many samples were left out, and by what, in a sentence without its end."""
+        bad = len(self) - self.filtered.total()
+        parts = [f"{bad:,} that cannot be used"] if bad else []
+        parts += [f"{count:,} by {name}" for name, count in sorted(self.filtered.items())]
+        count = "1 sample was" if len(self) == 1 else f"{len(self):,} samples were"
+        return f"{count} left out: {', '.join(parts)}" if parts else "no samples were left out"
 
 
 class CaptionedData:
@@ -64,6 +113,10 @@ class CaptionedData:
         self.source, self.skipped = source, SkippedSamples() if skipped is None else skipped
         self.format = find_format(source)
         self.table = self.format.rows(source)
+
+    def estimate(self) -> int | None:
+        """Returns about how many samples there are; see `DataFormat.estimate`."""
+        return self.format.estimate(self.source, self.table)
 
     def rows(self) -> Iterator[Row]:
         """Yields all entries, unread.
@@ -92,4 +145,16 @@ class CaptionedData:
             try:
                 yield read_sample(row, modalities)
             except BadSample as problem:
-                self.skipped.add(row.key, str(problem))
+                self.skipped.add(row.key, problem)
+
+
+def _whole_lines(file: Path | None) -> list[SkippedLine]:
+    """The lines of a file, but for a last one that was cut short, and for what is none."""
+    if file is None or not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    found: list[SkippedLine] = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(SkippedLine(**json.loads(line)))
+    return found

@@ -41,13 +41,7 @@ def coco_rows(file: str) -> Iterator[Row]:
         ValueError: if the file is no such file; the message says what is missing.
     """
     path = Path(file)
-    try:
-        found = _Captions.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError) as error:
-        raise ValueError(
-            f"{path} is no file of captions as COCO writes them: it needs images (id, file_name) and annotations "
-            f"(image_id, caption). {str(error).splitlines()[0]}."
-        ) from error
+    found = _read(path)
     captions: dict[int, list[str]] = {}
     for annotation in found.annotations:
         captions.setdefault(annotation.image_id, []).append(annotation.caption)
@@ -58,6 +52,25 @@ def coco_rows(file: str) -> Iterator[Row]:
         modality = file_modality(image.file_name)
         own = [] if modality is None else [SamplePart(modality, place)]
         yield Row(image.file_name, [*own, *(SamplePart(words_modality(), each) for each in captions.get(image.id, []))])
+
+
+def coco_images(file: str) -> int:
+    """Returns how many images a file names.
+
+    Raises:
+        ValueError: see `coco_rows`.
+    """
+    return len(_read(Path(file)).images)
+
+
+def _read(path: Path) -> _Captions:
+    try:
+        return _Captions.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no file of captions as COCO writes them: it needs images (id, file_name) and annotations "
+            f"(image_id, caption). {str(error).splitlines()[0]}."
+        ) from error
 
 
 def _folders(file: Path) -> list[Path]:

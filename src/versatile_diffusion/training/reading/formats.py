@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tarfile import TarError
 from typing import ClassVar
 
-from versatile_diffusion.training.reading.coco import coco_rows, is_coco
+from versatile_diffusion.training.reading.coco import coco_images, coco_rows, is_coco
+from versatile_diffusion.training.reading.estimates import lines_of, rows_of_parquet, samples_in_tars
 from versatile_diffusion.training.reading.folder import folder_rows, named_files, row_of_files
 from versatile_diffusion.training.reading.sample import Row
-from versatile_diffusion.training.reading.streams import RowStream, generated, hub_table, table
-from versatile_diffusion.training.reading.tables import rows_of_table
+from versatile_diffusion.training.reading.streams import RowStream, generated, hub_rows, hub_table, table
+from versatile_diffusion.training.reading.tables import parquet_rows, rows_of_table
 from versatile_diffusion.training.reading.tars import tar_rows
 
 HUB = "hub:"
@@ -38,6 +40,15 @@ class DataFormat(ABC):
     def rows(self, source: str) -> RowStream:
         """Returns the rows, each under the name "row", as `datasets` streams them: from shards, with its state."""
 
+    @abstractmethod
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """Returns about how many samples there are, told quickly; None where nothing tells.
+
+        Args:
+            source: the data set.
+            rows: its rows, which are not read.
+        """
+
 
 class HubFormat(DataFormat):
     """A data set of the hub."""
@@ -51,6 +62,10 @@ class HubFormat(DataFormat):
     def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`. It is streamed, so that training begins before all of it is here."""
         return rows_of_table(hub_table(source.removeprefix(HUB)), None)
+
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: what the hub says, if it does."""
+        return hub_rows(source.removeprefix(HUB))
 
 
 class CocoFormat(DataFormat):
@@ -66,6 +81,10 @@ class CocoFormat(DataFormat):
         """See `DataFormat.rows`."""
         return generated(coco_rows, file=source)
 
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: the images are counted."""
+        return coco_images(source)
+
 
 class TarFormat(DataFormat):
     """Tars of webdataset."""
@@ -79,6 +98,13 @@ class TarFormat(DataFormat):
     def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`: each tar is a shard."""
         return generated(tar_rows, tars=[str(file) for file in named_files(source, (".tar",))])
+
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: from the sizes of the tars, and how the first one begins."""
+        try:
+            return samples_in_tars(named_files(source, (".tar",)))
+        except (TarError, OSError):  # which is told as it is read
+            return None
 
 
 class TableFormat(DataFormat):
@@ -96,6 +122,14 @@ class TableFormat(DataFormat):
         assert file is not None
         return rows_of_table(table(_READERS[file.suffix.lower()], [file]), file.parent)
 
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: from the lines of the table."""
+        file = _table(Path(source))
+        assert file is not None
+        if _READERS[file.suffix.lower()] == "parquet":
+            return rows_of_parquet([file])
+        return max(0, lines_of(file) - (file.suffix.lower() == ".csv"))
+
 
 class ParquetFormat(DataFormat):
     """Parquet files that hold everything."""
@@ -108,8 +142,11 @@ class ParquetFormat(DataFormat):
 
     def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`: each file is a shard."""
-        files = named_files(source, (".parquet",))
-        return rows_of_table(table(_READERS[".parquet"], files), files[0].parent)
+        return generated(parquet_rows, files=[str(file) for file in named_files(source, (".parquet",))])
+
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: as the files say."""
+        return rows_of_parquet(named_files(source, (".parquet",)))
 
 
 class FolderFormat(DataFormat):
@@ -125,6 +162,10 @@ class FolderFormat(DataFormat):
         """See `DataFormat.rows`: each sample is a shard."""
         stems = folder_rows(Path(source))
         return generated(_named_rows, folder=source, names=list(stems), files=list(stems.values()))
+
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: each sample is a shard."""
+        return rows.num_shards
 
 
 FORMATS: tuple[DataFormat, ...] = (

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
+from versatile_diffusion.training.reading.filters import SampleFilters
+from versatile_diffusion.training.reading.problems import UnwantedSample
 from versatile_diffusion.training.reading.sample import Sample, words_modality
 
 _ASPECTS = ((0.0, 0.5), (0.5, 0.75), (0.75, 0.95), (0.95, 1.05), (1.05, 1.34), (1.34, 2.0), (2.0, float("inf")))
@@ -33,6 +35,7 @@ class Overview:
         sizes: how many items with a height and a width have which, as (height, width).
         words: characters of all captions.
         skipped: why what samples cannot be used, by their names.
+        filtered: how many samples filters would leave out, by the first filter that would.
         shown: the first samples.
     """
 
@@ -44,6 +47,7 @@ class Overview:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
     words: int = 0
     skipped: Mapping[str, str] = field(default_factory=dict[str, str])
+    filtered: Counter[str] = field(default_factory=Counter[str])
     shown: list[Sample] = field(default_factory=list[Sample])
 
     def as_dict(self) -> dict[str, object]:
@@ -57,6 +61,7 @@ class Overview:
             "aspects": dict(self.aspects()),
             "sizes": {f"{width}×{height}": count for (height, width), count in self.sizes.most_common()},
             "skipped": dict(self.skipped),
+            "filtered": dict(self.filtered),
         }
 
     def aspects(self) -> Iterator[tuple[str, int]]:
@@ -74,6 +79,8 @@ class Overview:
         for number, count in sorted(self.captions.items()):
             found.add_row(f"with {number} caption{'s' * (number != 1)}", f"{count:,}")
         found.add_row("cannot be used", f"{len(self.skipped):,}")
+        for name, count in sorted(self.filtered.items()):
+            found.add_row(f"would be left out by {name}", f"{count:,}")
         yield found
         if self.sizes:
             yield self._aspect_table()
@@ -99,6 +106,7 @@ def look_at(
     data: CaptionedData,
     modalities: Mapping[str, Modality],
     most: int | None = None,
+    filters: SampleFilters | None = None,
     also: Callable[[Sample], None] = lambda _: None,
 ) -> Overview:
     """Reads a data set and counts what it holds.
@@ -107,7 +115,8 @@ def look_at(
         data: the data set.
         modalities: that are looked for.
         most: samples that are read; all by default.
-        also: called with each of them.
+        filters: of which it is counted what they would leave out, as far as the data set tells without a model.
+        also: called with each of them that is wanted.
     """
     found = Overview(data.format.about, skipped=data.skipped.reasons)
     for sample in data.samples(modalities):
@@ -115,7 +124,12 @@ def look_at(
             found.complete = False
             break
         _count(found, sample)
-        also(sample)
+        try:
+            (filters or SampleFilters()).require(sample)
+        except UnwantedSample as problem:
+            found.filtered[problem.filter] += 1
+        else:
+            also(sample)
     return found
 
 

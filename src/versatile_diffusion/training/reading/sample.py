@@ -8,6 +8,7 @@ from pathlib import Path
 
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
+from versatile_diffusion.training.reading.problems import BadSample
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,6 @@ class Sample:
     key: str
     items: Mapping[str, tuple[object, ...]]
     facts: Mapping[str, object] = field(default_factory=dict[str, object])
-
-
-class BadSample(ValueError):
-    """A sample cannot be learnt from; the message says why."""
 
 
 def read_sample(row: Row, modalities: Mapping[str, Modality]) -> Sample:

@@ -19,6 +19,7 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
+from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
 from versatile_diffusion.training.sharding import Unit
 from versatile_diffusion.training.task import Batch, Pass, Preview, Task
@@ -40,12 +41,19 @@ VALIDATED = 32
 
 @runtime_checkable
 class LatentData(Protocol):
-    """Latents and context tokens, computed before training."""
+    """Latents and context tokens, computed before training or on the way."""
 
     def draw(
-        self, flow: Flow, count: int, generator: Generator
-    ) -> tuple[Float[Tensor, "count *latent"], Float[Tensor, "count n d"]]:
-        """Returns latents of the flow's output with tokens of the flow's context, of samples that are drawn."""
+        self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE
+    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
+        """Returns latents of the flow's output with tokens of the flow's context, of samples that are drawn.
+
+        Args:
+            flow: that is learnt.
+            count: samples of all processes together.
+            generator: the same in all processes.
+            share: of this process; only its own samples are loaded.
+        """
         ...
 
     def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
@@ -58,6 +66,19 @@ class LatentData(Protocol):
 
     def teaches(self, flow: Flow) -> bool:
         """Tells whether any sample has what the flow needs."""
+        ...
+
+
+@runtime_checkable
+class StreamedData(LatentData, Protocol):
+    """Latents and context tokens of samples that are read one after the other, and how far they were read."""
+
+    def memory(self) -> object:
+        """See `Task.memory`."""
+        ...
+
+    def remember(self, memories: Sequence[object]) -> None:
+        """See `Task.remember`."""
         ...
 
 
@@ -105,16 +126,30 @@ class DiffuserTask(Task[Diffuser]):
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
+        return self.draw_share(generator, size, WHOLE)
+
+    def draw_share(self, generator: Generator, size: int, share: BatchShare) -> Batch:
+        """See `Task.draw_share`."""
         batch: dict[str, Tensor] = {}
         for flow in self.flows:
             count = size * self.multiples.get(flow.output, 1)
-            latents, tokens = self.data.draw(flow, count, generator)
-            dropped = torch.rand(count, 1, 1, generator=generator) < self.context_dropout
+            latents, tokens = self.data.draw(flow, count, generator, share)
+            dropped = share.of(torch.rand(count, 1, 1, generator=generator)) < self.context_dropout
             batch[f"{flow}/latents"] = latents
             batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
-            batch[f"{flow}/noise"] = torch.randn(latents.shape, generator=generator)
-            batch[f"{flow}/timesteps"] = torch.randint(len(self.scheduler.betas), (count,), generator=generator)
+            batch[f"{flow}/noise"] = share.of(torch.randn(count, *latents.shape[1:], generator=generator))
+            timesteps = torch.randint(len(self.scheduler.betas), (count,), generator=generator)
+            batch[f"{flow}/timesteps"] = share.of(timesteps)
         return batch
+
+    def memory(self) -> object:
+        """See `Task.memory`: where a stream of samples is."""
+        return self.data.memory() if isinstance(self.data, StreamedData) else None
+
+    def remember(self, memories: Sequence[object]) -> None:
+        """See `Task.remember`."""
+        if isinstance(self.data, StreamedData):
+            self.data.remember(memories)
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """See `Task.passes`. One pass a flow."""
