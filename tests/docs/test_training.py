@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from tests.unit.training import drawn_data
 from versatile_diffusion.cli import app
+from versatile_diffusion.model_presets import tiny
+from versatile_diffusion.training import dry_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 COMMANDS = [
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, tiny)  # which takes long to be counted
     drawn_data.folder(tmp_path / "my-pictures", 8)
     for command in COMMANDS:
         program, *words = shlex.split(command)

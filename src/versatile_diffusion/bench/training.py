@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.bench.training_peer import BATCH, peer_figures
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
@@ -88,7 +89,7 @@ class PlainLoop:
 
 
 def measure(settings: Settings) -> Result:
-    """Times updates of both loops in the batches of the recipe.
+    """Times updates of both loops in the batches of the recipe, and of text-to-image beside diffusers' example.
 
     Raises:
         RuntimeError: If the two do not reach the same losses.
@@ -110,7 +111,9 @@ def measure(settings: Settings) -> Result:
         _require_near(mine.output, theirs.output)
     figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
     figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
+    figures += peer_figures(settings, precision)
     how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
+    how["batch of text-to-image"] = BATCH
     return Result("A training step of four flows", figures, how)
 
 

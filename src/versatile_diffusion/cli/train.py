@@ -145,6 +145,8 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             return
         run = output or Path("runs", slug(Path(chosen.data).name))
         require_writable_folder(run)
+        if as_json and not dry_run:
+            raise typer.BadParameter("It prints what --dry-run finds: give that, too.", param_hint="--json")
         if dry_run:
             _tell(chosen, run, as_json)
         else:

@@ -48,9 +48,7 @@ class DataSurvey:
         return None if self.samples is None else round(self.encoded / max(1, count) * self.samples)
 
 
-def survey(
-    data: CaptionedData, encoder: SampleEncoder, filters: SampleFilters, most: int = LOOKED_AT
-) -> DataSurvey:
+def survey(data: CaptionedData, encoder: SampleEncoder, filters: SampleFilters, most: int = LOOKED_AT) -> DataSurvey:
     """Reads the beginning of a data set, and counts how much there is.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi, get_token, is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -28,9 +29,9 @@ def require_hub(name: str) -> None:
         HfApi().whoami()
     except HfHubHTTPError as error:
         raise ValueError(f"The hub does not know this login: run `hf auth login`. It says: {error!s:.300}") from error
-    except OSError as error:
+    except (OSError, httpx.HTTPError) as error:
         raise OSError(
-            f"The hub cannot be reached ({error!s:.300}): leave out --push-to-hub, and upload later."
+            f"The hub cannot be reached ({error!s:.300}): leave out --push-to-hub, and give it later."
         ) from error
 
 
@@ -48,7 +49,7 @@ def publish(folder: Path, name: str) -> str:
     try:
         where = str(api.create_repo(name, exist_ok=True))
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="Trained with versatile-diffusion")
-    except (HfHubHTTPError, OSError) as error:
+    except (OSError, httpx.HTTPError) as error:
         raise OSError(
             f"It could not be uploaded as {name} ({error!s:.300}). It is in {folder}: give the same command again, or "
             f"`hf upload {name} {folder}`."

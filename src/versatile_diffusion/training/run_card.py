@@ -118,7 +118,8 @@ def _introduction(page: RunPage) -> str:
     licence = base_licence(settings.start)
     return (
         f"# {Path(settings.data).name or settings.data}\n\n{what} {settings.start}, trained on {settings.data} for "
-        f"{', '.join(map(str, page.flows))}. The licence of {settings.start}: {licence or 'its card is not here'}.\n{sheet}"
+        f"{', '.join(map(str, page.flows))}.\n{sheet}\n"
+        f"The licence of {settings.start}: {licence or 'unknown, since its card is not here'}.\n"
     )
 
 

@@ -101,7 +101,9 @@ class SampleEncoder:
     def _token_numbers(self) -> dict[str, int]:
         """By modality, how many numbers the context tokens of an item are."""
         flows = {flow.context: flow for flow in self.flows}
-        shapes = {name: modality.context_shape for name, modality in self.modalities.items() if modality.context_lengths}
+        shapes = {
+            name: modality.context_shape for name, modality in self.modalities.items() if modality.context_lengths
+        }
         return {
             name: math.prod(shapes[name]) if name in shapes else self.unconditional(flow).numel()
             for name, flow in flows.items()

@@ -168,9 +168,7 @@ class _Allocations(TorchDispatchMode):
         self._known = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (
-            func is torch.ops.prim.device.default
-        ):  # as fake tensors answer, which are asked more often than they compute
+        if func is torch.ops.prim.device.default:  # asked far more often than is computed
             return args[0].fake_device
         if func is torch.ops.aten._local_scalar_dense.default:  # which a tensor without contents cannot answer
             return 1.0

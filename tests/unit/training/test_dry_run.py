@@ -1,0 +1,160 @@
+"""What a dry run tells, and memory that is counted beside memory that is taken."""
+
+import ctypes
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.processes import start
+from tests.unit.training import drawn_data
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.cli import app
+from versatile_diffusion.diffuser import DiffuserConfig
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.model_presets import build, tiny
+from versatile_diffusion.training import dry_run
+from versatile_diffusion.training.finetuning import prepare
+from versatile_diffusion.training.random_latents import RandomLatents
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.step_memory import step_memory
+from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.trainer import Trainer
+
+STATUS = Path("/proc/self/status")
+LINUX = pytest.mark.skipif(not STATUS.exists(), reason="asks /proc")
+
+
+@pytest.fixture(scope="module")
+def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    session_pipe.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("data")
+    (place / "broken.png").write_bytes(b"no picture")
+    return drawn_data.folder(place, 12)
+
+
+@pytest.fixture(autouse=True)
+def _small_official_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, tiny)
+
+
+def vd(*words: str) -> Any:
+    return CliRunner().invoke(app, list(words))
+
+
+def test_it_tells_what_would_happen_and_writes_nothing(data: str, model: str, tmp_path: Path) -> None:
+    small = ["--steps", "30", "--batch-size", "2", "--rank", "2", "--flows", "text-to-image", "--json"]
+    told = vd("train", data, "--start", model, "--output", str(tmp_path / "run"), "--dry-run", *small)
+    assert told.exit_code == 0, told.output
+    assert not (tmp_path / "run").exists()
+    found = json.loads(told.stdout)
+    assert found["data"]["usable"] == 12 and list(found["data"]["skipped"]) == ["broken"]
+    assert found["data"]["buckets"] == {"image 16×16": 12}
+    assert found["flows"] == ["text-to-image"]
+    assert set(found["trained"]["groups"]) == {"data_layers.image", "context_layers.text"}
+    # 4×16×16 numbers of a picture, 16×24 of each of 18 captions, two bytes each
+    assert found["disk"]["cache"] == 2 * (12 * 4 * 16 * 16 + 18 * 16 * 24)
+    trained = 4 * found["trained"]["parameters"]
+    assert found["disk"]["checkpoint"] == pytest.approx(4 * trained, rel=0.02)  # with an average and two moments
+    assert found["plan"]["samples_of_each_flow"] == 60 and found["plan"]["times_through_the_data"] == 5
+    assert found["step"]["seconds"] > 0 and found["plan"]["seconds"] == 30 * found["step"]["seconds"]
+    memory = {(each["what"], each["checkpointing"]): each for each in found["memory"]}
+    assert set(memory) == {("this model", False), ("this model", True), ("the official model", True)}
+    cards = memory["this model", False]["cards"]
+    assert cards["1"] > cards["8"] > cards["64"] and cards["1"] > memory["this model", True]["cards"]["1"]
+
+
+def test_a_model_that_is_not_here_is_counted_by_its_sizes(data: str, tmp_path: Path) -> None:
+    small = ["--flows", "text-to-image", "image-to-text", "--train", "all"]
+    told = vd("train", data, "--start", dry_run.OFFICIAL, "--output", str(tmp_path / "run"), "--dry-run", *small)
+    assert told.exit_code == 0, told.output
+    assert "not measured" in told.stdout and "64 cards" in told.stdout and "global_layers" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("--json",), "--dry-run"), (("--dry-run", "--flows", "text-to-song"), "text-to-song")],
+)
+def test_what_cannot_be_told_is_named(words: tuple[str, ...], message: str, data: str, model: str) -> None:
+    told = vd("train", data, "--start", model, *words)
+    assert told.exit_code in (1, 2) and message in told.output
+
+
+def test_a_data_set_that_teaches_nothing_is_named(model: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    told = vd("train", str(tmp_path / "data"), "--start", model, "--dry-run")
+    assert told.exit_code == 1 and "It is empty" in told.output
+
+
+SIZES = replace(tiny(), diffuser=DiffuserConfig(64, (1, 2, 4), (1, 1, 1), (True, True, False), num_heads=4))
+CONFIG = TrainingConfig(10, 2, 1e-3)
+
+
+def task(flows: list[str], settings: dict[str, object]) -> DiffuserTask:
+    """Of a model of 12 million parameters and pictures of 128 pixels."""
+    parsed = [Flow.parse(flow) for flow in flows]
+    model = build(SIZES, parsed)
+    prepare(model.diffuser, parsed, TrainingSettings.model_validate({"data": "none", **settings}))
+    return DiffuserTask(
+        model.diffuser, parsed, RandomLatents(model.modalities, 128), dry_run.learnt_schedule(model.scheduler)
+    )
+
+
+def measured(flows: list[str], settings: dict[str, object], folder: str) -> None:
+    """Prints the bytes that two steps really take, in a process of its own."""
+    libc = ctypes.CDLL(None)
+    for option in (-1, -3):  # what is freed goes back to the system at once, and so is no longer counted
+        libc.mallopt(option, 2**16)
+    warm, taken = task(flows, settings), task(flows, settings)
+    warm.data = RandomLatents(build(SIZES, warm.flows).modalities, 16)
+    Trainer(warm, CONFIG, Path(folder)).update()
+    del warm
+    before = memory("VmRSS") - sum(each.nbytes for each in taken.model.parameters())
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    trainer = Trainer(taken, CONFIG, Path(folder))
+    trainer.update()
+    trainer.update()
+    print(memory("VmHWM") - before)
+
+
+def memory(name: str) -> int:
+    found = re.search(rf"^{name}:\s*(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("flows", "settings"),
+    [
+        (["text-to-image"], {"train": "all"}),
+        (["text-to-image", "image-to-text"], {"train": "all", "checkpointing": True}),
+    ],
+)
+def test_memory_is_counted_as_it_is_taken(flows: list[str], settings: dict[str, object], tmp_path: Path) -> None:
+    process = start(measured, flows, settings, str(tmp_path), environment={"OMP_NUM_THREADS": "1"})
+    counted = step_memory(task(flows, settings), CONFIG, "no")
+    assert process.returncode == 0, process.stderr
+    assert counted.peak() == pytest.approx(int(process.stdout.split()[-1]), rel=0.1)
+
+
+def test_shares_of_several_processes_sum_up() -> None:
+    counted = step_memory(task(["text-to-image"], {"train": "all"}), CONFIG, "no")
+    weights = sum(each.nbytes for each in task(["text-to-image"], {"train": "all"}).model.parameters())
+    assert counted.weights == counted.average == counted.gradients == weights
+    assert counted.moments == pytest.approx(2 * weights, rel=0.001)
+    shared = counted.peak(8) - counted.peak(64)
+    assert shared == pytest.approx((counted.kept + counted.gradients) * (1 / 8 - 1 / 64), rel=0.01)
+    assert torch.get_default_device().type == "cpu"
