@@ -60,7 +60,10 @@ def curves_of_page(lines: Sequence[Line]) -> list[str]:
     Raises:
         ModuleNotFoundError: if matplotlib is missing; it comes with the extra "train".
     """
-    return [_drawn(title, curves) for title, curves in _panels("training", lines)] if lines else []
+    titles = ("as it learns", "on samples kept apart, all levels of noise alike")
+    return (
+        [_drawn(title, curves) for title, (_, curves) in zip(titles, _panels("", lines), strict=False)] if lines else []
+    )
 
 
 def _drawn(title: str, curves: Curves) -> str:
@@ -69,16 +72,19 @@ def _drawn(title: str, curves: Curves) -> str:
 
     style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _LETTERS)
     with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         ax = figure.subplots()
         for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
-            ax.plot(steps, values, label=loss, color=colour, linewidth=1.8, marker="o" if len(steps) == 1 else None)
+            marker = "o" if len(steps) == 1 else None
+            ax.plot(steps, values, label=loss, color=colour, linewidth=1.8, marker=marker)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
         ax.set(title=title, xlabel="step", yscale="log")
-        ax.grid(alpha=0.25, color=_LETTERS)
+        ax.grid(alpha=0.25, color=_LETTERS)  # pyright: ignore[reportUnknownMemberType] - likewise
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize="small")
+        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis("{x:.2g}")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
         drawn = StringIO()
-        figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
+        figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - likewise
     svg = drawn.getvalue().replace(_LETTERS, "currentColor")
     return f'<svg role="img" aria-label="{title}, losses over steps"' + svg[svg.index("<svg") + len("<svg") :]
 

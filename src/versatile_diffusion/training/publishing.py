@@ -26,7 +26,7 @@ def require_hub(name: str) -> None:
     if get_token() is None:
         raise ValueError("--push-to-hub needs a login: run `hf auth login`, or set HF_TOKEN.")
     try:
-        HfApi().whoami()
+        HfApi().whoami()  # pyright: ignore[reportUnknownMemberType] - huggingface_hub types it in part
     except HfHubHTTPError as error:
         raise ValueError(f"The hub does not know this login: run `hf auth login`. It says: {error!s:.300}") from error
     except (OSError, httpx.HTTPError) as error:

@@ -7,10 +7,11 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import cast
 
-from huggingface_hub import ModelCard, ModelCardData, try_to_load_from_cache
+from huggingface_hub import ModelCard, ModelCardData, metadata_load, try_to_load_from_cache
 
 from versatile_diffusion import __version__
 from versatile_diffusion.bundled import bundled_weights
@@ -27,6 +28,7 @@ from versatile_diffusion.training.settings import Trained, TrainingSettings
 CARD, SHEET = "README.md", "sheet.png"
 _LICENCES = ("license", "licence", "licenses", "licences", "rights")
 """How columns are called that tell under which terms a sample may be used."""
+_PACKAGE = Path(__file__).parents[1]
 _SECONDS = 5.0
 """How long a data set is asked for them."""
 
@@ -65,12 +67,19 @@ def run_command(settings: TrainingSettings, folder: Path) -> list[str]:
 
 
 def base_licence(start: str) -> str | None:
-    """Returns the licence that the card of the model names that a run began from, if that is here and names one."""
-    place = bundled_weights(start) or Path(start).expanduser()
+    """Returns the licence of a model, as its card here names it; that of this package, if it comes with it.
+
+    None where nothing here tells.
+    """
+    bundled = bundled_weights(start)
+    place = bundled or Path(start).expanduser()
     file: object = place / CARD if place.is_dir() else None
     if file is None and start.count("/") == 1 and not place.exists():
         file = try_to_load_from_cache(start, CARD)
-    return _named_licence(Path(file)) if isinstance(file, Path | str) else None
+    named = _named_licence(Path(file)) if isinstance(file, Path | str) else None
+    if named is None and bundled is not None and bundled.is_relative_to(_PACKAGE):
+        return metadata("versatile-diffusion")["License-Expression"].lower()
+    return named
 
 
 def data_licences(source: str) -> Counter[str]:
@@ -93,7 +102,7 @@ def _named_licence(card: Path) -> str | None:
     if not card.is_file():
         return None
     try:
-        found: object = ModelCard.load(card).data.get("license")  # pyright: ignore[reportUnknownMemberType] - typed in part
+        found: object = (metadata_load(card) or {}).get("license")  # pyright: ignore[reportUnknownMemberType] - typed in part
     except (ValueError, OSError):  # no card of the hub
         return None
     return found if isinstance(found, str) else None

@@ -98,7 +98,7 @@ class RunPage:
             curves=self._curves(lines),
             sheets=self._sheets(),
             data=_table(dict(self._data())),
-            settings=_table({name: _told(value) for name, value in settings.items()}),
+            settings=_settings(settings),
             commands="\n".join(map(_command, self.commands)),
         )
         write_whole(self.folder / PAGE, text.encode())
@@ -179,6 +179,11 @@ def _table(rows: Mapping[str, str]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
+def _settings(settings: Mapping[str, object]) -> str:
+    rows = (f"<div><span>{name}</span><b>{html.escape(_told(value))}</b></div>" for name, value in settings.items())
+    return f'<div class="settings">{"".join(rows)}</div>'
+
+
 def _command(command: tuple[str, list[str]]) -> str:
     told, words = command
     code = html.escape(shlex.join(words))
@@ -199,4 +204,6 @@ def _image(file: Path, what: str) -> str:
 
 
 def _told(value: object) -> str:
-    return ", ".join(map(str, cast("list[object]", value))) or "all" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, cast("list[object]", value))) or "all"
+    return "–" if value is None else str(value)

@@ -10,23 +10,26 @@ import copy
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from versatile_diffusion.processes import processes
 from versatile_diffusion.training.task import M, Task, TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
 
 _WHOLE = 3
 """Times the largest unit that lies there while a model is shared out: itself, the next one that is fetched meanwhile,
 and the message that it comes in."""
+_THERE = -1
+"""The number of what was there before."""
 
 
 @dataclass(frozen=True)
@@ -125,32 +128,36 @@ def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> 
 
 def _without_contents(model: M) -> M:
     """A copy of a model, on the device that computes."""
-    device = processes().device
+    device: torch.device = Accelerator().device
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
         memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
     copied = copy.deepcopy(model, memo)
-    setattr(copied, "to", lambda *_: copied)  # noqa: B010 - which cannot move such tensors, and need not
+    setattr(copied, "to", partial(_stay, copied))  # noqa: B010 - it cannot move such tensors, and need not
     return copied
+
+
+def _stay(model: M, *_: object) -> M:
+    return model
 
 
 def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
     """Takes the passes of a step one by one, each without what the ones before left."""
     device, config = trainer.accelerator.device, trainer.config
-    batch = trainer.task.draw(torch.Generator(), config.batch_size)
+    drawn = trainer.task.draw(torch.Generator(), config.batch_size)
+    batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     found: list[PassMemory] = []
-    before: set[nn.Parameter | Tensor] = set()
-    for compute in trainer.task.passes({name: tensor.to(device) for name, tensor in batch.items()}):
-        with _Allocations() as log:
+    before: set[Tensor] = set()
+    for compute in trainer.task.passes(batch):
+        with _Allocations([*trainer.model.parameters(), *trainer.model.buffers(), *batch.values()]) as log:
             with trainer.accelerator.autocast():
                 losses = compute()
-            torch.stack([loss.float() for loss in losses.values()]).sum().backward()  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
-            taught = [parameter for parameter in trainer.parameters if parameter.grad is not None]
-            gradients = log.numbers([each.grad for each in taught if each.grad is not None])
-        found.append(PassMemory(log.most(), log.most(gradients), _bytes(before)))
-        before |= set(taught)
-        trainer.optimizer.zero_grad()
+            total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            gradients = torch.autograd.grad(total, trainer.parameters, allow_unused=True)
+            of_gradients = log.numbers([each for each in gradients if each is not None])
+        found.append(PassMemory(log.most(), log.most(of_gradients), _bytes(before)))
+        before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
     return found
 
 
@@ -159,13 +166,19 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 class _Allocations(TorchDispatchMode):
-    """Writes down what is allocated and freed, in its order. Numbers that are asked for are 1."""
+    """Writes down what is allocated and freed, in its order. Numbers that are asked for are 1.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Args:
+        there: tensors that are there before, of which views may be made.
+    """
+
+    def __init__(self, there: Iterable[Tensor]) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.sizes: list[int] = []
         self.events: list[int] = []
         self._known = WeakIdKeyDictionary()
+        for tensor in there:
+            self._known[tensor.untyped_storage()] = _THERE
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.prim.device.default:  # asked far more often than is computed
@@ -177,7 +190,7 @@ class _Allocations(TorchDispatchMode):
 
     def numbers(self, tensors: Sequence[Tensor]) -> set[int]:
         """Returns the numbers of what was allocated for these tensors."""
-        return {self._known[tensor.untyped_storage()] for tensor in tensors}
+        return {self._known[tensor.untyped_storage()] for tensor in tensors} - {_THERE}
 
     def most(self, without: set[int] | None = None) -> int:
         """Returns the most bytes that were there at once, of all or without some."""
