@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from versatile_diffusion import _moved
+from versatile_diffusion import _moved, lean
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -23,6 +23,7 @@ _MODULES = {
 
 
 _moved.install()
+lean.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
-    ("flows", "arrays", "fields", "validation", "devices", "files", "processes", "extras", "bundled", "_moved"),
+    ("flows", "arrays", "fields", "validation", "devices", "files", "processes", "extras", "bundled", "lean", "_moved"),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 

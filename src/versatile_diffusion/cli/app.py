@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from versatile_diffusion import __version__
+from versatile_diffusion import __version__, lean
 from versatile_diffusion.cli import (
     batch,
     bench,
@@ -123,6 +123,7 @@ def options(
 
 def main() -> None:
     """Runs `vd`."""
+    lean.install(own_process=True)
     stdout: object = sys.stdout
     if isinstance(stdout, TextIOWrapper):  # names of files may hold bytes that are no text
         stdout.reconfigure(errors="backslashreplace")

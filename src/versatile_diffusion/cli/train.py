@@ -1,7 +1,7 @@
 # pyright: strict
 """Train a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings import LEARNT, RUN, TrackerName, Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.stage_settings import Recipe
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -116,6 +117,14 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             list[TrackerName] | None,
             _run("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
         ] = None,
+        encoders: Annotated[
+            list[str] | None,
+            _learnt(
+                "--encoders",
+                metavar="MODEL…",
+                help="Where encoders come from that the start lacks: models, or folders of CLIP or T5.",
+            ),
+        ] = None,
         output: Annotated[
             Path | None,
             _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
@@ -131,11 +140,16 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         ] = False,
         as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False,
     ) -> None:
-        from versatile_diffusion.training.config import parse_settings, read_settings
+        from versatile_diffusion.training.config import joined, parse_settings, read_settings
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
-        values |= {**given(options), **parse_settings(settings or []), **_several(flows=flows, log_with=log_with)}
+        values = joined(values | given(options), parse_settings(settings or []))
+        values |= {
+            name: tuple(each)
+            for name, each in (("flows", flows), ("encoders", encoders), ("log_with", log_with))
+            if each
+        }
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
             from versatile_diffusion.training.finetuning import write_settings
@@ -155,14 +169,13 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
     return train, DATA_HELP
 
 
-def _several(**values: Sequence[str] | None) -> dict[str, object]:
-    """Those settings of several values that were given."""
-    return {name: tuple(given) for name, given in values.items() if given}
-
-
 def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
     """Tells what would happen."""
     require("datasets", "Training on your own data", "train")
+    if settings.from_nothing:
+        raise ValueError("--dry-run tells of a model that exists: train one from nothing first, or take a preset.")
+    if settings.recipe is Recipe.PAPER:
+        note("This is of all flows at once; the stages of the recipe before the last one take less.")
     with messages.status("Finding out what would happen …") as status, warnings_as_notes():
         from versatile_diffusion.training.dry_run import DryRun
 
@@ -180,10 +193,10 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
-    from versatile_diffusion.training.finetuning import FineTuning
+    from versatile_diffusion.training.own_training import open_training
     from versatile_diffusion.training.publishing import publish, require_hub
 
-    training = FineTuning(settings, run, say)
+    training = open_training(settings, run, say)
     if settings.push_to_hub is not None:
         require_hub(settings.push_to_hub)
     with warnings_as_notes():
@@ -192,7 +205,7 @@ def _train(settings: TrainingSettings, run: Path) -> None:
         return
     if len(training.skipped):
         note(f"{training.skipped.told()}. {run / 'skipped.jsonl'} says why.")
-    model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
+    model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)
     if settings.push_to_hub is not None:

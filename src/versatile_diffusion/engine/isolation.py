@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from versatile_diffusion import lean
 from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import BatchFailed, Failure, JobResult, Reason
 from versatile_diffusion.engine.workers import (
@@ -228,6 +229,7 @@ def _compute(pipe: Connection, worker: Worker, requests: Sequence[JobRequest]) -
 
 def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) -> None:
     """The other process: opens the models, and computes batches until the pipe is closed."""
+    lean.install(own_process=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     try:
         worker = LocalWorker(open_models(sources, device, dtype))

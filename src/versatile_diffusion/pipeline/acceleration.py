@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from inspect import signature
 from typing import Any
 
-import torch._dynamo
+import torch
 from torch import nn
 
 from versatile_diffusion import kernels
@@ -33,7 +33,9 @@ def compile_blocks(diffuser: Diffuser, **options: Any) -> None:
     if "recompile_limit" in accepted:
         defaults["recompile_limit"] = _SHAPES
     else:  # before that, the setting was that of all threads
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _SHAPES)
+        from torch._dynamo import config
+
+        config.recompile_limit = max(config.recompile_limit, _SHAPES)
     diffuser.compile_repeated_blocks(**defaults | options)  # pyright: ignore[reportUnknownMemberType] - untyped
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 
-from versatile_diffusion.checkpoints import Components
+from versatile_diffusion.checkpoints import Checkpoint
 from versatile_diffusion.checkpoints.sources import read_source
 from versatile_diffusion.devices import choose_device
 from versatile_diffusion.diffuser import Diffuser
@@ -21,16 +22,17 @@ from versatile_diffusion.model_presets import Preset, build, stable_diffusion_v1
 from versatile_diffusion.pipeline.lora_layers import group_of
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data_survey import DataSurvey, survey
-from versatile_diffusion.training.finetuning import FineTuning, prepare
+from versatile_diffusion.training.finetuning import FineTuning
 from versatile_diffusion.training.machine import free_memory, hardware
-from versatile_diffusion.training.preparation import learnt_schedule
+from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.random_latents import RandomLatents
 from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.training.run_plan import PROCESSES, CardMemory, DiskNeed, RunPlan, StepTime, TrainedParts
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings import Trained, TrainingSettings
+from versatile_diffusion.training.starts import assemble, is_assembled
 from versatile_diffusion.training.step_memory import StepMemory, step_memory
-from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.trained_layers import held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 
 OFFICIAL = "shi-labs/versatile-diffusion"
@@ -39,6 +41,16 @@ SIZES: dict[str, Callable[[], Preset]] = {
     "CompVis/stable-diffusion-v1-4": stable_diffusion_v1,
 }
 """Sizes of models of the hub, which need not be downloaded to be counted."""
+FLOWS = ("image-variation", "text-to-image", "image-to-text", "text-variation")
+"""Those of the official model."""
+
+
+class SizedModel(OpenedModel):
+    """A model of which nothing is read but its sizes."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.modalities = dict(checkpoint.modalities)
 
 
 class DryRun:
@@ -58,7 +70,7 @@ class DryRun:
     ) -> None:
         self.settings, self.folder, self.progress = settings, folder, progress
         self.run = FineTuning(settings, folder)
-        self.run.model = sizes_of(settings.start, [Flow.parse(name) for name in settings.flows] or None)
+        self.run.model = SizedModel(sizes_of(settings, [Flow.parse(name) for name in settings.flows] or None))
 
     def plan(self) -> RunPlan:
         """Returns what would happen.
@@ -71,11 +83,13 @@ class DryRun:
         flows = [flow for flow in self.run.flows if str(flow) in found.flows]
         self.run.require_taught(flows)
         self.progress("counting memory")
-        counted = {each: self._counted(self.run.model, flows, each) for each in (False, True)}
+        own = sizes_of(self.settings, flows)
+        counted = {each: self._counted(own, flows, mixed_precision(self.settings), each) for each in (False, True)}
         step, trained = counted[self.settings.checkpointing]
         memory = [_card("this model", each, found) for each, (found, _) in counted.items()]
-        if self.settings.start != OFFICIAL:
-            official, _ = self._counted(_of_preset(SIZES[OFFICIAL]()), flows, True)
+        known = [flow for flow in flows if str(flow) in FLOWS]
+        if known and self.settings.start != OFFICIAL:
+            official, _ = self._counted(_of_preset(SIZES[OFFICIAL](), known), known, "bf16", True)
             memory.append(_card("the official model", True, official))
         self.progress("taking a step")
         return RunPlan(
@@ -91,7 +105,7 @@ class DryRun:
 
     def _data(self) -> DataSurvey:
         model, settings = self.run.model, self.settings
-        multiple = 2 ** (len(self.run.diffuser.config["channel_mult"]) - 1)
+        multiple = 2 ** (len(model.skeleton.config["channel_mult"]) - 1)
         encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size)
         data = CaptionedData(settings.data, SkippedSamples(None, settings.strict))
         found = survey(data, encoder, settings.filters)
@@ -101,40 +115,35 @@ class DryRun:
             raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
         return found
 
-    def _counted(self, model: Components, flows: Sequence[Flow], recomputed: bool) -> tuple[StepMemory, TrainedParts]:
+    def _counted(
+        self, model: Checkpoint, flows: Sequence[Flow], precision: str, recomputed: bool
+    ) -> tuple[StepMemory, TrainedParts]:
         """Counts the memory of a step, and what is trained, of those flows that the model has."""
-        flows = [flow for flow in flows if _has(model, flow)]
-        precision = self.run.mixed_precision if model is self.run.model else "bf16"
         settings = self.settings.model_copy(update={"checkpointing": recomputed})
+        dtype_of = held_as(settings, flows, precision)
         diffuser = copy.deepcopy(model.diffuser).to_empty(device="cpu")  # room that nothing is ever written to
+        for name, parameter in diffuser.named_parameters():
+            parameter.data = torch.empty(parameter.shape, dtype=dtype_of(name, tuple(parameter.shape)))
         prepare(diffuser, flows, settings)
         trained = trained_parts(diffuser)
-        return step_memory(self._task(diffuser, model, flows), self.run.config, precision), trained
-
-    def _task(self, diffuser: Diffuser, model: Components, flows: Sequence[Flow]) -> DiffuserTask:
-        """Of random latents, in the sizes of the run."""
-        size = self.settings.size if model is self.run.model else None
-        return DiffuserTask(
-            diffuser,
-            flows,
-            RandomLatents(model.modalities, size),
-            learnt_schedule(model.scheduler),
-            context_dropout=self.settings.context_dropout,
-            min_snr=self.settings.min_snr,
-        )
+        size = self.settings.size if precision == mixed_precision(self.settings) else None
+        task = self.run.task(diffuser, flows, RandomLatents(model.modalities, size))
+        return step_memory(task, self.run.config, precision), trained
 
     def _time(self, flows: Sequence[Flow], step: StepMemory) -> StepTime:
         """Takes two steps with the weights of the start, and tells how long the second one took."""
-        if self.settings.start in SIZES:
-            return StepTime(None, f"{self.settings.start} is not read for that.", hardware())
+        settings = self.settings
+        if settings.start in SIZES or is_assembled(settings.start, settings.encoders):
+            return StepTime(None, f"{settings.start} is not read for that.", hardware())
         free, needed = free_memory(choose_device()), step.peak(at_once=True)
         if free is not None and needed > free:
             return StepTime(None, f"it takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are free.", hardware())
-        run = FineTuning(self.settings, self.folder)
-        prepare(run.diffuser, flows, self.settings)
+        precision = mixed_precision(settings)
+        diffuser = OpenedModel(settings.start, flows).open_diffuser(flows, held_as(settings, flows, precision))
+        prepare(diffuser, flows, settings)
         with TemporaryDirectory() as folder:
-            task = self._task(run.diffuser, run.model, flows)
-            trainer = Trainer(task, run.config, Path(folder), mixed_precision=run.mixed_precision)
+            task = self.run.task(diffuser, flows, RandomLatents(self.run.model.modalities, settings.size))
+            trainer = Trainer(task, self.run.config, Path(folder), mixed_precision=precision)
             trainer.update()
             begun = time.perf_counter()
             trainer.update()
@@ -145,7 +154,7 @@ class DryRun:
         while not nearest.exists():
             nearest = nearest.parent
         whole = sum(each.numel() for part in self.run.model.modalities.values() for each in part.parameters())
-        whole += sum(each.numel() for each in self.run.diffuser.parameters())
+        whole += sum(each.numel() for each in self.run.model.skeleton.parameters())
         return DiskNeed(
             found.cache_bytes,
             step.gradients + step.average + step.moments,
@@ -155,20 +164,19 @@ class DryRun:
         )
 
 
-def sizes_of(start: str, flows: Sequence[Flow] | None = None) -> Components:
-    """Returns a model without its weights, which need not be here if its sizes are known.
+def sizes_of(settings: TrainingSettings, flows: Sequence[Flow] | None) -> Checkpoint:
+    """Returns the model that a run begins from, with nothing read of it but its sizes.
 
     Args:
-        start: see `open_source`.
+        settings: of the run.
         flows: only what these need; by default all that the model has.
 
     Raises:
-        CheckpointError: see `open_source`.
+        CheckpointError: see `open_source` and `assemble`.
     """
-    if start in SIZES:
-        return _of_preset(SIZES[start](), flows)
-    source = read_source(start, flows)
-    return Components(source.diffuser, source.modalities, source.scheduler)
+    if is_assembled(settings.start, settings.encoders):
+        return assemble(settings.start, settings.encoders, flows, settings.seed)
+    return _of_preset(SIZES[settings.start](), flows) if settings.start in SIZES else read_source(settings.start, flows)
 
 
 def trained_parts(diffuser: Diffuser) -> TrainedParts:
@@ -192,11 +200,7 @@ def _card(what: str, checkpointing: bool, step: StepMemory) -> CardMemory:
     return CardMemory(what, checkpointing, {count: step.peak(count) for count in PROCESSES}, parts)
 
 
-def _of_preset(preset: Preset, flows: Sequence[Flow] | None = None) -> Components:
+def _of_preset(preset: Preset, flows: Sequence[Flow] | None) -> Checkpoint:
     with init_empty_weights(include_buffers=False):
-        return build(preset, flows)
-
-
-def _has(model: Components, flow: Flow) -> bool:
-    config = model.diffuser.config
-    return flow.output in config["outputs"] and flow.context in config["context_dims"]
+        built = build(preset, flows)
+    return Checkpoint(built.diffuser, built.modalities, built.scheduler, {})

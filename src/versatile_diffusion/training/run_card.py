@@ -11,7 +11,9 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import cast
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData, metadata_load, try_to_load_from_cache
+from pydantic import TypeAdapter
 
 from versatile_diffusion import __version__
 from versatile_diffusion.bundled import bundled_weights
@@ -102,18 +104,19 @@ def _named_licence(card: Path) -> str | None:
     if not card.is_file():
         return None
     try:
-        found: object = (metadata_load(card) or {}).get("license")  # pyright: ignore[reportUnknownMemberType] - typed in part
-    except (ValueError, OSError):  # no card of the hub
+        found = TypeAdapter(dict[str, object] | None).validate_python(metadata_load(card))  # pyright: ignore - typed in part
+    except (ValueError, OSError, yaml.YAMLError):  # no card of the hub
         return None
-    return found if isinstance(found, str) else None
+    named = (found or {}).get("license")
+    return named if isinstance(named, str) else None
 
 
 def _metadata(page: RunPage) -> str:
     settings = page.settings
-    of_hub = settings.start.count("/") == 1 and not Path(settings.start).expanduser().exists()
+    of_hub = page.start.count("/") == 1 and not Path(page.start).expanduser().exists()
     return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
-        license=base_licence(settings.start),
-        base_model=settings.start if of_hub else None,
+        license=base_licence(page.start),
+        base_model=page.start if of_hub else None,
         datasets=[settings.data.removeprefix(HUB)] if settings.data.startswith(HUB) else None,
         library_name="versatile-diffusion",
         tags=[*(["lora"] if settings.train is Trained.LORA else []), *map(str, page.flows), "diffusion"],
@@ -124,11 +127,11 @@ def _introduction(page: RunPage) -> str:
     settings = page.settings
     what = "A LoRA of" if settings.train is Trained.LORA else "A model that began as"
     sheet = f"\n![What it makes of contexts: originals above, its own below]({SHEET})\n" if page.sheets else ""
-    licence = base_licence(settings.start)
+    licence = base_licence(page.start)
     return (
-        f"# {Path(settings.data).name or settings.data}\n\n{what} {settings.start}, trained on {settings.data} for "
+        f"# {Path(settings.data).name or settings.data}\n\n{what} {page.start}, trained on {settings.data} for "
         f"{', '.join(map(str, page.flows))}.\n{sheet}\n"
-        f"The licence of {settings.start}: {licence or 'unknown, since its card is not here'}.\n"
+        f"The licence of {page.start}: {licence or 'unknown, since its card is not here'}.\n"
     )
 
 

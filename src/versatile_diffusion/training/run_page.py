@@ -59,12 +59,19 @@ class RunPage:
         settings: of the run.
         data: returns what is learnt from, as it is known by now.
         flows: that are learnt.
+        start: the model that a LoRA belongs to; the one that the settings name if None.
     """
 
     def __init__(
-        self, folder: Path, settings: TrainingSettings, data: Callable[[], LearntData], flows: Sequence[Flow]
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        data: Callable[[], LearntData],
+        flows: Sequence[Flow],
+        start: str | None = None,
     ) -> None:
         self.folder, self.settings, self.data, self.flows = folder, settings, data, flows
+        self.start = settings.start if start is None else start
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
@@ -120,7 +127,7 @@ class RunPage:
     def model(self) -> list[str]:
         """The options of a command that say which model it is."""
         if self.settings.train is Trained.LORA:
-            return ["--model", self.settings.start, "--lora", f"{self.folder / 'lora'}:1.0"]
+            return ["--model", self.start, "--lora", f"{self.folder / 'lora'}:1.0"]
         return ["--model", str(self.folder / "model")]
 
     @property

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from versatile_diffusion.training.choices import AveragePlace
 from versatile_diffusion.training.task import M, Task, TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
 
@@ -53,7 +54,7 @@ class StepMemory:
 
     Attributes:
         weights: of the model.
-        average: of the weights that are trained.
+        average: of the weights that are trained, unless it is kept on the CPU.
         moments: of the optimizer.
         gradients: of the weights that are trained.
         passes: of each forward and backward pass.
@@ -112,17 +113,16 @@ def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> 
         task.model = _without_contents(task.model)
         trainer = Trainer(task, config, Path(), mixed_precision=mixed_precision)
         passes = _passes(trainer)
-        for parameter in trainer.parameters:
-            parameter.grad = torch.empty_like(parameter)
-        trainer.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
-        state = [each for each in tree_leaves(list(trainer.optimizer.state.values())) if isinstance(each, Tensor)]
+        trainer.weights.optimizer.begin(trainer.parameters)
+        states = [list(part.state.values()) for part in trainer.weights.optimizer.parts]
+        state = [each for each in tree_leaves(states) if isinstance(each, Tensor)]
         return StepMemory(
             weights=_bytes(trainer.model.parameters()) + _bytes(trainer.model.buffers()),
-            average=_bytes(trainer.average.tensors.values()),
+            average=0 if config.average is AveragePlace.CPU else _bytes(trainer.average.tensors.values()),
             moments=_bytes(state),
             gradients=_bytes(trainer.parameters),
             passes=passes,
-            unit=max((_bytes(unit.parameters()) for unit, _ in task.units()), default=0),
+            unit=max((_bytes(unit.parameters()) for unit in task.units()), default=0),
         )
 
 
@@ -151,10 +151,10 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
     before: set[Tensor] = set()
     for compute in trainer.task.passes(batch):
         with _Allocations([*trainer.model.parameters(), *trainer.model.buffers(), *batch.values()]) as log:
-            with trainer.accelerator.autocast():
+            with trainer.gradients.autocast():
                 losses = compute()
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
-            gradients = torch.autograd.grad(total, trainer.parameters, allow_unused=True)
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(total, trainer.parameters, allow_unused=True)
             of_gradients = log.numbers([each for each in gradients if each is not None])
         found.append(PassMemory(log.most(), log.most(of_gradients), _bytes(before)))
         before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
@@ -176,7 +176,7 @@ class _Allocations(TorchDispatchMode):
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         self.sizes: list[int] = []
         self.events: list[int] = []
-        self._known = WeakIdKeyDictionary()
+        self._known: Any = WeakIdKeyDictionary()  # which has no types
         for tensor in there:
             self._known[tensor.untyped_storage()] = _THERE
 
@@ -190,7 +190,8 @@ class _Allocations(TorchDispatchMode):
 
     def numbers(self, tensors: Sequence[Tensor]) -> set[int]:
         """Returns the numbers of what was allocated for these tensors."""
-        return {self._known[tensor.untyped_storage()] for tensor in tensors} - {_THERE}
+        found = {int(self._known[tensor.untyped_storage()]) for tensor in tensors}
+        return found - {_THERE}
 
     def most(self, without: set[int] | None = None) -> int:
         """Returns the most bytes that were there at once, of all or without some."""

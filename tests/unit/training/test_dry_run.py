@@ -17,12 +17,13 @@ from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.model_presets import build, tiny
 from versatile_diffusion.training import dry_run
-from versatile_diffusion.training.finetuning import prepare
+from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.random_latents import RandomLatents
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.step_memory import step_memory
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.trained_layers import prepare
 from versatile_diffusion.training.trainer import Trainer
 
 
@@ -103,9 +104,7 @@ def task(flows: list[str], settings: dict[str, object]) -> DiffuserTask:
     parsed = [Flow.parse(flow) for flow in flows]
     model = build(SIZES, parsed)
     prepare(model.diffuser, parsed, TrainingSettings.model_validate({"data": "none", **settings}))
-    return DiffuserTask(
-        model.diffuser, parsed, RandomLatents(model.modalities, 64), dry_run.learnt_schedule(model.scheduler)
-    )
+    return DiffuserTask(model.diffuser, parsed, RandomLatents(model.modalities, 64), learnt_schedule(model.scheduler))
 
 
 def taken(task: DiffuserTask, folder: Path) -> int:
@@ -113,7 +112,8 @@ def taken(task: DiffuserTask, folder: Path) -> int:
     trainer = Trainer(task, CONFIG, folder)
     trainer.update()
     kept = [*trainer.model.parameters(), *trainer.average.tensors.values()]
-    kept += [value for state in trainer.optimizer.state.values() for value in state.values()]
+    for part in trainer.weights.optimizer.parts:
+        kept += [value for state in part.state.values() for value in state.values()]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as told:
         trainer.update()
     assert told.profiler is not None

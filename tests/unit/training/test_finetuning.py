@@ -17,7 +17,7 @@ from tests.unit.training import drawn_data
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.finetuning import FineTuning
+from versatile_diffusion.training.finetuning import FineTuning, write_settings
 from versatile_diffusion.training.metric_logger import read_log
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.validation import checked
@@ -188,6 +188,34 @@ def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, tmp_pat
     FineTuning(settings(data, model, steps=1), tmp_path).train()
     with pytest.raises(ValueError, match=r"seed was 0 and is 1.*another --output"):
         FineTuning(settings(data, model, seed=1), tmp_path)
+
+
+def test_a_run_that_is_not_done_may_go_on_more_carefully(data: str, model: str, tmp_path: Path) -> None:
+    chosen = settings(data, model, steps=1, flows=("text-to-image",))
+    write_settings(chosen, tmp_path / "run.yaml")
+    careful = settings(data, model, steps=1, flows=("text-to-image",), learning_rate=1e-5, clip_norm=0.1)
+    FineTuning(careful, tmp_path).train()
+    with pytest.raises(ValueError, match=r"learning_rate was 1e-05 and is 0.001"):
+        FineTuning(chosen, tmp_path)
+
+
+def test_a_model_learns_to_predict_something_else_and_says_so(data: str, model: str, tmp_path: Path) -> None:
+    predicts: dict[str, object] = {"prediction_type": "v_prediction", "zero_snr": True, "flows": ("text-to-image",)}
+    with pytest.raises(ValueError, match="A LoRA is used with the scheduler of its model"):
+        FineTuning(settings(data, model, **predicts), tmp_path / "run").train()
+    assert not (tmp_path / "run").exists(), "nothing was begun"
+    target = FineTuning(settings(data, model, steps=1, train="all", **predicts), tmp_path / "run").train()
+    pipe = VersatileDiffusionPipeline.from_pretrained(target)
+    assert pipe.scheduler.config["prediction_type"] == "v_prediction"
+    pipe.set_progress_bar_config(disable=True)
+    seen: list[int] = []
+    images = pipe.text_to_image(
+        "a red tent",
+        num_inference_steps=2,
+        output_type="pt",
+        callback_on_step_end=lambda _pipe, _step, timestep, tensors: seen.append(int(timestep)) or tensors,
+    ).images
+    assert seen == [999, 499] and torch.isfinite(images).all()
 
 
 def test_data_of_which_nothing_can_be_learnt_is_named(model: str, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_two_processes_leave_the_gradients_of_one_with_twice_the_batch(tmp_path:
 def finished(running: list[Running]) -> None:
     for process in running:
         assert process.returncode == 0, process.stderr
+        assert "Warning" not in process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,21 @@ def test_a_rank_that_is_killed_leaves_the_last_checkpoint_whole(alone: Path, tmp
     assert [path.name for path in checkpoints(tmp_path)][:1] == ["step-00000010"]
     finished(together(diffuser_runs.train_branches, str(tmp_path), "3"))
     require_equal(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_two_processes_take_steps_in_all_ways_as_one_does(tmp_path: Path) -> None:
+    finished(together(diffuser_runs.train_in_all_ways, str(tmp_path / "two"), "3"))
+    for way in diffuser_runs.WAYS:  # what two have begun, one finishes as well
+        begun = Path(way, "step-00000005")
+        shutil.copytree(tmp_path / "two" / begun, tmp_path / "half" / begun)
+    for run in ("one", "half"):
+        diffuser_runs.train_in_all_ways(str(tmp_path / run), "6")
+    start = diffuser_runs.Branches(width=128).model.state_dict()
+    for way, (_, precision) in diffuser_runs.WAYS.items():
+        one, two, half = (load_file(tmp_path / run / way / "averaged.safetensors") for run in ("one", "two", "half"))
+        tolerance = 1e-4 if way == "accumulate" else 0.05
+        for name, weight in one.items():
+            change = (weight - start[name]).norm()
+            for other in (two, half):
+                assert (other[name] - weight).norm() < tolerance * change, (way, precision, name)

@@ -72,6 +72,17 @@ def _measure_flows(pipe: VersatileDiffusionPipeline, request: EvaluationRequest)
     return evaluate(pipe, classifier, data, request.num, request.seed, request.steps, request.guidance_scale)
 
 
+def _measure_applications(pipe: VersatileDiffusionPipeline, request: EvaluationRequest) -> WorldReport:
+    from versatile_diffusion.worlds.emoji.classifier import load_emoji_classifier
+    from versatile_diffusion.worlds.emoji.evaluation.applications import evaluate_applications
+    from versatile_diffusion.worlds.emoji.evaluation.measured import find_data
+
+    data, classifier = find_data(request.model), load_emoji_classifier(request.model)
+    return evaluate_applications(
+        pipe, classifier, data, request.num, request.seed, request.steps, request.guidance_scale
+    )
+
+
 WORLD = EmojiWorld(
     name="emoji",
     about="A thousand everyday things by seven hands, in eleven treatments, with captions.",
@@ -84,6 +95,14 @@ WORLD = EmojiWorld(
             drawing_help="some of what was made",
             measure=_measure_flows,
             needs="torchmetrics",
+        ),
+        Evaluation(
+            "applications",
+            "editing to another look, and focus, instead of the flows",
+            drawing="plot",
+            drawing_help="what is kept over the levels of focus",
+            measure=_measure_applications,
+            drawing_needs="matplotlib",
         ),
     ),
     sources="sets of emoji under open licences, which `npm pack` fetches",

@@ -106,6 +106,24 @@ def texts_of(shown: Shown, rng: np.random.Generator) -> list[str]:
     ]
 
 
+def instruction(look: Hand | Treatment, color: str = "blue") -> str:
+    """Returns what people say to have a picture drawn by another hand, or treated.
+
+    Args:
+        look: the hand or the treatment.
+        color: of the background, if the treatment has one.
+
+    Raises:
+        ValueError: if there are no words for the treatment, which is so if it is plain.
+    """
+    if isinstance(look, Hand):
+        return f"make it {look.style.lower()}"
+    first, last = FIRST.get(look.name, ()), LAST.get(look.name, ())
+    if not first and not last:
+        raise ValueError(f"There are no words for the treatment {look.name}.")
+    return f"make it {first[0].removesuffix(' of') if first else last[0].format(color=color)}"
+
+
 def phrases(things: Sequence[Thing]) -> list[str]:
     """Returns what captions of these things are made of: together it has every word that a caption can have."""
     return [
@@ -187,7 +205,7 @@ class CaptionReader:
 
     def __init__(self, things: Sequence[Thing]) -> None:
         self._things = {_words(thing.name): thing.id for thing in reversed(things)}
-        self._longest = max(len(words) for words in self._things)
+        self._longest = max(map(len, self._things), default=0)
 
     def read(self, text: str) -> Said:
         """Returns what a text says. Of several things the longest name counts, and of equally long ones the first."""

@@ -12,23 +12,22 @@ from rich.progress import Progress
 from torch import Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.batches import batches
 from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
 from versatile_diffusion.evaluation.fid import frechet_distance
-from versatile_diffusion.evaluation.generation import generators, progress_bar, quiet, require_enough
-from versatile_diffusion.flows import Flow
+from versatile_diffusion.evaluation.generation import progress_bar, quiet, require_enough
+from versatile_diffusion.evaluation.nearest import nearest
 from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier, EmojiFeatures
 from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import Thing
 from versatile_diffusion.worlds.emoji.evaluation.flows_report import EmojiReport, Figures
+from versatile_diffusion.worlds.emoji.evaluation.maker import FLOWS, Maker
 from versatile_diffusion.worlds.emoji.evaluation.measured import Measured, draw_measured
 from versatile_diffusion.worlds.emoji.labels import LABELS
-from versatile_diffusion.worlds.emoji.training_data import read_thing_list
+from versatile_diffusion.worlds.emoji.training_data import EmojiData, read_thing_list
 
-FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))
 PARTS = {"seen": EmojiSplit.VALIDATION, "held_out": EmojiSplit.HELD_OUT}
 SHOWN, SAID = 8, 5
 _NOISE = 0x656D6F6A  # keeps the draws of evaluation apart from those of training
@@ -70,61 +69,30 @@ def evaluate(
     with quiet(pipe), progress_bar(progress) as bar:
         for number, (name, split) in enumerate(PARTS.items()):
             asked = draw_measured(data, split, num, seed)
-            made = _Made(_Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size), asked)
+            made = _Made(Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size), asked)
             others = torch.stack(list(draw_measured(data, split, num, seed, skip=num).images))
             found[name] = {
                 **_scores(classifier, things, asked, made),
                 "fid": _distances(classifier, asked, made, others),
             }
             sections += _sections(name.replace("_", " "), asked, made)
+            if split is EmojiSplit.HELD_OUT:
+                sections.append(_beside_nearest(EmojiData(data, EmojiSplit.TRAIN), asked, made, bar))
         asked = draw_measured(data, EmojiSplit.STRANGER, num, seed)
-        maker = _Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
-        said = [maker.make(FLOWS[1], asked.images, turn) for turn in range(SAID)]
+        maker = Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
+        said = [maker.flow(FLOWS[1], asked.images, turn) for turn in range(SAID)]
     found["stranger"] = {"image_to_text": _first_and_within(things, asked, [[str(t) for t in texts] for texts in said])}
     return EmojiReport(found, settings, exhibition(sections), perf_counter() - begin)
-
-
-class _Maker:
-    """Runs flows on data of any length; each output has a generator of its own, whatever its batch."""
-
-    def __init__(
-        self,
-        pipe: VersatileDiffusionPipeline,
-        bar: Progress,
-        key: tuple[int, ...],
-        steps: int,
-        guidance_scale: float | None,
-        batch_size: int,
-    ) -> None:
-        self.pipe, self.bar, self.key = pipe, bar, key
-        self.steps, self.guidance_scale, self.batch_size = steps, guidance_scale, batch_size
-
-    def make(self, flow: Flow, data: Sequence[object], turn: int = 0) -> list[object]:
-        """Returns one output of each item; another turn draws other noise."""
-        made: list[object] = []
-        task = self.bar.add_task(str(flow), total=len(data))
-        for batch in batches(data, self.batch_size):
-            drawn = generators(*self.key, FLOWS.index(flow), turn, start=len(made), count=len(batch))
-            made += self.pipe.generate(
-                flow.output,
-                Context(flow.context, list(batch)),
-                num_inference_steps=self.steps,
-                guidance_scale=self.guidance_scale,
-                generator=drawn,
-                output_type="pt",
-            ).items
-            self.bar.advance(task, len(batch))
-        return made
 
 
 class _Made:
     """What the model made of the texts and images that it was asked about."""
 
-    def __init__(self, maker: _Maker, asked: Measured) -> None:
-        self.images = _stacked(maker.make(FLOWS[0], asked.texts))
-        self.texts = [str(text) for text in maker.make(FLOWS[1], asked.images)]
-        self.image_variations = _stacked(maker.make(FLOWS[2], asked.images))
-        self.text_variations = [str(text) for text in maker.make(FLOWS[3], asked.texts)]
+    def __init__(self, maker: Maker, asked: Measured) -> None:
+        self.images = _stacked(maker.flow(FLOWS[0], asked.texts))
+        self.texts = [str(text) for text in maker.flow(FLOWS[1], asked.images)]
+        self.image_variations = _stacked(maker.flow(FLOWS[2], asked.images))
+        self.text_variations = [str(text) for text in maker.flow(FLOWS[3], asked.texts)]
 
 
 def _scores(
@@ -201,6 +169,19 @@ def _sections(where: str, asked: Measured, made: _Made) -> list[Section]:
         Section(f"Image to text: {where}", [Exhibit((given[i],), made.texts[i]) for i in shown], SHOWN),
         Section(f"Image variation: {where}", [Exhibit((given[i], varied[i]), "") for i in shown], SHOWN // 2),
     ]
+
+
+def _beside_nearest(learnt: EmojiData, asked: Measured, made: _Made, bar: Progress) -> Section:
+    """Images of held-out cells beside what was learnt that looks most like them."""
+    task = bar.add_task("nearest images", total=len(learnt))
+    shown = made.images[:SHOWN]
+    places = nearest(shown, learnt.images, lambda count: bar.advance(task, count))
+    pairs = [
+        (to_pil(image), to_pil(learnt.image_items(i, i + 1)[0]))
+        for image, i in zip(shown, map(int, places), strict=True)
+    ]
+    exhibits = [Exhibit(pair, text) for pair, text in zip(pairs, asked.texts, strict=False)]
+    return Section("Text to image: held out, beside the nearest image that was learnt from", exhibits, SHOWN // 2)
 
 
 def _stacked(images: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
