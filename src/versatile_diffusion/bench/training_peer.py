@@ -22,7 +22,7 @@ from diffusers.optimization import get_scheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.training_utils import EMAModel
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
@@ -44,6 +44,8 @@ from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.worlds.registry import get_world
 
+SIZES = DiffuserConfig(64, (1, 2, 3), (2, 2, 2), (True, True, True), num_heads=8)
+"""Of the network, which diffusers' U-Net can have as well; the bundled model's first level is as none of theirs."""
 BATCH, PICTURES = 32, 512
 """Samples of a step, and of the data set."""
 _RATE, _FLOW = 1e-5, Flow.parse("text-to-image")
@@ -57,7 +59,7 @@ def peer_figures(settings: Settings, precision: str) -> Iterator[Figure]:
     """Times steps of all three, in turns.
 
     Args:
-        settings: of the benchmark; its model says the sizes.
+        settings: of the benchmark; its model encodes pictures and captions.
         precision: "bf16" or "no".
 
     Raises:
@@ -96,10 +98,8 @@ def write_pictures(folder: Path, count: int) -> None:
 
 
 def peer_unet(pipe: VersatileDiffusionPipeline) -> UNet2DConditionModel:
-    """Returns diffusers' U-Net of the sizes of a model's flow from text to image, with random weights."""
-    sizes, text = pipe.diffuser.config, pipe.modality("text")
-    channels = [mult * sizes["model_channels"] for mult in sizes["channel_mult"]]
-    kinds = ["CrossAttn{}Block2D" if attends else "{}Block2D" for attends in sizes["with_context"]]
+    """Returns diffusers' U-Net of `SIZES`, for the latents and the tokens of a model, with random weights."""
+    kinds = ["CrossAttn{}Block2D" if attends else "{}Block2D" for attends in SIZES.with_context]
     with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
         torch.manual_seed(0)  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
         return UNet2DConditionModel(
@@ -107,19 +107,18 @@ def peer_unet(pipe: VersatileDiffusionPipeline) -> UNet2DConditionModel:
             out_channels=pipe.modality("image").latent_shape()[0],
             down_block_types=tuple(kind.format("Down") for kind in kinds),
             up_block_types=tuple(kind.format("Up") for kind in reversed(kinds)),
-            block_out_channels=tuple(channels),
-            layers_per_block=sizes["num_res_blocks"][0],
-            cross_attention_dim=text.context_dim,
-            attention_head_dim=sizes["num_heads"],  # diffusers' name for the number of heads
+            block_out_channels=SIZES.channels,
+            layers_per_block=SIZES.num_res_blocks[0],
+            cross_attention_dim=pipe.modality("text").context_dim,
+            attention_head_dim=SIZES.num_heads,  # diffusers' name for the number of heads
         )
 
 
 def with_weights_of(unet: UNet2DConditionModel, pipe: VersatileDiffusionPipeline) -> Diffuser:
     """Returns our network of that flow with the weights of diffusers'."""
-    config = DiffuserConfig(**{name: pipe.diffuser.config[name] for name in DiffuserConfig.__dataclass_fields__})
     with init_empty_weights(include_buffers=False):
         layers, dims = {"image": pipe.modality("image").data_layers}, {"text": pipe.modality("text").context_dim}
-        diffuser = Diffuser(config, layers, dims)
+        diffuser = Diffuser(SIZES, layers, dims)
     state = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     diffuser.load_state_dict(to_ours(diffusers_unet(diffuser.plan, "image", "text"), state), assign=True)
     return diffuser.requires_grad_(True)
@@ -166,10 +165,10 @@ class ExampleLoop:
         forget_precision()
         self.accelerator: Any = Accelerator(mixed_precision=precision)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        place = {"device": self.accelerator.device, "dtype": dtype}
-        self.vae: Any = copy.deepcopy(image.autoencoder).requires_grad_(False).to(**place)
-        self.text_encoder: Any = copy.deepcopy(text.context_encoder.model).requires_grad_(False).to(**place)
-        self.dtype, self.schedule = dtype, DDPMScheduler.from_config(pipe.scheduler.config)
+        self.vae: Any = self._frozen(image.autoencoder, dtype)
+        self.text_encoder: Any = self._frozen(text.context_encoder.model, dtype)
+        made: Any = DDPMScheduler.from_config(pipe.scheduler.config)  # pyright: ignore - untyped in part in diffusers
+        self.dtype, self.schedule = dtype, made
         own = copy.deepcopy(unet).train()
         self.ema = EMAModel(own.parameters())
         optimizer = torch.optim.AdamW(own.parameters(), lr=_RATE, weight_decay=1e-2)
@@ -179,7 +178,7 @@ class ExampleLoop:
         data = PicturesWithCaptions(folder, size, lambda words: text.context_ids([words])[0])
         loader = DataLoader(data, BATCH, shuffle=True)
         self.unet, self.optimizer, self.loader, self.rates = self.accelerator.prepare(own, optimizer, loader, rates)
-        self.ema.to(self.accelerator.device)
+        self.ema.to(self.accelerator.device)  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
         self.batches = self._forever()
 
     def update(self) -> float:
@@ -190,7 +189,7 @@ class ExampleLoop:
             latents = latents * self.vae.config.scaling_factor
             noise = torch.randn_like(latents)
             timesteps = torch.randint(0, len(self.schedule.betas), (len(latents),), device=latents.device)
-            noisy = self.schedule.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
+            noisy = self.schedule.add_noise(latents, noise, timesteps)
             tokens = self.text_encoder(batch["input_ids"], return_dict=True).last_hidden_state
             predicted = self.unet(noisy, timesteps, tokens, return_dict=False)[0]
             loss = mse_loss(predicted.float(), noise.float())
@@ -202,6 +201,10 @@ class ExampleLoop:
             self.optimizer.zero_grad()
         self.ema.step(self.unet.parameters())
         return average.item()
+
+    def _frozen(self, module: nn.Module | None, dtype: torch.dtype) -> nn.Module:
+        assert module is not None
+        return nn.Module.to(copy.deepcopy(module).requires_grad_(False), self.accelerator.device, dtype)
 
     def _forever(self) -> Iterator[dict[str, Tensor]]:
         while True:
@@ -221,8 +224,6 @@ def _trainer(
     settings = TrainingSettings(data=pictures, start=model, flows=(str(_FLOW),), cache=policy, validation=0.0)
     run = FineTuning(settings, folder / policy.value)
     samples = run.samples[TRAINING]
-    task = DiffuserTask(
-        with_weights_of(unet, pipe), [_FLOW], samples, copy.deepcopy(run.model.scheduler), context_dropout=0.0
-    )
+    task = DiffuserTask(with_weights_of(unet, pipe), [_FLOW], samples, run.schedule, context_dropout=0.0)
     config = TrainingConfig(10**6, BATCH, _RATE, warmup_steps=0, final_rate=1.0)
     return Trainer(task, config, folder / f"{policy.value}-run", mixed_precision=precision)

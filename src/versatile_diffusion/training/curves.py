@@ -71,7 +71,7 @@ def _drawn(title: str, curves: Curves) -> str:
     from matplotlib.figure import Figure
 
     style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _LETTERS)
-    with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):
+    with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):  # pyright: ignore - untyped in part
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         ax = figure.subplots()
         for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):

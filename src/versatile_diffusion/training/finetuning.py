@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from hashlib import sha256
@@ -19,6 +19,7 @@ from versatile_diffusion.checkpoints.errors import MissingFlowError
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import Modality
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.choices import GradientScales
@@ -46,6 +47,7 @@ from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.starts import is_assembled, write_start
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
+from versatile_diffusion.training.trackers import Tracking, run_title
 from versatile_diffusion.training.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
@@ -87,7 +89,7 @@ class FineTuning:
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         require_optimizer(self.settings.optimizer)
-        self.tracking.require()
+        Tracking(self.settings.log_with).require()
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
             write_settings(self.settings, self.folder / SETTINGS)
@@ -274,6 +276,12 @@ class FineTuning:
             accumulate=settings.accumulate,
             average=settings.ema,
         )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Where the run is followed."""
+        title = run_title(self.folder) if processes().is_main_process else ""
+        return Tracking(self.settings.log_with, title, json.loads(self.settings.model_dump_json()))
 
     def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves what was trained: a LoRA, or the model that the run began from with it."""

@@ -6,13 +6,13 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import cast
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData, metadata_load, try_to_load_from_cache
+from huggingface_hub import ModelCard, ModelCardData, metadata_load, try_to_load_from_cache  # pyright: ignore[reportUnknownVariableType] - typed in part
 from pydantic import TypeAdapter
 
 from versatile_diffusion import __version__
@@ -24,7 +24,7 @@ from versatile_diffusion.training.machine import commit, hardware, program
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
 from versatile_diffusion.training.reading.formats import HUB
-from versatile_diffusion.training.run_page import STATE, RunPage
+from versatile_diffusion.training.run_page import STATE, RunPage, told_settings
 from versatile_diffusion.training.settings import Trained, TrainingSettings
 
 CARD, SHEET = "README.md", "sheet.png"
@@ -147,7 +147,7 @@ def _data(page: RunPage) -> str:
 
 - source: {page.settings.data}
 - learnt from: {data.about}; {data.validation:,} samples kept apart to measure on
-- left out: {data.told}
+- {data.told}
 - licences, as the data set names them: {", ".join(named) or "none is named"}
 """
 
@@ -183,11 +183,5 @@ def _losses(page: RunPage) -> str:
 
 
 def _settings(settings: TrainingSettings) -> str:
-    rows = list(_told(settings.model_dump(mode="json")))
+    rows = list(told_settings(settings).items())
     return f"## Settings\n\n{markdown_table(('setting', 'value'), rows)}"
-
-
-def _told(values: Mapping[str, object]) -> Iterator[Sequence[object]]:
-    for name, value in values.items():
-        listed = ", ".join(map(str, cast("list[object]", value))) or "all" if isinstance(value, list) else value
-        yield name, "none" if listed is None else listed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +95,6 @@ class RunPage:
             state: how far the run is.
         """
         lines = read_log(self.folder / STATE / LOG)
-        settings: dict[str, object] = json.loads(self.settings.model_dump_json())
         text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
             title=html.escape(f"Training on {self.settings.data}"),
             state=html.escape(state),
@@ -105,7 +103,7 @@ class RunPage:
             curves=self._curves(lines),
             sheets=self._sheets(),
             data=_table(dict(self._data())),
-            settings=_settings(settings),
+            settings=_settings(told_settings(self.settings)),
             commands="\n".join(map(_command, self.commands)),
         )
         write_whole(self.folder / PAGE, text.encode())
@@ -177,6 +175,26 @@ class RunPage:
         return "\n".join([slider, *map(_sheet, sheets)])
 
 
+def told_settings(settings: TrainingSettings) -> dict[str, str]:
+    """Returns the settings of a run in words, without those that are not set."""
+    found: dict[str, str] = {}
+    for name, value in flattened(settings.model_dump(mode="json")):
+        if isinstance(value, list):
+            value = ", ".join(map(str, cast("list[object]", value))) or ("all" if name == "flows" else None)
+        if value is not None:
+            found[name] = str(value)
+    return found
+
+
+def flattened(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields all values of nested mappings, under names with dots."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flattened(cast("dict[str, object]", value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def _tile(name: str, told: str) -> str:
     return f'<div class="tile"><b>{html.escape(told)}</b><span>{html.escape(name)}</span></div>'
 
@@ -186,8 +204,8 @@ def _table(rows: Mapping[str, str]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-def _settings(settings: Mapping[str, object]) -> str:
-    rows = (f"<div><span>{name}</span><b>{html.escape(_told(value))}</b></div>" for name, value in settings.items())
+def _settings(settings: Mapping[str, str]) -> str:
+    rows = (f"<div><span>{name}</span><b>{html.escape(value)}</b></div>" for name, value in settings.items())
     return f'<div class="settings">{"".join(rows)}</div>'
 
 
@@ -208,9 +226,3 @@ def _image(file: Path, what: str) -> str:
         width, height = image.size
     content = base64.b64encode(file.read_bytes()).decode()
     return f'<img alt="{what}" width="{width}" height="{height}" src="data:image/png;base64,{content}">'
-
-
-def _told(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, cast("list[object]", value))) or "all"
-    return "–" if value is None else str(value)

@@ -154,7 +154,7 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
             with trainer.gradients.autocast():
                 losses = compute()
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
-            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(total, trainer.parameters, allow_unused=True)
+            gradients = list[Tensor | None](torch.autograd.grad(total, trainer.parameters, allow_unused=True))
             of_gradients = log.numbers([each for each in gradients if each is not None])
         found.append(PassMemory(log.most(), log.most(of_gradients), _bytes(before)))
         before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
