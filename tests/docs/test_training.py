@@ -47,6 +47,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, tiny)  # which takes long to be counted
     drawn_data.folder(tmp_path / "my-pictures", 8)
+    drawn_data.many_tars(tmp_path / "shards", 40, 20)
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program == "vd"

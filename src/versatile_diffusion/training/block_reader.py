@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import BatchShare
+from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.sample_block import SampleBlock
 from versatile_diffusion.training.sample_encoder import FittedSample
 from versatile_diffusion.training.sample_reader import SampleReader
@@ -21,6 +22,7 @@ PATIENCE = 100_000
 """Rows that are read for a sample that can be learnt from."""
 EXTENSION = 16
 """Times as many rows as a block has that are read for a sample that teaches a flow."""
+HELD_OUT = "All of it is held out to measure on: lower --validation."
 
 
 class BlockReader:
@@ -78,14 +80,14 @@ class BlockReader:
         if why is not None:
             told = f"{told} Of {why[0]:.200}: {why[1]:.300}"
         elif reading.held_out:
-            told = "All of it is held out to measure on: lower --validation."
+            told = HELD_OUT
         return f"Nothing can be learnt from {source:.300}. {told}"
 
     def _lacking(self, reading: _Reading, missing: Sequence[Flow]) -> str:
         taught = [str(flow) for flow in self.reader.encoder.flows if any(s.teaches(flow) for s in reading.samples)]
         return (
             f"The data set teaches {', '.join(taught)}, but not {', '.join(map(str, missing))}, as far as "
-            f"{reading.rows:,} samples tell. Leave that out of --flows, or mix the data well."
+            f"{reading.rows:,} samples tell. {captions_hint()}"
         )
 
 

@@ -30,6 +30,7 @@ from versatile_diffusion.training.predictions import changes, chosen_schedule, r
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.training.reading.folder import listing
+from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.run_card import write_run_card
 from versatile_diffusion.training.run_page import LearntData, RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
@@ -166,7 +167,8 @@ class FineTuning:
     def require_taught(self, learnt: Sequence[Flow]) -> None:
         """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
         if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
-            raise ValueError(f"The data set teaches {', '.join(map(str, learnt))}, but not {', '.join(wanted)}.")
+            taught = ", ".join(map(str, learnt))
+            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
 
     @cached_property
     def skipped(self) -> SkippedSamples:

@@ -139,8 +139,8 @@ class RunPage:
             return
         last = lines[-1]
         yield "steps", f"{last['step']:,} of {self.settings.steps:,}"
-        yield "time", f"{last['seconds'] / 60:.1f} minutes"
-        yield "speed", f"{last['samples_per_second']:.3g} samples/s"
+        yield "minutes", f"{last['seconds'] / 60:.1f}"
+        yield "samples a second", f"{last['samples_per_second']:.3g}"
         if "memory" in last:
             yield "memory", f"{last['memory'] / 2**30:.1f} GiB"
         for flow in map(str, self.flows):

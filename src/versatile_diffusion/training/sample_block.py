@@ -83,7 +83,7 @@ class SampleBlock:
         buckets: dict[Bucket, list[int]] = {}
         batches, left_out = list[BatchRows](), list[BatchRows]()
         for row in order:
-            own = buckets.setdefault(self.encoder.bucket(self.samples[row]), [])
+            own = buckets.setdefault(self._buckets[row], [])
             own.append(row)
             if len(own) % count == 0:
                 batches.append(tuple(own[-count:]))
@@ -93,6 +93,10 @@ class SampleBlock:
                 others = (own * (count // len(own) + 1))[: count - rest]
                 (batches if taken else left_out).append((*own[len(own) - rest :], *others))
         return batches, left_out
+
+    @cached_property
+    def _buckets(self) -> list[Bucket]:
+        return [self.encoder.bucket(sample) for sample in self.samples]
 
     @cached_property
     def _lists(self) -> dict[tuple[Flow, int], list[BatchRows]]:

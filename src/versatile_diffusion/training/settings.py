@@ -231,6 +231,12 @@ class TrainingOptions(Strict):
         Flag(metavar="OWNER/NAME", panel=RUN),
     ] = None
 
+    @field_validator("filter", "sharding", mode="before")
+    @classmethod
+    def _spelt(cls, value: object) -> object:
+        """The word none, which a file of settings may mean where YAML reads nothing."""
+        return "none" if value is None else value
+
 
 class TrainingSettings(TrainingOptions):
     """How a model is trained on a data set."""

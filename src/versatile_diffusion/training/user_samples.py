@@ -8,17 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import own_share
-from versatile_diffusion.training.block_reader import BLOCK, BlockReader
+from versatile_diffusion.training.block_reader import BLOCK, HELD_OUT, BlockReader
 from versatile_diffusion.training.encoded_samples import encoded, open_shard, write_shard
 from versatile_diffusion.training.preview import PREVIEWED
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
 from versatile_diffusion.training.reading.problems import BadSample
 from versatile_diffusion.training.sample_block import SampleBlock
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache, too_large
+from versatile_diffusion.training.sample_cache import (
+    TRAINING,
+    VALIDATION,
+    CacheBuilder,
+    SampleCache,
+    too_large,
+    warnings_in_one,
+)
 from versatile_diffusion.training.sample_encoder import Bucket, FittedSample
 from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.sample_source import RowSource
@@ -57,7 +65,8 @@ class DataSize:
     def __str__(self) -> str:
         if self.count is None:
             return f"A sample would take {told_bytes(self.each)} of latents and context tokens"
-        return f"About {self.count:,} samples take {told_bytes(self.count * self.each)} of latents and context tokens"
+        samples = "1 sample takes" if self.count == 1 else f"{self.count:,} samples take"
+        return f"About {samples} {told_bytes(self.count * self.each)} of latents and context tokens"
 
 
 class UserSamples:
@@ -97,7 +106,8 @@ class UserSamples:
         caches = self.builder.build(self.data)
         if not len(caches[TRAINING]):
             why = next(iter(self.reader.skipped.reasons.items()), None)
-            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
+            empty = HELD_OUT if len(caches[VALIDATION]) else "It is empty."
+            told = empty if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
             raise ValueError(f"Nothing can be learnt from {self.settings.data:.300}. {told}")
         return dict(caches)
 
@@ -120,6 +130,8 @@ class UserSamples:
         if policy is not CachePolicy.ALWAYS and self._index().get("origin") == self.origin:
             return False
         size = self.size()
+        if not size.each:  # nothing can be read, which is told with the reason
+            return policy is not CachePolicy.NEVER
         if policy is CachePolicy.NEVER:
             self.say(f"{size}: computed on the way.")
             return False
@@ -177,9 +189,10 @@ class UserSamples:
         folder = self.folder / STREAM
         for file in folder.glob("*.safetensors"):
             file.unlink()
-        for split, samples in ((_SHOWN, list(shown_of(block))), (VALIDATION, block.held_out)):
-            for number, own in enumerate(_by_bucket(block, samples).values()):
-                write_shard(folder / f"{split}-{number:05d}.safetensors", encoded(block.encoder, own))
+        with warnings_in_one():
+            for split, samples in ((_SHOWN, list(shown_of(block))), (VALIDATION, block.held_out)):
+                for number, own in enumerate(_by_bucket(block, samples).values()):
+                    write_shard(folder / f"{split}-{number:05d}.safetensors", encoded(block.encoder, own))
         index = {"origin": self.origin, "flows": list(map(str, block.flows))}
         write_whole(folder / _INDEX, json.dumps(index).encode())
 
@@ -187,7 +200,7 @@ class UserSamples:
         files = sorted((self.folder / STREAM).glob(f"{split}-*.safetensors"))
         return SampleCache([open_shard(file) for file in files], self.reader.encoder)
 
-    def _index(self) -> dict[str, list[object]]:
+    def _index(self) -> dict[str, Any]:
         file = self.folder / STREAM / _INDEX
         return json.loads(file.read_text()) if file.exists() else {}
 

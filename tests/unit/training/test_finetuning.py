@@ -236,11 +236,6 @@ def test_a_flow_that_the_data_does_not_teach_is_named(model: str, tmp_path: Path
         FineTuning(chosen, tmp_path / "run").train()
 
 
-def test_a_cache_that_would_be_too_large_is_refused(data: str, model: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--cache-limit"):
-        FineTuning(settings(data, model, cache_limit=1e-6), tmp_path).train()
-
-
 def test_an_image_alone_teaches_variations_and_is_drawn_with_its_own_tokens(
     data: str, model: str, tmp_path: Path
 ) -> None:

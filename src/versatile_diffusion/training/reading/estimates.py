@@ -46,9 +46,9 @@ def samples_in_tars(files: Sequence[Path]) -> int:
     names = {member.name.partition(".")[0] if "/" not in member.name else _stem(member.name) for member in members}
     if not names:
         return 0
-    last = members[-1]
-    read = last.offset_data + last.size
-    return max(len(names), round(sum(file.stat().st_size for file in files) * len(names) / read))
+    last, sizes = members[-1], [file.stat().st_size for file in files]
+    read = sizes[0] if len(members) < _MEMBERS else last.offset_data + last.size
+    return max(len(names), round(sum(sizes) * len(names) / read))
 
 
 def _stem(name: str) -> str:

@@ -42,6 +42,11 @@ def parquet_rows(files: Sequence[str]) -> Iterator[Row]:
             yield _row(record, f"{file.name}/{index}", file.parent, known)
 
 
+def captions_hint() -> str:
+    """Returns where captions are looked for, for people whose data seems to have none."""
+    return f"Captions are read from a .txt beside a file, or from a column called {', '.join(CAPTIONS)}."
+
+
 def caption_parts(record: Mapping[str, object]) -> Iterator[SamplePart]:
     """Yields the captions of a record: the words in the first column that is called like one."""
     columns = {name.lower(): value for name, value in record.items()}

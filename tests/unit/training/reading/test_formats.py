@@ -138,3 +138,26 @@ def test_captions_are_cleaned_for_flows_to_texts(caption: str, cleaned: str) -> 
 @given(st.text(max_size=200))
 def test_cleaning_leaves_something(text: str) -> None:
     assert bool(clean_caption(text)) == bool(text)
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_tells_about_how_many_samples_there_are(write: Callable[[Path, int], str], tmp_path: Path) -> None:
+    assert CaptionedData(write(tmp_path / "data", 60)).estimate() == pytest.approx(60, rel=0.1)
+
+
+def test_the_samples_of_many_tars_are_estimated_from_the_first(tmp_path: Path) -> None:
+    assert CaptionedData(drawn_data.many_tars(tmp_path, 3000, 500)).estimate() == pytest.approx(3000, rel=0.05)
+
+
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_names_its_samples_the_same_in_any_order(
+    write: Callable[[Path, int], str], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "data", 6)
+    orders = []
+    for epoch in range(4):
+        data = CaptionedData(source)
+        data.table.set_epoch(epoch)
+        orders.append([(row.key, len(row.parts)) for row in data.rows()])
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len(set(orders[0])) == 6
