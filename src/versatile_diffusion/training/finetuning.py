@@ -16,6 +16,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from versatile_diffusion.checkpoints.errors import MissingFlowError
+from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.data.folder import listing
+from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
@@ -28,9 +31,6 @@ from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
-from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.folder import listing
-from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.run_card import write_run_card
 from versatile_diffusion.training.run_page import LearntData, RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache

@@ -14,14 +14,14 @@ from jaxtyping import Float, UInt8
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.image import clip_view
 from versatile_diffusion.modalities.vocabulary import Tokenizers, trained_tokenizers
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles, TrainingData
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.problems import BadSample
 
 TRAINING, VALIDATION = "training", "validation"
 MOST_CAPTIONS = 4

@@ -10,11 +10,11 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.data.filters import PAPER, SampleFilters
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
 from versatile_diffusion.training.dropout import ContextDropout
-from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.training.stage_settings import (
     ENCODER_STAGES,
     PRESET,

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tests.unit.training import drawn_data
 from tests.unit.training.drawn_data import FORMATS, captions, jsonl, tars
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.data.cleaning import clean_caption
+from versatile_diffusion.data.overview import look_at
+from versatile_diffusion.data.samples_sheet import samples_sheet
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.cleaning import clean_caption
-from versatile_diffusion.training.reading.overview import look_at
-from versatile_diffusion.training.reading.samples_sheet import samples_sheet
 
 MODALITIES: dict[str, Modality] = {name: modality_spec(name).load()() for name in modality_names()}
 

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
+from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.data.streams import RowStream, parquet
 from versatile_diffusion.modalities.registry import modality_names
-from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
-from versatile_diffusion.training.reading.streams import RowStream, parquet
 
 CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
 """Names of columns that hold captions, in any case; of several that are there, the first one counts."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
 
 
 class _Image(BaseModel):

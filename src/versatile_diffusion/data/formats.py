@@ -8,13 +8,13 @@ from pathlib import Path
 from tarfile import TarError
 from typing import ClassVar
 
-from versatile_diffusion.training.reading.coco import coco_images, coco_rows, is_coco
-from versatile_diffusion.training.reading.estimates import lines_of, rows_of_parquet, samples_in_tars
-from versatile_diffusion.training.reading.folder import folder_rows, named_files, row_of_files
-from versatile_diffusion.training.reading.sample import Row
-from versatile_diffusion.training.reading.streams import RowStream, generated, hub_rows, hub_table, table
-from versatile_diffusion.training.reading.tables import parquet_rows, rows_of_table
-from versatile_diffusion.training.reading.tars import tar_rows
+from versatile_diffusion.data.coco import coco_images, coco_rows, is_coco
+from versatile_diffusion.data.estimates import lines_of, rows_of_parquet, samples_in_tars
+from versatile_diffusion.data.folder import folder_rows, named_files, row_of_files
+from versatile_diffusion.data.sample import Row
+from versatile_diffusion.data.streams import RowStream, generated, hub_rows, hub_table, table
+from versatile_diffusion.data.tables import parquet_rows, rows_of_table
+from versatile_diffusion.data.tars import tar_rows
 
 HUB = "hub:"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
