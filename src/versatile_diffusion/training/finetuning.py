@@ -6,16 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 import torch
 import yaml
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from versatile_diffusion.checkpoints.errors import MissingFlowError
+from versatile_diffusion.checkpoints.fingerprints import fingerprint
 from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.data.folder import listing
 from versatile_diffusion.data.tables import captions_hint
@@ -317,15 +317,6 @@ def write_settings(settings: TrainingSettings, file: Path) -> None:
     """Writes settings so that `vd train FILE` reads them."""
     values = json.loads(settings.model_dump_json())
     write_whole(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Returns a checksum of the weights of a module."""
-    digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _told(value: object) -> str:

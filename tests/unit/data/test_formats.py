@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,3 +162,14 @@ def test_every_format_names_its_samples_the_same_in_any_order(
         orders.append([(row.key, len(row.parts)) for row in data.rows()])
     assert all(sorted(order) == sorted(orders[0]) for order in orders)
     assert len(set(orders[0])) == 6
+
+
+def test_a_folder_as_coco_unpacks_is_recognised(tmp_path: Path) -> None:
+    """Of several files of captions the one whose images are there is meant; two such files leave it open."""
+    drawn_data.coco(tmp_path / "coco", 3)
+    annotations = tmp_path / "coco" / "annotations"
+    shutil.copy(annotations / "captions_val.json", annotations / "captions_train.json")
+    data = CaptionedData(str(tmp_path / "coco"))
+    assert data.format.about.startswith("captions as COCO") and len(list(data.rows())) == 3
+    (tmp_path / "coco" / "train").mkdir()
+    assert not CaptionedData(str(tmp_path / "coco")).format.about.startswith("captions as COCO")
