@@ -93,7 +93,7 @@ def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask
     return DiffuserTask(
         copy.deepcopy(pipe.diffuser).requires_grad_(True),
         [Flow.parse(name) for name in ("image-variation", "text-to-image", "image-to-text", "text-variation")],
-        RandomLatents(pipe.modalities),
+        RandomLatents(dict(pipe.modalities.items())),
         copy.deepcopy(pipe.scheduler),
         min_snr=recipe.min_snr,
         multiples={"text": recipe.text_multiple},

@@ -115,6 +115,10 @@ class RunPage:
         run = ["vd", "train", str(self.folder / "run.yaml"), "--output", str(self.folder)]
         return [
             ("Use it", ["vd", str(self.flows[0]), self.example, *model]),
+            (
+                "Evaluate it, at best on other data than it learnt from",
+                ["vd", "evaluate", f"{self.flows[0].output}s", "--data", self.settings.data, "--num", "200", *model],
+            ),
             ("Look at it in the studio", ["vd", "app", *model]),
             ("Serve it", ["vd", "serve", *model]),
             ("Go on, where it was stopped", run),

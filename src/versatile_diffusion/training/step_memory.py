@@ -26,9 +26,9 @@ from versatile_diffusion.training.choices import AveragePlace
 from versatile_diffusion.training.task import M, Task, TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
 
-_WHOLE = 3
-"""Times the largest unit that lies there while a model is shared out: itself, the next one that is fetched meanwhile,
-and the message that it comes in."""
+_WHOLE = 2
+"""Times the largest unit that lies there while a model is shared out: itself, and the next one, which is fetched
+meanwhile."""
 _THERE = -1
 """The number of what was there before."""
 
@@ -38,14 +38,16 @@ class PassMemory:
     """What one forward and backward pass allocates.
 
     Attributes:
-        most: bytes at once, gradients included.
-        apart: bytes at once, without gradients.
+        fullest: bytes of gradients and of all else at the moments when most is held, by whatever share of gradients.
         before: bytes of gradients that the passes before left.
     """
 
-    most: int
-    apart: int
+    fullest: Sequence[tuple[int, int]]
     before: int
+
+    def most(self, share: float = 1.0) -> int:
+        """Returns the most bytes that are held at once, of gradients only that share."""
+        return max(round(share * gradients) + other for gradients, other in self.fullest)
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,14 @@ class StepMemory:
             at_once: whether the passes are computed at once, as the CPU does.
         """
         if processes == 1:
-            most = sum(each.most for each in self.passes) if at_once else self._in_turn
+            most = sum(each.most() for each in self.passes) if at_once else self._in_turn
             return self.kept + max(most, self.gradients)
-        alone = len(self.passes) == 1
-        step = max(
-            each.apart + self.gradients // processes if alone else each.before + each.most for each in self.passes
-        )
-        return self.kept // processes + step + _WHOLE * self.unit
+        step = self.passes[0].most(1 / processes) if len(self.passes) == 1 else self._in_turn
+        return self.kept // processes + max(step, self.gradients // processes) + _WHOLE * self.unit
 
     @property
     def _in_turn(self) -> int:
-        return max(each.before + each.most for each in self.passes)
+        return max(each.before + each.most() for each in self.passes)
 
 
 def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> StepMemory:
@@ -156,7 +155,7 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
             gradients = list[Tensor | None](torch.autograd.grad(total, trainer.parameters, allow_unused=True))
             of_gradients = log.numbers([each for each in gradients if each is not None])
-        found.append(PassMemory(log.most(), log.most(of_gradients), _bytes(before)))
+        found.append(PassMemory(log.fullest(of_gradients), _bytes(before)))
         before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
     return found
 
@@ -193,15 +192,19 @@ class _Allocations(TorchDispatchMode):
         found = {int(self._known[tensor.untyped_storage()]) for tensor in tensors}
         return found - {_THERE}
 
-    def most(self, without: set[int] | None = None) -> int:
-        """Returns the most bytes that were there at once, of all or without some."""
-        held, most = 0, 0
+    def fullest(self, of_gradients: set[int]) -> list[tuple[int, int]]:
+        """Returns the bytes of gradients and of all else at each moment when no other moment has more of both."""
+        gradients, other, found = 0, 0, set[tuple[int, int]]()
         for event in self.events:
             number = event if event >= 0 else ~event
-            if without is None or number not in without:
-                held += self.sizes[number] if event >= 0 else -self.sizes[number]
-                most = max(most, held)
-        return most
+            size = self.sizes[number] if event >= 0 else -self.sizes[number]
+            gradients, other = (gradients + size, other) if number in of_gradients else (gradients, other + size)
+            found.add((gradients, other))
+        fullest: list[tuple[int, int]] = []
+        for moment in sorted(found, reverse=True):
+            if not fullest or moment[1] > fullest[-1][1]:
+                fullest.append(moment)
+        return fullest
 
     def _see(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -1,15 +1,20 @@
 """What a dry run tells, and memory that is counted beside memory that is taken."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 from torch.profiler import ProfilerActivity, profile
+from torch.testing._internal.distributed.fake_pg import FakeStore
 from typer.testing import CliRunner
 
+from tests.processes import start
 from tests.unit.training import drawn_data
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
@@ -20,6 +25,7 @@ from versatile_diffusion.training import dry_run
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.random_latents import RandomLatents
 from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.sharding import shard
 from versatile_diffusion.training.step_memory import step_memory
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
@@ -135,10 +141,32 @@ def test_memory_is_counted_as_it_is_taken(flows: list[str], settings: dict[str, 
     assert counted.peak() == pytest.approx(taken(task(flows, settings), tmp_path), rel=0.1)
 
 
-def test_shares_of_several_processes_sum_up() -> None:
+def print_shared(processes: int) -> None:
+    """Tells what one of several processes holds that share the model out, as PyTorch's own tracker sees it."""
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=processes)
+    shared = task(["text-to-image"], {"train": "all", "checkpointing": True})
+    shard(shared.model, shared.units(), torch.device("cpu"), torch.float32)
+    optimizer = torch.optim.AdamW(shared.model.parameters(), 1e-3)
+    tracker = FSDPMemTracker(shared.model, optimizer)
+    for tracked in (False, True):
+        with tracker if tracked else nullcontext():
+            for compute in shared.passes(shared.draw(torch.Generator(), CONFIG.batch_size)):
+                sum(compute().values(), torch.zeros(())).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    average = sum(each.nbytes for each in shared.model.parameters()) // processes
+    print(average + sum(int(sizes["Total"]) for sizes in tracker.get_tracker_snapshot("peak").values()))
+
+
+def test_several_processes_share_it() -> None:
+    process = start(print_shared, 8)
+    counted = step_memory(task(["text-to-image"], {"train": "all", "checkpointing": True}), CONFIG, "no")
+    assert process.returncode == 0, process.stderr
+    assert counted.peak(8) == pytest.approx(int(process.stdout.split()[-1]), rel=0.1)
+
+
+def test_what_is_kept_between_steps_is_counted() -> None:
     counted = step_memory(task(["text-to-image"], {"train": "all"}), CONFIG, "no")
     weights = sum(each.nbytes for each in task(["text-to-image"], {"train": "all"}).model.parameters())
     assert counted.weights == counted.average == counted.gradients == weights
     assert counted.moments == pytest.approx(2 * weights, rel=0.001)
-    shared = counted.peak(8) - counted.peak(64)
-    assert shared == pytest.approx((counted.kept + counted.gradients) * (1 / 8 - 1 / 64), rel=0.01)
