@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
+from versatile_diffusion.bench.training_peer import BATCH, peer_figures
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.model_recipe import ModelRecipe
+from versatile_diffusion.training.random_latents import RandomLatents
 from versatile_diffusion.training.task import TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
@@ -28,33 +28,6 @@ from versatile_diffusion.worlds.registry import get_world
 _AT_LEAST = 1.5
 _TOLERANCE = 0.05
 """Of the losses, which both steps reach from the same weights and draws; of a sum over hundreds of samples."""
-
-
-class RandomLatents:
-    """Random latents and tokens in the sizes of a model: `LatentData` for a benchmark."""
-
-    def __init__(self, pipe: VersatileDiffusionPipeline) -> None:
-        self.latents = {name: pipe.modality(name).latent_shape() for name in pipe.modalities}
-        self.tokens = {name: pipe.modality(name).unconditional(name).shape[1:] for name in pipe.modalities}
-
-    def draw(
-        self, flow: Flow, count: int, generator: Generator, share: BatchShare = WHOLE
-    ) -> tuple[Float[Tensor, "own *latent"], Float[Tensor, "own n d"]]:
-        """See `LatentData.draw`."""
-        latents = torch.randn(count, *self.latents[flow.output], generator=generator)
-        return share.of(latents), share.of(torch.randn(count, *self.tokens[flow.context], generator=generator))
-
-    def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:
-        """See `LatentData.first`."""
-        return self.draw(flow, count, Generator().manual_seed(0))
-
-    def unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
-        """See `LatentData.unconditional`."""
-        return torch.zeros(1, *self.tokens[flow.context])
-
-    def teaches(self, flow: Flow) -> bool:
-        """See `LatentData.teaches`."""
-        return True
 
 
 class PlainLoop:
@@ -88,7 +61,7 @@ class PlainLoop:
 
 
 def measure(settings: Settings) -> Result:
-    """Times updates of both loops in the batches of the recipe.
+    """Times updates of both loops in the batches of the recipe, and of text-to-image beside diffusers' example.
 
     Raises:
         RuntimeError: If the two do not reach the same losses.
@@ -110,7 +83,9 @@ def measure(settings: Settings) -> Result:
         _require_near(mine.output, theirs.output)
     figures = [Figure(name, "s", seconds(runs)) for name, runs in found.items()]
     figures.append(Figure("the plain loop / ours", "×", ratios(*found.values()), at_least=_AT_LEAST))
+    figures += peer_figures(settings, precision)
     how = {"model": settings.model, "batch": recipe.four_flow.batch_size, "precision": precision}
+    how["batch of text-to-image"] = BATCH
     return Result("A training step of four flows", figures, how)
 
 
@@ -118,7 +93,7 @@ def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask
     return DiffuserTask(
         copy.deepcopy(pipe.diffuser).requires_grad_(True),
         [Flow.parse(name) for name in ("image-variation", "text-to-image", "image-to-text", "text-variation")],
-        RandomLatents(pipe),
+        RandomLatents(dict(pipe.modalities.items())),
         copy.deepcopy(pipe.scheduler),
         min_snr=recipe.min_snr,
         multiples={"text": recipe.text_multiple},

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
+from versatile_diffusion.cli.console import messages, note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import LEARNT, RUN, Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.settings import LEARNT, RUN, TrackerName, Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.stage_settings import Recipe
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -96,6 +97,7 @@ vd train ./my-pictures --start CompVis/stable-diffusion-v1-4 --encoders shi-labs
 vd train ./my-pictures --start preset:{DEFAULT_MODEL}
 vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
+vd train ./my-pictures --dry-run
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
 
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
@@ -112,6 +114,10 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         options: TrainingOptions,
         flows: Annotated[
             list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")
+        ] = None,
+        log_with: Annotated[
+            list[TrackerName] | None,
+            _run("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
         ] = None,
         encoders: Annotated[
             list[str] | None,
@@ -131,13 +137,21 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         save_config: Annotated[
             Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
         ] = None,
+        dry_run: Annotated[
+            bool, _run("--dry-run", help="Tell what would happen: data, memory, time, disk; and train nothing.")
+        ] = False,
+        as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False,
     ) -> None:
         from versatile_diffusion.training.config import joined, parse_settings, read_settings
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
         values = joined(values | given(options), parse_settings(settings or []))
-        values |= {name: tuple(each) for name, each in (("flows", flows), ("encoders", encoders)) if each}
+        values |= {
+            name: tuple(each)
+            for name, each in (("flows", flows), ("encoders", encoders), ("log_with", log_with))
+            if each
+        }
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
             from versatile_diffusion.training.finetuning import write_settings
@@ -147,9 +161,34 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
             return
         run = output or Path("runs", slug(Path(chosen.data).name))
         require_writable_folder(run)
-        _train(chosen, run)
+        if as_json and not dry_run:
+            raise typer.BadParameter("It prints what --dry-run finds: give that, too.", param_hint="--json")
+        if dry_run:
+            _tell(chosen, run, as_json)
+        else:
+            _train(chosen, run)
 
     return train, DATA_HELP
+
+
+def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
+    """Tells what would happen."""
+    require("datasets", "Training on your own data", "train")
+    if settings.from_nothing:
+        raise ValueError("--dry-run tells of a model that exists: train one from nothing first, or take a preset.")
+    if settings.recipe is Recipe.PAPER:
+        note("This is of all flows at once; the stages of the recipe before the last one take less.")
+    with messages.status("Finding out what would happen …") as status, warnings_as_notes():
+        from versatile_diffusion.training.dry_run import DryRun
+
+        plan = DryRun(settings, run, lambda text: status.update(f"{text} …")).plan()
+    for told in plan.warnings():
+        note(told)
+    if as_json:
+        results.print_json(data=plan.as_dict())
+        return
+    for table in plan.tables():
+        results.print(table)
 
 
 def _train(settings: TrainingSettings, run: Path) -> None:
@@ -157,8 +196,11 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
     from versatile_diffusion.training.own_training import open_training
+    from versatile_diffusion.training.publishing import publish, require_hub
 
     training = open_training(settings, run, say)
+    if settings.push_to_hub is not None:
+        require_hub(settings.push_to_hub)
     with warnings_as_notes():
         target = training.train()
     if not processes().is_main_process:
@@ -168,6 +210,8 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)
+    if settings.push_to_hub is not None:
+        say(f"Uploaded: {publish(target, settings.push_to_hub)}")
 
 
 def _stage(world: World, given: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -107,6 +107,7 @@ def look_at(
     modalities: Mapping[str, Modality],
     most: int | None = None,
     filters: SampleFilters | None = None,
+    also: Callable[[Sample], None] = lambda _: None,
 ) -> Overview:
     """Reads a data set and counts what it holds.
 
@@ -115,6 +116,7 @@ def look_at(
         modalities: that are looked for.
         most: samples that are read; all by default.
         filters: of which it is counted what they would leave out, as far as the data set tells without a model.
+        also: called with each of them that is wanted.
     """
     found = Overview(data.format.about, skipped=data.skipped.reasons)
     for sample in data.samples(modalities):
@@ -126,6 +128,8 @@ def look_at(
             (filters or SampleFilters()).require(sample)
         except UnwantedSample as problem:
             found.filtered[problem.filter] += 1
+        else:
+            also(sample)
     return found
 
 

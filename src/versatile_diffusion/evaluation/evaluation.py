@@ -70,8 +70,8 @@ class DataSetEvaluation:
     ) -> None:
         self.options, self.wanted, self.folder, self.making = options, tuple(flows), folder, making
         self.asked, self.device, self.shown = asked, device or torch.device("cpu"), shown
-        choosing = processes().is_main_process and not (folder / SAMPLES).exists()
-        self.data = CaptionedData(options.data, SkippedSamples(folder / SKIPPED if choosing else None))
+        main = processes().is_main_process
+        self.data = CaptionedData(options.data, SkippedSamples(folder / SKIPPED if main else None))
 
     @cached_property
     def samples(self) -> list[EvaluationSample]:
@@ -146,6 +146,7 @@ class DataSetEvaluation:
 
     def _chosen(self) -> list[EvaluationSample]:
         """Chooses samples that have what all flows need."""
+        self.data.skipped.begin()
         flows = [flow for flow in self.wanted if self.asked or self._has_samples(flow)] or list(self.wanted)
         needs = {name for flow in flows for name in (flow.context, flow.output)}
         return choose_samples(self.data, needs, self.options.num, self.options.seed)

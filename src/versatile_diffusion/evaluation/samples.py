@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from versatile_diffusion.data.captioned_data import CaptionedData
-from versatile_diffusion.data.sample import BadSample, Row, Sample, read_sample, words_modality
+from versatile_diffusion.data.problems import BadSample
+from versatile_diffusion.data.sample import Row, Sample, read_sample, words_modality
 from versatile_diffusion.files import read_lines, write_whole
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_spec

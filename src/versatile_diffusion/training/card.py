@@ -110,16 +110,16 @@ def _stages(run: TrainingRun, stages: Sequence[str]) -> str:
         config, hours = run.config(stage), run.hours(stage)
         how = (config.steps, config.batch_size, f"{config.learning_rate:g}", config.seed)
         rows.append((stage, *how, "" if hours is None else f"{hours:.2f}"))
-    return "## Stages\n\n" + _table(("stage", "steps", "batch", "learning rate", "seed", "hours"), rows)
+    return "## Stages\n\n" + markdown_table(("stage", "steps", "batch", "learning rate", "seed", "hours"), rows)
 
 
 def _scores(run: Path, texts: CardTexts) -> str:
     rows = [(stage, f"{figures['accuracy']:.3f}") for stage, figures in read_measurements(run).items()]
     text = f"## Scores\n\nOf the stages before the diffuser, on {texts.measured_on}:\n\n"
-    text += _table(("stage", "accuracy"), rows)
+    text += markdown_table(("stage", "accuracy"), rows)
     evaluation = [(name, f"{value:.3f}") for name, value in _figures(_read(run / EVALUATION))]
     if evaluation:
-        text += f"\nOf the whole model, by `{texts.evaluation}`:\n\n" + _table(("score", "value"), evaluation)
+        text += f"\nOf the whole model, by `{texts.evaluation}`:\n\n" + markdown_table(("score", "value"), evaluation)
     return text
 
 
@@ -132,8 +132,9 @@ def _figures(report: Mapping[str, object], prefix: str = "") -> Iterator[tuple[s
             yield prefix + name, float(value)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
-    lines: list[tuple[object, ...]] = [head, ("---",) * len(head), *rows]
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns a table in Markdown."""
+    lines: list[Sequence[object]] = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 

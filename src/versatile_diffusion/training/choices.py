@@ -79,3 +79,12 @@ class CachePolicy(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+
+
+class TrackerName(StrEnum):
+    """Where a run is followed besides its folder."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    NONE = "none"

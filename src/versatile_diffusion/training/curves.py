@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from itertools import cycle
 from pathlib import Path
 
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
@@ -14,6 +16,9 @@ LEFT, RIGHT, BOTTOM, TOP = 0.75, 0.1, 0.5, 0.3
 Line = Mapping[str, float]
 Curves = Mapping[str, tuple[list[float], list[float]]]
 """Steps and values by what is told."""
+_LETTERS = "#010203"
+"""A colour that nothing else has: a page puts that of its text in its place."""
+_COLOURS = ("#3f83f8", "#e5793a", "#16a37f", "#b867d6", "#c9a227", "#d6527b")
 
 
 def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
@@ -59,6 +64,41 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
         ax.set_axis_off()
     figure.savefig(target, dpi=90)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
     return target
+
+
+def curves_of_page(lines: Sequence[Line]) -> list[str]:
+    """Draws the curves of a log as SVGs for a page, whose lettering has the colour of its text.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is missing; it comes with the extra "train".
+    """
+    titles = ("as it learns", "on samples kept apart, all levels of noise alike")
+    return (
+        [_drawn(title, curves) for title, (_, curves) in zip(titles, _panels("", lines), strict=False)] if lines else []
+    )
+
+
+def _drawn(title: str, curves: Curves) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _LETTERS)
+    with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):  # pyright: ignore - untyped in part
+        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+        ax = figure.subplots()
+        for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+            marker = "o" if len(steps) == 1 else None
+            ax.plot(steps, values, label=loss, color=colour, linewidth=1.8, marker=marker)  # pyright: ignore[reportUnknownMemberType] - matplotlib leaves parameters untyped
+        ax.set(title=title, xlabel="step", yscale="log")
+        ax.grid(alpha=0.25, color=_LETTERS)  # pyright: ignore[reportUnknownMemberType] - likewise
+        ax.spines[["top", "right"]].set_visible(False)
+        for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis("{x:.2g}")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
+        drawn = StringIO()
+        figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - likewise
+    svg = drawn.getvalue().replace(_LETTERS, "currentColor")
+    return f'<svg role="img" aria-label="{title}, losses over steps"' + svg[svg.index("<svg") + len("<svg") :]
 
 
 def _panels(stage: str, lines: Sequence[Line]) -> Iterator[tuple[str, Curves]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import Modality
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.batch_share import WHOLE, own_share
@@ -31,7 +32,8 @@ from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
-from versatile_diffusion.training.run_page import RunPage
+from versatile_diffusion.training.run_card import write_run_card
+from versatile_diffusion.training.run_page import LearntData, RunPage
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
@@ -46,7 +48,8 @@ from versatile_diffusion.training.settings import (
 from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.starts import is_assembled, write_start
 from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
+from versatile_diffusion.training.trackers import Tracking, run_title
 from versatile_diffusion.training.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
@@ -84,10 +87,11 @@ class FineTuning:
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
-            ImportError: if the optimizer is not installed.
+            ImportError: if the optimizer or a tracker is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         require_optimizer(self.settings.optimizer)
+        Tracking(self.settings.log_with).require()
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
             write_settings(self.settings, self.folder / SETTINGS)
@@ -96,6 +100,7 @@ class FineTuning:
         trained = whole(trainer.trained)
         if processes().is_main_process:
             self._save(trained, self.target, schedule)
+            write_run_card(self.page, self.target)
             self.page.finish(self.target)
         return self.target
 
@@ -116,25 +121,39 @@ class FineTuning:
         Raises:
             ValueError: if the data set does not teach what was asked for.
         """
-        data, learnt, settings = self.samples, self.learnt, self.settings
-        if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
-            taught = ", ".join(map(str, learnt))
-            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
+        data = self.samples
+        self.require_taught(self.learnt)
         self.require_one_prediction()
-        task = DiffuserTask(
-            self.diffuser,
-            learnt,
-            data[TRAINING],
+        task = self.task(self.diffuser, self.learnt, data[TRAINING], data[VALIDATION], self.model.modalities)
+        place, show, precision = self.folder / STATE, self.page.show, mixed_precision(self.settings)
+        return Trainer(task, self.config, place, "training", precision, show, self.sharded, self.tracking)
+
+    def task(
+        self,
+        diffuser: Diffuser,
+        flows: Sequence[Flow],
+        data: LatentData,
+        validation: LatentData | None = None,
+        modalities: Mapping[str, Modality] | None = None,
+    ) -> DiffuserTask:
+        """Returns what the diffuser learns, as the settings say.
+
+        Args:
+            diffuser, flows, data, validation, modalities: see `DiffuserTask`.
+        """
+        settings = self.settings
+        return DiffuserTask(
+            diffuser,
+            flows,
+            data,
             self.schedule,
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
             gradient_scales=GRADIENT_SCALES if settings.gradient_scales is GradientScales.PAPER else None,
-            modalities=self.model.modalities,
-            validation=data[VALIDATION],
+            modalities=modalities,
+            validation=validation,
             noise_offset=settings.noise_offset,
         )
-        place, show = self.folder / STATE, self.page.show
-        return Trainer(task, self.config, place, "training", mixed_precision(self.settings), show, self.sharded)
 
     def require_one_prediction(self) -> None:
         """Raises ValueError if some flows of the model would predict something else than the others."""
@@ -144,7 +163,13 @@ class FineTuning:
     @cached_property
     def page(self) -> RunPage:
         """The page that shows how the run goes."""
-        return RunPage(self.folder, self.settings, self.told, self.learnt, str(self.start))
+        return RunPage(self.folder, self.settings, self.learnt_data, self.learnt, str(self.start))
+
+    def require_taught(self, learnt: Sequence[Flow]) -> None:
+        """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
+        if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
+            taught = ", ".join(map(str, learnt))
+            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -222,14 +247,16 @@ class FineTuning:
             self.model.release_context_encoders()
         return samples
 
-    def told(self) -> str:
-        """What is learnt from, in words."""
-        return f"{self.samples[TRAINING].about}; {self.left_out.told()}"
-
     @property
     def left_out(self) -> SkippedSamples:
         """What of the data set any process left out."""
         return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
+
+    def learnt_data(self) -> LearntData:
+        """What is told of the data, as far as it is known by now."""
+        kept = self.samples[VALIDATION]
+        count = len(kept) if isinstance(kept, SampleCache) else 0
+        return LearntData(self.samples[TRAINING].about, count, self.left_out.told(), self.left_out.reasons)
 
     @property
     def learnt(self) -> list[Flow]:
@@ -257,6 +284,12 @@ class FineTuning:
             accumulate=settings.accumulate,
             average=settings.ema,
         )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Where the run is followed."""
+        title = run_title(self.folder) if processes().is_main_process else ""
+        return Tracking(self.settings.log_with, title, json.loads(self.settings.model_dump_json()))
 
     def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves what was trained: a LoRA, or the model that the run began from with it."""

@@ -198,7 +198,7 @@ class FlowStage(FineTuning):
     @cached_property
     def page(self) -> RunPage:
         """The page of the stage, which that of the whole run shows as well."""
-        return _StagePage(self.recipe.write_page, self.folder, self.settings, self.told, self.learnt)
+        return _StagePage(self.recipe.write_page, self.folder, self.settings, self.learnt_data, self.learnt)
 
     def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves the model for the next stage as exactly as it was trained; the last one as all models are saved."""

@@ -85,6 +85,7 @@ class PassGradients:
             for parameter, gradient in zip(self.parameters, gradients, strict=True):
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            del gradients  # before the next pass makes its own
         return values
 
     def _differentiate(self, compute: Pass) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:

@@ -1,4 +1,4 @@
-"""Writes down how a run goes: a line of figures now and then, and TensorBoard's curves, images and texts."""
+"""Writes down how a run goes: a line of figures now and then, and the curves, images and texts of its trackers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
-from accelerate.tracking import GeneralTracker, TensorBoardTracker  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+from accelerate.tracking import GeneralTracker  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
 from torch import Tensor
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.training.trackers import Tracking, show_image
 
 __getattr__ = former_names(
     __name__,
@@ -23,8 +23,8 @@ __getattr__ = former_names(
 )
 
 LOG = "log.jsonl"
-NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate")
-"""What a line of the log holds besides losses."""
+NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate", "memory")
+"""What a line of the log holds besides losses; memory is in bytes."""
 VALIDATION = "validation/"
 """How the names of losses on validation data begin."""
 
@@ -34,49 +34,47 @@ class MetricLogger:
 
     Args:
         folder: of the run.
-        accelerator: with a TensorBoard tracker, or none.
+        tracking: the trackers that follow it, too.
+        main: whether this is the main process.
     """
 
-    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
-        self.path, self.accelerator = folder / LOG, accelerator
+    def __init__(self, folder: Path, tracking: Tracking, main: bool) -> None:
+        self.path, self.tracking, self.main = folder / LOG, tracking, main
+        self.trackers: list[GeneralTracker] = []
 
     @contextmanager
     def after(self, step: int) -> Generator[None]:
         """Opens the log for what comes after a step; what an interrupted run wrote of that is forgotten."""
-        if self.accelerator.is_main_process:
+        if self.main:
             kept = [line for line in read_log(self.path) if line["step"] <= step]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self.accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
+            self.trackers = self.tracking.start(self.path.parent, step)
         try:
             yield
         finally:
-            for tracker in self._trackers:
+            for tracker in self.trackers:
                 tracker.finish()
 
     @property
     def shows(self) -> bool:
         """Whether there is a place for images and texts."""
-        return bool(self._trackers)
+        return bool(self.trackers)
 
-    def write(self, step: int, seconds: float, speed: float, rate: float, losses: Mapping[str, float]) -> None:
-        """Writes a line of figures."""
-        figures = {"seconds": round(seconds, 1), "samples_per_second": round(speed, 1), "learning_rate": rate}
+    def write(self, step: int, figures: Mapping[str, float], losses: Mapping[str, float]) -> None:
+        """Writes a line: figures, whose names are in `NO_LOSS`, and losses by their names."""
         with self.path.open("a") as log:
             log.write(json.dumps({"step": step, **figures, **losses}) + "\n")
-        self.accelerator.log({**figures, **{f"loss/{name}": loss for name, loss in losses.items()}}, step=step)  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
+        for tracker in self.trackers:
+            tracker.log({**figures, **{f"loss/{name}": loss for name, loss in losses.items()}}, step=step)  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
 
     def show(self, step: int, preview: Mapping[str, Tensor | str]) -> None:
         """Shows images (3 h w) in [0, 1] and texts."""
-        images = {name: item.cpu().numpy()[None] for name, item in preview.items() if isinstance(item, Tensor)}
-        texts = {name: item for name, item in preview.items() if isinstance(item, str)}
-        for tracker in self._trackers:
-            if isinstance(tracker, TensorBoardTracker):
-                tracker.log_images(images, step=step)  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
-                tracker.log(texts, step=step)  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
-
-    @property
-    def _trackers(self) -> list[GeneralTracker]:
-        return self.accelerator.trackers  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - accelerate has no types
+        for tracker in self.trackers:
+            for name, item in preview.items():
+                if isinstance(item, Tensor):
+                    show_image(tracker, name, item, step)
+                else:
+                    tracker.log({name: item}, step=step)  # pyright: ignore[reportUnknownMemberType] - accelerate has no types
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints, identity, read_memory
 from versatile_diffusion.training.config import differences
+from versatile_diffusion.training.machine import commit, hardware, program
 from versatile_diffusion.training.model_recipe import ModelRecipe
 from versatile_diffusion.training.task import Task, TrainingConfig
 from versatile_diffusion.training.trainer import Trainer
@@ -103,37 +100,11 @@ class TrainingRun:
     def _record(self) -> None:
         """Writes down how the run is made, for its model card."""
         facts = {
-            "command": shlex.join([*_program(), *self.command, *self.options]),
+            "command": shlex.join([*program(), *self.command, *self.options]),
             "start": None if self.start is None else str(self.start),
-            "commit": _commit(),
-            "hardware": _hardware(),
+            "commit": commit(),
+            "hardware": hardware(),
             "mixed_precision": self.mixed_precision,
             "recipe": asdict(self.recipe),
         }
         write_whole(self.folder / RECORD, (json.dumps(facts, indent=2, default=str) + "\n").encode())
-
-
-def _program() -> list[str]:
-    count = int(processes().num_processes)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - accelerate has no types
-    if count == 1:
-        return ["vd"]
-    launch = f"accelerate launch --multi_gpu --num_processes {count} --num_machines 1"
-    return [*launch.split(), "-m", "versatile_diffusion.cli"]
-
-
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -102,8 +102,13 @@ class SampleEncoder:
     @cached_property
     def _token_numbers(self) -> dict[str, int]:
         """By modality, how many numbers the context tokens of an item are."""
-        flows = {flow.context: flow for flow in self.flows}
-        return {name: self.unconditional(flow).numel() for name, flow in flows.items()}
+        found: dict[str, int] = {}
+        for flow in self.flows:
+            modality = self.modalities[flow.context]
+            fixed = bool(modality.context_lengths)
+            numbers = math.prod(modality.context_shape) if fixed else self.unconditional(flow).numel()
+            found[flow.context] = numbers
+        return found
 
     @torch.no_grad()
     def encode(self, samples: Sequence[FittedSample]) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from versatile_diffusion.training.choices import (
     PredictionType,
     RateSchedule,
     Sharding,
+    TrackerName,
     Trained,
 )
 from versatile_diffusion.training.dropout import ContextDropout
@@ -184,6 +185,11 @@ class TrainingOptions(Strict):
     sheet_every: Annotated[
         int, Field(ge=1, strict=True, description="Updates between sheets of what it makes."), _run
     ] = 100
+    push_to_hub: Annotated[
+        str | None,
+        Field(min_length=1, description="The name that what was trained gets on the hub."),
+        Flag(metavar="OWNER/NAME", panel=RUN),
+    ] = None
 
     @field_validator("filter", "sharding", mode="before")
     @classmethod
@@ -200,6 +206,10 @@ class TrainingSettings(TrainingOptions):
         tuple[str, ...],
         Field(description="What is learnt, such as text-to-image; by default all that the data teaches."),
     ] = ()
+    log_with: Annotated[
+        tuple[TrackerName, ...],
+        Field(min_length=1, description="Where it can be followed: tensorboard, wandb, trackio, several, or none."),
+    ] = (TrackerName.TENSORBOARD,)
 
     encoders: Annotated[
         tuple[str, ...],
@@ -234,6 +244,13 @@ class TrainingSettings(TrainingOptions):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Flow.parse(name)) for name in value)
+
+    @field_validator("log_with")
+    @classmethod
+    def _one_way(cls, value: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        if TrackerName.NONE in value and len(set(value)) > 1:
+            raise ValueError(f"log_with is none or some, got {', '.join(value)}.")
+        return tuple(dict.fromkeys(value))
 
     @property
     def from_nothing(self) -> bool:
@@ -304,6 +321,8 @@ MAY_CHANGE = (
     "precision",
     "sharding",
     "checkpointing",
+    "log_with",
+    "push_to_hub",
     *STAGE_RATES,
     *ENCODER_STAGES,
 )

@@ -16,8 +16,7 @@ from typing import Any, Generic
 
 import torch
 from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
-from accelerate.utils import gather_object, is_tensorboard_available  # pyright: ignore - accelerate has no types
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from accelerate.utils import gather_object  # pyright: ignore - accelerate has no types
 from torch import Tensor
 
 from versatile_diffusion.kernels import optimize
@@ -27,10 +26,13 @@ from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.batch_share import BatchShare
 from versatile_diffusion.training.gradients import PassGradients
 from versatile_diffusion.training.interrupt import HeldInterrupt
+from versatile_diffusion.training.machine import held_memory
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
 from versatile_diffusion.training.optimizers import ParameterOptimizer
+from versatile_diffusion.training.progress import TrainingProgress
 from versatile_diffusion.training.sharding import shard
 from versatile_diffusion.training.task import Batch, M, Preview, Task, TrainingConfig
+from versatile_diffusion.training.trackers import Tracking
 from versatile_diffusion.training.update import WeightUpdate
 
 OnPreview = Callable[[int, Preview], None]
@@ -73,6 +75,7 @@ class Trainer(Generic[M]):
         mixed_precision: what is computed in, one of PRECISIONS; weights that are trained are kept in float32.
         on_preview: called with the step and the task's preview whenever there is a new one.
         sharded: whether several processes share the model out among them, too (FSDP2), instead of each having all.
+        tracking: the trackers that follow the run; TensorBoard by default.
     """
 
     def __init__(
@@ -84,13 +87,13 @@ class Trainer(Generic[M]):
         mixed_precision: str = "no",
         on_preview: OnPreview | None = None,
         sharded: bool = False,
+        tracking: Tracking | None = None,
     ) -> None:
         self.task, self.config, self.folder, self.title = task, config, folder, title
         self.on_preview = on_preview
-        tracker = "tensorboard" if is_tensorboard_available() else None
         processes()
         forget_precision()
-        self.accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=folder)
+        self.accelerator = Accelerator(mixed_precision="no")
         self.dtype = dtype = PRECISIONS[mixed_precision]
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
@@ -102,7 +105,7 @@ class Trainer(Generic[M]):
         self.weights = WeightUpdate(optimizer, self.parameters, config.clip_norm, dtype is torch.float16)
         self.gradients = PassGradients(self.parameters, self.accelerator, dtype, self._differentiated, self.shards)
         task.autocast = self.gradients.autocast
-        self.logger = MetricLogger(folder, self.accelerator)
+        self.logger = MetricLogger(folder, tracking or Tracking(), self.accelerator.is_main_process)
         self.step, self.seconds = 0, 0.0
 
     @property
@@ -133,7 +136,9 @@ class Trainer(Generic[M]):
         """
         self.resume()
         if self.step < self.config.steps:
-            with _progress(disable=not self.accelerator.is_main_process) as bar, HeldInterrupt() as interrupt:
+            main = self.accelerator.is_main_process
+            bar = TrainingProgress(self.title, self.config.steps, self.step, self.accelerator.device, main)
+            with bar, HeldInterrupt() as interrupt:
                 self._train(bar, interrupt)
         self.average.apply()
         return self.model
@@ -197,9 +202,8 @@ class Trainer(Generic[M]):
             f"learning_rate or more warmup_steps{range_}."
         )
 
-    def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
+    def _train(self, progress: TrainingProgress, interrupt: HeldInterrupt) -> None:
         first, clock, before = self.step, time.perf_counter(), self.seconds
-        bar = progress.add_task(self.title, total=self.config.steps, completed=first, report="")
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
             while self.step < self.config.steps:
@@ -208,8 +212,7 @@ class Trainer(Generic[M]):
                 self.seconds = before + time.perf_counter() - clock
                 speed = self.samples * (self.step - first) / (self.seconds - before)
                 means = {name: sum(values) / len(values) for name, values in losses.items()}
-                report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-                progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
+                progress.tell(self.step, speed, means)
                 self._record(means, speed)
                 if self._interrupted(interrupt):
                     self._save()
@@ -226,11 +229,17 @@ class Trainer(Generic[M]):
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
         if main and (done or self.step % self.config.log_every == 0):
-            self.logger.write(self.step, self.seconds, speed, learning_rate(self.config, self.step - 1), means)
+            self.logger.write(self.step, self._figures(speed), means)
         if shown and takes_part:
             self._show()
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
+
+    def _figures(self, speed: float) -> dict[str, float]:
+        """What a line of the log tells besides losses; see `NO_LOSS`."""
+        rate, memory = learning_rate(self.config, self.step - 1), held_memory(self.accelerator.device)
+        found = {"seconds": round(self.seconds, 1), "samples_per_second": round(speed, 1), "learning_rate": rate}
+        return found if memory is None else found | {"memory": memory}
 
     def _show(self) -> None:
         """Shows what the averaged weights make, where somebody looks."""
@@ -258,14 +267,3 @@ class Trainer(Generic[M]):
         data: list[object] = gather_object([self.task.memory()])  # pyright: ignore[reportUnknownVariableType] - accelerate has no types
         memory = {"step": self.step, "seconds": self.seconds, "data": data, **self.weights.memory}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
-
-
-def _progress(disable: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[report]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, disable=disable)

@@ -14,7 +14,17 @@ from safetensors.torch import save_file
 
 from tests.processes import ForkedPopen, forked_run, python, start
 from versatile_diffusion import VersatileDiffusionPipeline, bench
-from versatile_diffusion.bench import IF_NAMED, NAMES, generation, memory, picture, run, startup, training
+from versatile_diffusion.bench import (
+    IF_NAMED,
+    NAMES,
+    generation,
+    memory,
+    picture,
+    run,
+    startup,
+    training,
+    training_peer,
+)
 from versatile_diffusion.bench.image_job import IMAGE, ImageJob
 from versatile_diffusion.bench.optimus import official_loop, random_optimus
 from versatile_diffusion.bench.peer_model import done, peer_folder
@@ -46,6 +56,8 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
         less.setattr(generation, "_BATCHES", (1, 3))
         less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: smaller))
         less.setattr(memory, "FLOWS", FLOWS[:1])
+        for name, value in (("SIZES", tiny().diffuser), ("PICTURES", 8), ("BATCH", 4), ("_TOLERANCE", 10)):
+            less.setattr(training_peer, name, value)
         return run(names, 1, json_path, model=str(folder / "model"), steps=2, preset=tiny()), json_path
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from versatile_diffusion import VersatileDiffusionPipeline, __version__
 from versatile_diffusion.cli import app, files, job
 from versatile_diffusion.cli.options import weighted
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.image_spec import IMAGE
 
 PROMPT = "a red house by the sea"
@@ -265,7 +266,7 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
     Path("kept").write_text("old")
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        files.write_whole(Path("kept"), b"new")
+        write_whole(Path("kept"), b"new")
     assert [path.name for path in Path().iterdir()] == ["kept"] and Path("kept").read_text() == "old"
 
 

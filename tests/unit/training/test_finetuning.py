@@ -1,6 +1,7 @@
 """`vd train DATA`: a LoRA and a whole model on a tiny model, going on, and bad input."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,21 @@ def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path)
     after = pipe.text_to_image("a red tent", generator=torch.Generator().manual_seed(0), **options).images
     assert not torch.allclose(before, after, atol=1e-3)
     page = (run / "index.html").read_text()
-    assert page.count("data:image/png") == 3 and "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png") == 2 and page.count("<svg") == 2
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "it loads nothing"
+    assert "left out: 1 that cannot be used" in page and "Cannot read a picture" in page
+    assert f"--lora {run / 'lora'}:1.0" in page and "steps=8" in page
+    card = (run / "lora" / "README.md").read_text()
+    for told in (
+        "# data",
+        f"A LoRA of {model}",
+        "vd image-variation FILE",
+        "--rank 2",
+        "1 sample was left out",
+        "hours:",
+    ):
+        assert told in card
+    assert (run / "lora" / "sheet.png").read_bytes() == (run / "sheets" / "step-00000004.png").read_bytes()
     assert sorted(file.name for file in (run / "sheets").iterdir()) == ["step-00000002.png", "step-00000004.png"]
     assert "broken" in json.loads((run / "skipped.jsonl").read_text())["key"]
     log = read_log(run / "training" / "log.jsonl")
