@@ -32,6 +32,7 @@ class Streaming:
     Attributes:
         samples: in the data set.
         first_step: seconds until the first step was done, imports left out.
+        first_step_computing: seconds of a processor that it took, which others on the machine do not change.
         memory: MiB of the process after so many steps.
         read: samples that were decoded by then.
         resumed_first_step: the same seconds of the run that went on.
@@ -40,6 +41,7 @@ class Streaming:
 
     samples: int
     first_step: float = 0.0
+    first_step_computing: float = 0.0
     memory: dict[int, float] = field(default_factory=dict[int, float])
     read: dict[int, int] = field(default_factory=dict[int, int])
     resumed_first_step: float = 0.0
@@ -72,7 +74,7 @@ def measure(data: Path, run: Path, start: str | None, samples: int) -> Streaming
     from versatile_diffusion.training.trainer import Trainer
 
     found, process = Streaming(samples), psutil.Process()
-    read, update, clock, begun = [0], Trainer.update, [0.0], [0.0]
+    read, update, clock, begun = [0], Trainer.update, [0.0, 0.0], [0.0, 0.0]
     plain = sample_reader.read_sample
 
     def counted(*arguments: object) -> object:
@@ -81,7 +83,8 @@ def measure(data: Path, run: Path, start: str | None, samples: int) -> Streaming
 
     def watched(trainer: Trainer[object]) -> dict[str, float]:  # pyright: ignore[reportInvalidTypeArguments] - of any task
         values = update(trainer)  # pyright: ignore[reportArgumentType] - of any task
-        begun[0] = begun[0] or time.perf_counter() - clock[0]
+        if not begun[0]:
+            begun[:] = [time.perf_counter() - clock[0], time.process_time() - clock[1]]
         if trainer.step in (EARLY, LATE):
             found.memory[trainer.step] = round(process.memory_info().rss / 2**20, 1)
             found.read[trainer.step] = read[0]
@@ -91,10 +94,10 @@ def measure(data: Path, run: Path, start: str | None, samples: int) -> Streaming
     options = {} if start is None else {"start": start}
     for steps in (LATE, LATE + 1):
         chosen = TrainingSettings(data=str(data), steps=steps, sheet_every=10_000, **options)  # pyright: ignore - checked there
-        clock[0], begun[0], read[0] = time.perf_counter(), 0.0, 0
+        clock[:], begun[0], read[0] = [time.perf_counter(), time.process_time()], 0.0, 0
         FineTuning(chosen, run, print).train()
         if steps == LATE:
-            found.first_step = round(begun[0], 2)
+            found.first_step, found.first_step_computing = round(begun[0], 2), round(begun[1], 2)
         else:
             found.resumed_first_step, found.resumed_read = round(begun[0], 2), read[0]
     return found

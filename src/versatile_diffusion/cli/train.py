@@ -163,8 +163,8 @@ def _train(settings: TrainingSettings, run: Path) -> None:
         target = training.train()
     if not processes().is_main_process:
         return
-    if len(training.skipped):
-        note(f"{training.skipped.told()}. {run / 'skipped.jsonl'} says why.")
+    if len(left_out := training.left_out):
+        note(f"{left_out.told()}. {run / 'skipped.jsonl'} says why.")
     model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)

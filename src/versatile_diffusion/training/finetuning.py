@@ -21,6 +21,7 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.batch_share import WHOLE, own_share
 from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.opened_model import OpenedModel
@@ -147,7 +148,7 @@ class FineTuning:
 
     @cached_property
     def skipped(self) -> SkippedSamples:
-        """What of the data set could not be used."""
+        """What of the data set this process left out."""
         return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
@@ -223,7 +224,12 @@ class FineTuning:
 
     def told(self) -> str:
         """What is learnt from, in words."""
-        return f"{self.samples[TRAINING].about}; {self.skipped.told()}"
+        return f"{self.samples[TRAINING].about}; {self.left_out.told()}"
+
+    @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
 
     @property
     def learnt(self) -> list[Flow]:

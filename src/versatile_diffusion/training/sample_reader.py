@@ -64,7 +64,10 @@ class SampleReader:
             sample = read_sample(row, self.encoder.modalities)
             if not self.encoder.teaches(sample):
                 flows = ", ".join(map(str, self.encoder.flows))
-                raise BadSample(f"It has only {' and '.join(sample.items)}, which teaches none of the flows {flows}.")
+                raise BadSample(
+                    f"It has only {' and '.join(sample.items)}, which teaches none of the flows {flows}. Captions are "
+                    "read from a .txt beside a file, or from a column such as text or caption."
+                )
             self.filters.require_sizes(sample.items)
             if self.filters.lacks_similarity(row.facts):
                 self.filters.require_similarity(similarity(sample, self.encoder))

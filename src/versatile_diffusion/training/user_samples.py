@@ -19,7 +19,14 @@ from versatile_diffusion.training.preview import PREVIEWED
 from versatile_diffusion.training.reading.captioned_data import CaptionedData
 from versatile_diffusion.training.reading.problems import BadSample
 from versatile_diffusion.training.sample_block import SampleBlock
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, CacheBuilder, SampleCache, too_large
+from versatile_diffusion.training.sample_cache import (
+    TRAINING,
+    VALIDATION,
+    CacheBuilder,
+    SampleCache,
+    too_large,
+    warnings_in_one,
+)
 from versatile_diffusion.training.sample_encoder import Bucket, FittedSample
 from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.sample_source import RowSource
@@ -58,7 +65,8 @@ class DataSize:
     def __str__(self) -> str:
         if self.count is None:
             return f"A sample would take {told_bytes(self.each)} of latents and context tokens"
-        return f"About {self.count:,} samples take {told_bytes(self.count * self.each)} of latents and context tokens"
+        samples = "1 sample takes" if self.count == 1 else f"{self.count:,} samples take"
+        return f"About {samples} {told_bytes(self.count * self.each)} of latents and context tokens"
 
 
 class UserSamples:
@@ -122,25 +130,28 @@ class UserSamples:
         if policy is not CachePolicy.ALWAYS and self._index().get("origin") == self.origin:
             return False
         size = self.size()
-        if policy is CachePolicy.NEVER:
-            self.say(f"{size}: computed on the way.")
-            return False
+        first, why = self._decision(size)
+        if size.each:  # where nothing can be read, that is told with its reason
+            self.say(f"{size}: {'encoded first' if first else 'computed on the way'}{why}")
+        return first
+
+    def _decision(self, size: DataSize) -> tuple[bool, str]:
+        """Returns whether samples are encoded first, and how the sentence that says so ends."""
+        if self.settings.cache is CachePolicy.NEVER:
+            return False, "."
         room = min(self.limit, shutil.disk_usage(self._there()).free)
         fits = size.bytes is None or size.bytes <= room
-        if policy is CachePolicy.ALWAYS:
+        if self.settings.cache is CachePolicy.ALWAYS:
             if not fits:
                 raise too_large(room) if room == self.limit else self._no_room(size, room)
-            self.say(f"{size}: encoded first.")
-            return True
+            return True, "."
         if fits and size.count is not None and size.count <= AT_ONCE:
-            self.say(f"{size}: encoded first.")
-            return True
-        self.say(f"{size}: computed on the way{self._advice(size, fits)}")
-        return False
-
-    def _advice(self, size: DataSize, fits: bool) -> str:
+            return True, "."
         if not fits:
-            return f", since {told_bytes(self.limit)} are allowed (--cache-limit)."
+            return False, f", since there is room for {told_bytes(room)} (--cache-limit)."
+        return False, self._advice(size)
+
+    def _advice(self, size: DataSize) -> str:
         drawn = self.settings.steps * self.settings.batch_size * own_share().processes
         often = "" if not size.count else f", of which this run draws {drawn:,}"
         return f"{often}. --cache always encodes them first, which pays where a run sees each several times."
@@ -179,9 +190,10 @@ class UserSamples:
         folder = self.folder / STREAM
         for file in folder.glob("*.safetensors"):
             file.unlink()
-        for split, samples in ((_SHOWN, list(shown_of(block))), (VALIDATION, block.held_out)):
-            for number, own in enumerate(_by_bucket(block, samples).values()):
-                write_shard(folder / f"{split}-{number:05d}.safetensors", encoded(block.encoder, own))
+        with warnings_in_one():
+            for split, samples in ((_SHOWN, list(shown_of(block))), (VALIDATION, block.held_out)):
+                for number, own in enumerate(_by_bucket(block, samples).values()):
+                    write_shard(folder / f"{split}-{number:05d}.safetensors", encoded(block.encoder, own))
         index = {"origin": self.origin, "flows": list(map(str, block.flows))}
         write_whole(folder / _INDEX, json.dumps(index).encode())
 

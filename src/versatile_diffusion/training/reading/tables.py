@@ -35,11 +35,14 @@ def rows_of_table(table: Any, folder: Path | None) -> RowStream:
 
 
 def parquet_rows(files: Sequence[str]) -> Iterator[Row]:
-    """Yields the rows of parquet files."""
+    """Yields the rows of parquet files. What is damaged of a file is left out, and told in a row of its own."""
     for file in map(Path, files):
-        records, known = _undecoded(parquet(file))
-        for index, record in enumerate(records):
-            yield _row(record, f"{file.name}/{index}", file.parent, known)
+        try:
+            records, known = _undecoded(parquet(file))
+            for index, record in enumerate(records):
+                yield _row(record, f"{file.name}/{index}", file.parent, known)
+        except (OSError, ValueError, RuntimeError) as error:
+            yield Row(f"{file}", problem=f"The file is damaged, and what follows in it is lost ({error!s:.200}).")
 
 
 def captions_hint() -> str:

@@ -76,6 +76,22 @@ def test_a_tar_that_was_cut_short_gives_what_is_whole_of_it(tmp_path: Path) -> N
     assert any("damaged" in reason for reason in data.skipped.reasons.values())
 
 
+def test_a_damaged_parquet_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    source = Path(drawn_data.parquet(tmp_path / "data", 8))
+    damaged = source / "part-0.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    data = CaptionedData(str(source))
+    assert len(list(data.samples(MODALITIES))) == 4 and data.estimate() == 4
+    assert "damaged" in data.skipped.reasons[str(damaged)]
+
+
+def test_a_tar_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.tar").write_bytes(b"no tar" * 100)
+    data = CaptionedData(str(tmp_path))
+    assert not list(data.samples(MODALITIES)) and data.estimate() is None
+    assert "damaged" in data.skipped.reasons[str(tmp_path / "no.tar")]
+
+
 def test_pictures_without_captions_and_captions_without_pictures_are_samples(tmp_path: Path) -> None:
     drawn_data.picture(1).save(tmp_path / "alone.png")
     (tmp_path / "words.txt").write_text("a tent")
