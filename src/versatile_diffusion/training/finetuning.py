@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 import torch
 import yaml
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from versatile_diffusion.checkpoints.errors import MissingFlowError
 from versatile_diffusion.diffuser import Diffuser
@@ -24,7 +23,7 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.batch_share import WHOLE, own_share
 from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
-from versatile_diffusion.training.opened_model import OpenedModel
+from versatile_diffusion.training.opened_model import OpenedModel, fingerprint
 from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
@@ -290,15 +289,6 @@ def write_settings(settings: TrainingSettings, file: Path) -> None:
     """Writes settings so that `vd train FILE` reads them."""
     values = json.loads(settings.model_dump_json())
     write_whole(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Returns a checksum of the weights of a module."""
-    digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _told(value: object) -> str:

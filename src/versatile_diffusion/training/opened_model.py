@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -103,6 +104,15 @@ class OpenedModel:
         tensors = {**read.tensors, DIFFUSER: {**read.tensors[DIFFUSER], **changed}}
         scheduler = schedule if changes(learnt_schedule(read.scheduler), schedule) else read.scheduler
         write(Checkpoint(read.diffuser, read.modalities, scheduler, tensors), target, dtype)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Returns a checksum of the weights of a module."""
+    digest = sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _held_as(tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
