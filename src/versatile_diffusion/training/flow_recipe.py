@@ -74,11 +74,6 @@ class FlowRecipe:
         return self.folder / MODEL
 
     @property
-    def skipped(self) -> SkippedSamples:
-        """What of the data set could not be used."""
-        return self.whole.skipped
-
-    @property
     def left_out(self) -> SkippedSamples:
         """What of the data set any process left out."""
         return self.whole.left_out
@@ -175,10 +170,10 @@ class FlowStage(FineTuning):
         """Those of the whole run."""
         return self.recipe.whole.samples
 
-    @cached_property
-    def skipped(self) -> SkippedSamples:
-        """What of the data set could not be used."""
-        return self.recipe.skipped
+    @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.recipe.left_out
 
     @property
     def learnt(self) -> list[Flow]:
