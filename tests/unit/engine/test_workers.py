@@ -28,7 +28,13 @@ from versatile_diffusion.serving.plain import answers, read
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ASKED: dict[str, Any] = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "seed": 1}
 ASKED |= {"num_inference_steps": 2}
-ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ALONE = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+}
+"""Of Ray: a cluster of this machine alone, and workers that neither give way to all else that runs nor are given up."""
 
 
 def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
