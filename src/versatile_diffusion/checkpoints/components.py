@@ -11,8 +11,8 @@ import torch
 from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - there are none
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from torch import nn
-from transformers.initialization import no_init_weights
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from versatile_diffusion.checkpoints.errors import CheckpointError, MissingFlowError, first_few
 from versatile_diffusion.checkpoints.keys import check
@@ -131,8 +131,24 @@ class Wanted:
 
 def empty(build: Callable[[], M]) -> M:
     """Builds a module whose parameters take no memory, and are not drawn at random in vain."""
-    with init_empty_weights(include_buffers=False), no_init_weights():
+    with init_empty_weights(include_buffers=False), _NothingDrawn():
         return build().eval()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Within it, tensors that take no memory are not filled: PyTorch would load its compiler to do nothing."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        filled = args[0] if args else (kwargs or {}).get("tensor")
+        if func.__name__ in _DRAWING and isinstance(filled, Tensor) and filled.is_meta:
+            return filled
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWING = frozenset({"normal_", "uniform_", "trunc_normal_"})
+"""What fills tensors at random, as methods and in `torch.nn.init`."""
 
 
 def empty_diffuser(config: DiffuserConfig, modalities: Mapping[str, Modality], wanted: Wanted) -> Diffuser:
