@@ -24,8 +24,8 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.batch_share import WHOLE, own_share
+from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.optimizers import require_optimizer

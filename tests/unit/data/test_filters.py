@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.training import drawn_data
 from tests.unit.data.test_formats import MODALITIES
+from tests.unit.training import drawn_data
 from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.data.filters import PAPER, SampleFilters
 from versatile_diffusion.data.overview import look_at

@@ -166,6 +166,8 @@ def test_a_folder_as_coco_unpacks_is_recognised(tmp_path: Path) -> None:
     assert data.format.about.startswith("captions as COCO") and len(list(data.rows())) == 3
     (tmp_path / "coco" / "train").mkdir()
     assert not CaptionedData(str(tmp_path / "coco")).format.about.startswith("captions as COCO")
+
+
 @pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
 def test_every_format_tells_about_how_many_samples_there_are(write: Callable[[Path, int], str], tmp_path: Path) -> None:
     assert CaptionedData(write(tmp_path / "data", 60)).estimate() == pytest.approx(60, rel=0.1)
