@@ -28,7 +28,7 @@ def lines_of(file: Path) -> int:
 
 def rows_of_parquet(files: Sequence[Path]) -> int:
     """Returns about how many rows parquet files have: exactly, unless there are very many files."""
-    from pyarrow import parquet
+    from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs] - there are none
 
     read: Any = parquet.read_metadata  # pyright: ignore - pyarrow has no types
     looked_at, counted = files[:: max(1, len(files) // _FILES)], 0

@@ -132,7 +132,7 @@ def _rank(seed: int, key: str, about: str = "") -> int:
 def _holds(row: Row, needs: Collection[str], data: CaptionedData) -> bool:
     """Whether an entry has items of all modalities, as far as that is known before they are read."""
     if row.problem is not None:
-        data.skipped.add(row.key, row.problem)
+        data.skipped.add(row.key, BadSample(row.problem))
         return False
     return set(needs) <= {part.modality for part in row.parts if part.content}
 

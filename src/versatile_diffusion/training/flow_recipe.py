@@ -79,6 +79,11 @@ class FlowRecipe:
         return self.whole.skipped
 
     @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.whole.left_out
+
+    @property
     def learnt(self) -> list[Flow]:
         """The flows that the model has learnt in the end."""
         return self.whole.learnt

@@ -148,6 +148,11 @@ class FromNothing:
         return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set could not be used: one process reads all of it."""
+        return self.skipped
+
+    @property
     def learnt(self) -> list[Flow]:
         """The flows that the model has learnt in the end."""
         return list(FLOWS)

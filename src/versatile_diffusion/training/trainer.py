@@ -255,7 +255,7 @@ class Trainer(Generic[M]):
         return checkpoint.TrainingState(self.trained, self.average, self.weights.optimizer)
 
     def _save(self) -> None:
-        data: list[object] = gather_object([self.task.memory()])
+        data: list[object] = gather_object([self.task.memory()])  # pyright: ignore[reportUnknownVariableType] - accelerate has no types
         memory = {"step": self.step, "seconds": self.seconds, "data": data, **self.weights.memory}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
 

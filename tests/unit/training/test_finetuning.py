@@ -18,6 +18,7 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.finetuning import FineTuning, write_settings
 from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.sample_cache import SampleCache
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
@@ -136,11 +137,17 @@ def test_samples_are_encoded_once(data: str, model: str, done: Path, tmp_path: P
     assert times == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
 
 
+def cached(training: FineTuning) -> SampleCache:
+    samples = training.samples["training"]
+    assert isinstance(samples, SampleCache)
+    return samples
+
+
 def test_samples_that_were_added_are_encoded(model: str, tmp_path: Path) -> None:
     source = drawn_data.folder(tmp_path / "data", 4)
-    assert len(FineTuning(settings(source, model, validation=0), tmp_path / "run").samples["training"]) == 4
+    assert len(cached(FineTuning(settings(source, model, validation=0), tmp_path / "run"))) == 4
     drawn_data.picture(5).save(tmp_path / "data" / "more.png")
-    assert len(FineTuning(settings(source, model, validation=0), tmp_path / "run").samples["training"]) == 5
+    assert len(cached(FineTuning(settings(source, model, validation=0), tmp_path / "run"))) == 5
 
 
 def test_settings_are_saved_and_read(data: str, model: str, tmp_path: Path) -> None:
@@ -232,7 +239,7 @@ def test_an_image_alone_teaches_variations_and_is_drawn_with_its_own_tokens(
     data: str, model: str, tmp_path: Path
 ) -> None:
     training = FineTuning(settings(data, model, validation=0), tmp_path)
-    cache = training.samples["training"]
+    cache = cached(training)
     assert len(cache) == 13
     flow = next(flow for flow in cache.flows if str(flow) == "image-variation")
     latents, tokens = cache.first(flow, 13)
