@@ -243,7 +243,7 @@ def test_min_snr_weighs_easy_steps_less_and_hard_steps_fully() -> None:
 def test_a_tiny_diffuser_learns_all_flows_of_a_batch_by_heart(tmp_path: Path) -> None:
     task = four_flow_task()
     batch = task.draw(Generator().manual_seed(0), 4)
-    task.draw = lambda generator, size: batch
+    task.draw_share = lambda generator, size, share: batch
     Trainer(task, TrainingConfig(25, 4, 3e-3, warmup_steps=2, log_every=1), tmp_path).run()
     first, losses = read_log(tmp_path / "log.jsonl")[0], dict[str, float]()
     for compute in task.passes(batch):
