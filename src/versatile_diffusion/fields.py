@@ -20,10 +20,14 @@ class Flag:
     Attributes:
         name: such as "--steps".
         metavar: what stands for the value in the help, such as "FILE".
+        panel: of the help, under which the field stands with others of its kind.
+        many: whether several values may be given, which the field then gets as a list.
     """
 
     name: str | None = None
     metavar: str | None = None
+    panel: str | None = None
+    many: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.image_spec import pixels_per_position
 from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.modalities.text_encoders import LENGTH, T5
 
 Config = dict[str, Any]  # of modules of other libraries, whose options are theirs
 """Arguments of a module, as JSON holds them."""
@@ -215,6 +216,22 @@ def clip_text(
         "bos_token_id": tokens - 2,
         "eos_token_id": tokens - 1,
         "pad_token_id": tokens - 1,
+    }
+
+
+def t5_text(width: int, layers: int, tokens: int, heads: int | None = None, length: int = LENGTH) -> Config:
+    """Returns a T5Config of version 1.1, as Imagen has it: texts of `length` tokens, without a limit of its own."""
+    heads = heads or width // 64
+    return {
+        "model_type": T5,
+        "d_model": width,
+        "d_kv": width // heads,
+        "d_ff": 4 * width,
+        "num_layers": layers,
+        "num_heads": heads,
+        "vocab_size": tokens,
+        "feed_forward_proj": "gated-gelu",
+        "context_length": length,
     }
 
 

@@ -2,24 +2,46 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.checkpoints.folders import save_stable_diffusion
 from tests.unit.training import drawn_data
+from tests.unit.training.small_encoders import save_t5
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.cli import app
+from versatile_diffusion.training.config import read_settings
+from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.validation import checked
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 COMMANDS = [
     line for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL) for line in block.splitlines()
 ]
-OFFICIAL = "shi-labs/versatile-diffusion"
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def stand_ins(session_pipe: VersatileDiffusionPipeline, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Tiny models in the place of those that are on a hub, and small sizes in the place of larger ones."""
+    place = tmp_path_factory.mktemp("models")
+    held = Components(session_pipe.diffuser, dict(session_pipe.modalities.items()), session_pipe.scheduler)
+    save_stable_diffusion(held, place / "stable")
+    return {
+        "shi-labs/versatile-diffusion": str(model),
+        "CompVis/stable-diffusion-v1-4": str(place / "stable"),
+        "google-t5/t5-base": str(save_t5(place / "t5")),
+        "preset:emoji": "preset:tiny",
+    }
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_ins: Mapping[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
     drawn_data.folder(tmp_path / "my-pictures", 8)
     drawn_data.many_tars(tmp_path / "shards", 40, 20)
@@ -27,11 +49,14 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         program, *words = shlex.split(command)
         assert program == "vd"
         few = {"train": ["--steps", "2", "--batch-size", "2"], "text-to-image": ["--steps", "2"]}.get(words[0], [])
-        result = CliRunner().invoke(app, [postcards(word) for word in words] + few)
+        words = [stand_ins.get(word, re.sub(r"steps=\d+", "steps=2", word)) for word in words]
+        result = CliRunner().invoke(app, [*words, *few])
         assert result.exit_code == 0, result.output
     assert Path("samples.png").is_file() and Path("runs", "my-pictures", "index.html").is_file()
 
 
-def postcards(word: str) -> str:
-    """The bundled model in the place of the official one, which is on a hub, in a run of its own."""
-    return "postcards" if word == OFFICIAL else word
+def test_the_file_of_settings_is_read(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "run.yaml").write_text(block)
+    settings = checked(TrainingSettings, read_settings(tmp_path / "run.yaml"))
+    assert settings.four_flow.steps == 20000 and settings.one_flow.learning_rate == 1e-4

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import nn
 from transformers.initialization import no_init_weights
 
-from versatile_diffusion.checkpoints.errors import CheckpointError, first_few
+from versatile_diffusion.checkpoints.errors import CheckpointError, MissingFlowError, first_few
 from versatile_diffusion.checkpoints.keys import check
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
@@ -104,14 +104,14 @@ class Wanted:
         """Returns what `flows` need, or everything there is.
 
         Raises:
-            CheckpointError: if there is no such output or context.
+            MissingFlowError: if there is no such output or context.
         """
         outputs, contexts = tuple(outputs), tuple(contexts)
         if flows is None:
             return cls(outputs, contexts)
         for flow in flows:
             if flow.output not in outputs or flow.context not in contexts:
-                raise CheckpointError(
+                raise MissingFlowError(
                     f"{where} has no flow {flow}: it makes {' or '.join(outputs)} from {' or '.join(contexts)}. "
                     "Ask for other flows, or take another model."
                 )

@@ -119,8 +119,12 @@ def scaling_factor(folder: Path) -> float:
 
 def clip_config(folder: Path) -> dict[str, Any]:
     """Returns a CLIPTextConfig or CLIPVisionConfig."""
-    config = read_json(folder / "config.json").items()
-    return {name: value for name, value in config if name not in _NOT_SIZES and not name.startswith("_")}
+    return sizes_of(read_json(folder / "config.json"))
+
+
+def sizes_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration of transformers without what says who wrote it."""
+    return {name: value for name, value in config.items() if name not in _NOT_SIZES and not name.startswith("_")}
 
 
 def autoencoder(folder: Path, modality: ImageModality, options: FileOptions) -> dict[str, LazyTensor]:

@@ -23,6 +23,10 @@ projection of texts where it is not used."""
 KL_LEFT_OUT = (r"loss\..*", r"model_ema\..*")
 """The discriminator and the averaged weights that training leaves behind."""
 
+_T5_SHARED = "shared.weight"
+T5_LEFT_OUT = (r"decoder\..*", r"lm_head\..*", r"(shared|encoder\.embed_tokens)\.weight")
+"""The half of T5 that writes, and the second name of its embeddings."""
+
 OPTIMUS_LEFT_OUT = (
     r"encoder\.embeddings\.position_ids",
     r"decoder\.transformer\.h\.\d+\.attn\.(masked_)?bias",
@@ -56,6 +60,14 @@ def clip(ours: Iterable[str], theirs: Collection[str]) -> dict[str, Theirs]:
     for key in ours:
         spellings = (key, _TEXT_MODEL + key, key.removeprefix(_TEXT_MODEL))
         table[key] = Theirs(next((spelling for spelling in spellings if spelling in theirs), key))
+    return table
+
+
+def t5(ours: Iterable[str], theirs: Collection[str]) -> dict[str, Theirs]:
+    """Returns T5's encoder in a whole T5 or alone; its embeddings go by either of two names."""
+    table = {key: Theirs(f"encoder.{key}") for key in ours}
+    if _T5_SHARED in theirs:
+        table["embed_tokens.weight"] = Theirs(_T5_SHARED)
     return table
 
 

@@ -13,6 +13,10 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, of another model, or lacks what was asked for. The message says what to do."""
 
 
+class MissingFlowError(CheckpointError):
+    """A model has no layers or no encoders for a flow that was asked for."""
+
+
 class UnavailableError(CheckpointError, OSError):
     """Something that has to come over the network cannot be had. The message says how to bring it here."""
 

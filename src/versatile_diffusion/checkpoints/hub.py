@@ -83,6 +83,8 @@ def needed(files: Iterable[str], flows: Sequence[Flow] | None, options: FileOpti
         parts |= {part for name in contexts for part in _CONTEXTS.get(name, ())}
     elif pth is not None:
         return [file for file in files if PurePosixPath(file).name in (pth, official.KL, official.OPTIMUS)]
+    elif "config.json" in roots and "model_index.json" not in roots:  # one network of transformers
+        parts = {file for file in files if "/" not in file}
     else:
         parts = _STABLE_DIFFUSION
     parts = {"model_index.json", "scheduler", *parts}

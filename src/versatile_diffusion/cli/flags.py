@@ -96,7 +96,7 @@ class ModelGroup(OptionGroup, Generic[M]):
 
     def made(self, values: Mapping[str, object]) -> M:
         """See `OptionGroup.made`: the model of what the user gave; see `given`."""
-        asked = {name: values[name] for name in self.names if values[name] is not None}
+        asked = {name: values[name] for name in self.names if values[name] not in (None, [])}
         for name, value in asked.items():
             if isinstance(value, str) and get_origin(_kind(self.model.model_fields[name])[0]) is tuple:
                 asked[name] = self._range(name, value)
@@ -149,7 +149,9 @@ def option(model: type[BaseModel], name: str, default: object = None) -> object:
     info = model.model_fields[name]
     kind, _ = _kind(info)
     shown = info.default if default is None else default
-    telling = option_info(model, name, False if shown is None else str(shown))
+    telling = option_info(model, name, False if shown is None or info.is_required() else str(shown))
+    if flags(model)[name].many:
+        return Annotated[list[str] | None, telling]
     simple = kind if isinstance(kind, type) and (kind in (int, float, bool) or issubclass(kind, Enum)) else str
     return Annotated[simple | None, telling]
 
@@ -166,6 +168,7 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
         max=high if numeric and high is not None and abs(high) <= _TELLING else None,
         help=info.description,
         metavar=flags(model)[name].metavar,
+        rich_help_panel=flags(model)[name].panel,
         show_default=show_default,
     )
     return found

@@ -2,6 +2,7 @@
 """Train a model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from versatile_diffusion.cli.console import note, results, say, warnings_as_note
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import Trained, TrainingOptions, TrainingSettings
+from versatile_diffusion.training.settings import LEARNT, RUN, Trained, TrainingOptions, TrainingSettings
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -85,12 +86,14 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
     return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
 
 
-DATA_HELP = """Train a model on your own data: a folder of pictures with captions in .txt, a folder with metadata.jsonl,
+DATA_HELP = f"""Train a model on your own data: a folder of pictures with captions in .txt, one with metadata.jsonl,
 .csv or .parquet, tars of webdataset, parquet files, captions as COCO writes them, or hub:owner/name.
 
 \b
 vd train ./my-pictures
 vd train ./my-pictures --start shi-labs/versatile-diffusion --train lora --flows text-to-image image-to-text
+vd train ./my-pictures --start CompVis/stable-diffusion-v1-4 --encoders shi-labs/versatile-diffusion --recipe paper
+vd train ./my-pictures --start preset:{DEFAULT_MODEL}
 vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
@@ -98,6 +101,8 @@ accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_di
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
 """
 _RUN_FILES = (".yaml", ".yml")
+_learnt = partial(typer.Option, rich_help_panel=LEARNT)
+_run = partial(typer.Option, rich_help_panel=RUN)
 
 
 def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
@@ -106,24 +111,33 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
     def train(
         options: TrainingOptions,
         flows: Annotated[
-            list[str] | None, typer.Option("--flows", metavar="FLOW…", help="What is learnt; all by default.")
+            list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")
+        ] = None,
+        encoders: Annotated[
+            list[str] | None,
+            _learnt(
+                "--encoders",
+                metavar="MODEL…",
+                help="Where encoders come from that the start lacks: models, or folders of CLIP or T5.",
+            ),
         ] = None,
         output: Annotated[
             Path | None,
-            typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
+            _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
         ] = None,
         settings: Annotated[
-            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+            list[str] | None, _run("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
         ] = None,
         save_config: Annotated[
-            Path | None, typer.Option(help="Write the settings to a file, and train nothing.", dir_okay=False)
+            Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
         ] = None,
     ) -> None:
-        from versatile_diffusion.training.config import parse_settings, read_settings
+        from versatile_diffusion.training.config import joined, parse_settings, read_settings
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
-        values |= {**given(options), **parse_settings(settings or []), **({"flows": tuple(flows)} if flows else {})}
+        values = joined(values | given(options), parse_settings(settings or []))
+        values |= {name: tuple(each) for name, each in (("flows", flows), ("encoders", encoders)) if each}
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
             from versatile_diffusion.training.finetuning import write_settings
@@ -142,16 +156,16 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
-    from versatile_diffusion.training.finetuning import FineTuning
+    from versatile_diffusion.training.own_training import open_training
 
-    training = FineTuning(settings, run, say)
+    training = open_training(settings, run, say)
     with warnings_as_notes():
         target = training.train()
     if not processes().is_main_process:
         return
     if len(left_out := training.left_out):
         note(f"{left_out.told()}. {run / 'skipped.jsonl'} says why.")
-    model = f"--model {settings.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
+    model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)
 

@@ -19,8 +19,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from versatile_diffusion.modalities.text_encoders import TextEncoder
 
-class ClipTextEncoder(nn.Module):
+
+class ClipTextEncoder(TextEncoder):
     """Texts as token ids -> context tokens.
 
     Args:
@@ -28,21 +30,24 @@ class ClipTextEncoder(nn.Module):
         projected: False leaves out projection and division, as Stable Diffusion v1 does.
     """
 
+    tokenizer = "clip"
+
     def __init__(self, config: dict[str, Any], projected: bool = True) -> None:
         super().__init__()
-        self.model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
+        self._sizes = CLIPTextConfig(**config)
+        self.model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(self._sizes)
 
     @property
     def dim(self) -> int:
         """Width of the context tokens."""
         if isinstance(self.model, CLIPTextModelWithProjection):
             return self.model.text_projection.out_features
-        return self.model.config.hidden_size
+        return self._sizes.hidden_size
 
     @property
     def max_length(self) -> int:
         """Most tokens of a text, the first and last special ones included."""
-        return self.model.config.max_position_embeddings
+        return self._sizes.max_position_embeddings
 
     def forward(self, input_ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         outputs = self.model(input_ids=input_ids)

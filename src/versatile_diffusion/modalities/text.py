@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from versatile_diffusion.modalities.clip import ClipTextEncoder
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
+from versatile_diffusion.modalities.text_encoders import T5, T5TextEncoder, TextEncoder
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
-from versatile_diffusion.modalities.vocabulary import Tokenizers
+from versatile_diffusion.modalities.vocabulary import Tokenizers, present
 from versatile_diffusion.validation import shortened
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
@@ -36,11 +37,12 @@ class TextModality(ModalityOfParts[str]):
 
     Args:
         autoencoder: arguments of `Optimus`; None leaves it out.
-        context_encoder: a transformers CLIPTextConfig as a dict; None leaves it out.
+        context_encoder: a transformers CLIPTextConfig as a dict, or a T5Config with its "model_type"; None
+            leaves it out.
         positions: positions of the data layers' features, on which context layers attend.
         latent_dim: size of a latent, the same as the autoencoder's.
         scaling_factor: brings latents to about unit variance; the official model leaves them as they are.
-        projected: whether the context encoder projects its tokens; see `ClipTextEncoder`.
+        projected: whether CLIP projects its tokens; see `ClipTextEncoder`.
         temperature: default of decoding; see `Optimus.generate`.
         max_tokens: default of decoding.
         guidance_scale: default for outputs; see `Guidance`.
@@ -65,7 +67,7 @@ class TextModality(ModalityOfParts[str]):
         if autoencoder is not None and autoencoder["latent_dim"] != latent_dim:
             raise ValueError(f"latent_dim {latent_dim} is not the autoencoder's {autoencoder['latent_dim']}.")
         self.autoencoder = None if autoencoder is None else Optimus(**autoencoder)
-        self.context_encoder = None if context_encoder is None else ClipTextEncoder(dict(context_encoder), projected)
+        self.context_encoder = None if context_encoder is None else _text_encoder(context_encoder, projected)
         self.tokenizers = Tokenizers()
 
     @property
@@ -125,7 +127,7 @@ class TextModality(ModalityOfParts[str]):
             temperature, max_tokens: by default what the configuration says. These and the others: see
                 `Optimus.generate`.
         """
-        tokenizer = _present(self.tokenizers.gpt2, "gpt2")
+        tokenizer = present(self.tokenizers.gpt2, "gpt2")
         ids = self._autoencoder().generate(
             latents.to(self.device, self.dtype) / self.config["scaling_factor"],
             bos=tokenizer.bos_token_id,  # pyright: ignore
@@ -155,14 +157,16 @@ class TextModality(ModalityOfParts[str]):
     def shared_vectors(self, items: Sequence[str]) -> Float[Tensor, "b d"] | None:
         """See `Modality.shared_vectors`: the tokens that stand for whole texts. Words that are cut off are not told."""
         encoder = self._context_encoder()
-        tokenizer = _present(self.tokenizers.clip, "clip")
+        if not isinstance(encoder, ClipTextEncoder):  # nothing of images is like T5's tokens
+            return None
+        tokenizer = present(self.tokenizers.clip, "clip")
         return encoder.summaries(self._ids(tokenizer, list(items), encoder.max_length, padding="max_length"))
 
     @torch.no_grad()
     def log_likelihood(self, items: Sequence[str]) -> Float[Tensor, " b"]:
         """Returns the mean log probability of a token, in nats, when Optimus writes texts from their latents."""
         ids, optimus = self.decoder_ids(items), self._autoencoder()
-        pad = int(_present(self.tokenizers.gpt2, "gpt2").pad_token_id)  # pyright: ignore
+        pad = int(present(self.tokenizers.gpt2, "gpt2").pad_token_id)  # pyright: ignore
         mu, _ = optimus.posterior(self.encoder_ids(items))
         surprise = cross_entropy(
             optimus.logits(mu, ids[:, :-1]).float().transpose(1, 2), ids[:, 1:], ignore_index=pad, reduction="none"
@@ -179,20 +183,21 @@ class TextModality(ModalityOfParts[str]):
 
     def encoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
         """Returns texts for Optimus' encoder: lower case, at most 77 word pieces, [CLS] … [SEP], padded with 0."""
-        tokenizer = _present(self.tokenizers.bert, "bert")
+        tokenizer = present(self.tokenizers.bert, "bert")
         longest = min(_WORD_PIECES + 2, self._autoencoder().encoder.config.max_position_embeddings)
         return self._ids(tokenizer, [item.lower() for item in items], longest, padding="longest")
 
     def decoder_ids(self, items: Sequence[str]) -> Int[Tensor, "b s"]:
         """Returns texts for Optimus' decoder, to learn from: <BOS> … <EOS>, padded with <PAD>."""
-        tokenizer = _present(self.tokenizers.gpt2, "gpt2")
+        tokenizer = present(self.tokenizers.gpt2, "gpt2")
         wrapped = [f"{tokenizer.bos_token}{item.lower()}{tokenizer.eos_token}" for item in items]
         return self._ids(tokenizer, wrapped, self._autoencoder().decoder.config.n_positions - 1, padding="longest")
 
     def context_ids(self, items: Sequence[str]) -> Int[Tensor, "b n"]:
         """Returns texts for the context encoder, padded to its length. Warns of words that are cut off or not known."""
-        tokenizer = _present(self.tokenizers.clip, "clip")
-        longest = self._context_encoder().max_length
+        encoder = self._context_encoder()
+        tokenizer = present(self.tokenizers.named(encoder.tokenizer), encoder.tokenizer)
+        longest = encoder.max_length
         for item in dict.fromkeys(items):
             _warn_of_lost_words(tokenizer, item, longest)
         return self._ids(tokenizer, list(items), longest, padding="max_length")
@@ -212,14 +217,12 @@ class TextModality(ModalityOfParts[str]):
     def _autoencoder(self) -> Optimus:
         return loaded(self.autoencoder, "text autoencoder (Optimus)", "that makes texts")
 
-    def _context_encoder(self) -> ClipTextEncoder:
+    def _context_encoder(self) -> TextEncoder:
         return loaded(self.context_encoder, "text context encoder", "from texts")
 
 
-def _present(tokenizer: PreTrainedTokenizerBase | None, name: str) -> PreTrainedTokenizerBase:
-    if tokenizer is None:
-        raise RuntimeError(f"The {name} tokenizer is not loaded: set `tokenizers` or call `load_assets`.")
-    return tokenizer
+def _text_encoder(config: Mapping[str, Any], projected: bool) -> TextEncoder:
+    return T5TextEncoder(config) if config.get("model_type") == T5 else ClipTextEncoder(dict(config), projected)
 
 
 def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
@@ -15,17 +15,24 @@ class Tokenizers:
     """The tokenizers of the parts that are loaded.
 
     Attributes:
-        clip: of the context encoder; begins, ends and pads texts by itself.
+        clip: of CLIP as the context encoder; begins, ends and pads texts by itself.
         bert: of Optimus' encoder; begins with [CLS], ends with [SEP], pads with id 0.
         gpt2: of Optimus' decoder; knows its bos, eos and pad tokens, but adds none by itself.
+        t5: of T5 as the context encoder; ends and pads texts by itself.
     """
 
     clip: PreTrainedTokenizerBase | None = None
     bert: PreTrainedTokenizerBase | None = None
     gpt2: PreTrainedTokenizerBase | None = None
+    t5: PreTrainedTokenizerBase | None = None
+
+    def named(self, name: str) -> PreTrainedTokenizerBase | None:
+        """Returns the tokenizer of that name, if it is there."""
+        found: PreTrainedTokenizerBase | None = getattr(self, name)
+        return found
 
     def save(self, folder: Path) -> None:
-        """Saves each in a folder of its own: clip_tokenizer, bert_tokenizer, gpt2_tokenizer."""
+        """Saves each in a folder of its own: clip_tokenizer, bert_tokenizer, gpt2_tokenizer, …"""
         for field in fields(self):
             tokenizer = getattr(self, field.name)
             if tokenizer is not None:
@@ -73,6 +80,53 @@ def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
     )
 
 
+PIECES = 8000
+"""Word pieces of a vocabulary that is trained, at most."""
+
+
+def trained_tokenizers(texts: Sequence[str], pieces: int = PIECES) -> Tokenizers:
+    """Returns tokenizers that are trained on these texts: they know every word, if need be by its letters.
+
+    They play the same roles, with the same special tokens, as the official ones, and are of the same kinds: CLIP's and
+    GPT-2's are byte pair encodings, BERT's has word pieces.
+
+    Args:
+        texts: to learn from.
+        pieces: of each vocabulary, at most.
+    """
+    ends = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    clip = _byte_pairs(
+        texts, pieces, [ends["bos_token"], ends["eos_token"]]
+    )  # CLIP looks for the end as the highest id
+    clip.post_processor = _wrapped(clip, "<|startoftext|> $A <|endoftext|>")
+    roles = {"pad_token": "<PAD>", "bos_token": "<BOS>", "eos_token": "<EOS>"}
+    gpt2 = _byte_pairs(texts, pieces, list(roles.values()))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    bert = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    bert.normalizer, bert.pre_tokenizer = normalizers.Lowercase(), _split()
+    bert.decoder = decoders.WordPiece()
+    bert.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=pieces, special_tokens=list(special.values()), show_progress=False)
+    )
+    bert.post_processor = _wrapped(bert, "[CLS] $A [SEP]")
+    return Tokenizers(
+        clip=PreTrainedTokenizerFast(tokenizer_object=clip, **ends),
+        bert=PreTrainedTokenizerFast(tokenizer_object=bert, **special),
+        gpt2=PreTrainedTokenizerFast(tokenizer_object=gpt2, **roles),
+    )
+
+
+def present(tokenizer: PreTrainedTokenizerBase | None, name: str = "") -> PreTrainedTokenizerBase:
+    """Returns a tokenizer, if it is there.
+
+    Raises:
+        RuntimeError: if it is not.
+    """
+    if tokenizer is None:
+        raise RuntimeError(f"The {name} tokenizer is not loaded: set `tokenizers` or call `load_assets`.")
+    return tokenizer
+
+
 def vocabulary_of(texts: Iterable[str]) -> list[str]:
     """Returns the words and punctuation marks of these texts in lower case, sorted, each once."""
     return sorted({word for text in texts for word, _ in _split().pre_tokenize_str(text.lower())})
@@ -85,9 +139,25 @@ def _word_tokenizer(words: Sequence[str], wrap: str | None, **roles: str) -> Pre
     tokenizer.pre_tokenizer = _split()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # normal spacing around punctuation
     if wrap is not None:
-        special = [(token, ids[token]) for token in wrap.split() if token != "$A"]
-        tokenizer.post_processor = processors.TemplateProcessing(single=wrap, special_tokens=special)
+        tokenizer.post_processor = _wrapped(tokenizer, wrap)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles)
+
+
+def _byte_pairs(texts: Sequence[str], pieces: int, special: list[str]) -> Tokenizer:
+    """Byte pairs of texts in lower case, and after them the special tokens, which have the highest ids."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=pieces, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(special)  # pyright: ignore[reportUnknownMemberType] - tokenizers leaves a parameter untyped
+    return tokenizer
+
+
+def _wrapped(tokenizer: Tokenizer, wrap: str) -> processors.TemplateProcessing:
+    special = [(token, tokenizer.token_to_id(token)) for token in wrap.split() if token != "$A"]
+    return processors.TemplateProcessing(single=wrap, special_tokens=special)
 
 
 def _load(folder: Path) -> PreTrainedTokenizerBase | None:

@@ -95,10 +95,24 @@ def save_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None) -
         for path, layer in layers.items()
         for factor in FACTORS
     }
+    write_lora(diffuser, tensors, folder)
+
+
+def write_lora(diffuser: Diffuser, tensors: Mapping[str, Tensor], folder: Path | str) -> None:
+    """Writes the two factors of each layer of a LoRA, whole or not at all, as `save_lora` does.
+
+    Args:
+        diffuser: whose layers it changes; its weights need not be there.
+        tensors: the factors, by "LAYER.lora_A.weight" and "LAYER.lora_B.weight".
+        folder: see `save_lora`.
+
+    Raises:
+        FileExistsError: if the folder holds something else.
+    """
     index = {
         "format": FORMAT,
         "rank": next(len(tensor) for key, tensor in tensors.items() if ".lora_A." in key),
-        "layers": sorted({group_of(path) for path in layers}),
+        "layers": sorted({group_of(path) for path in tensors}),
         "model": {key: diffuser.config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
     with replacing(Path(folder), _saved_parts, "LoRA") as target:

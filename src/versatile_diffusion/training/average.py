@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from versatile_diffusion.training.choices import AveragePlace
 
 
 class WeightAverage:
@@ -15,11 +17,15 @@ class WeightAverage:
 
     Args:
         parameters: by their names. The average begins as a copy of them.
+        place: where the average is kept. If nowhere, the parameters stand for it.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], place: AveragePlace = AveragePlace.DEVICE) -> None:
         self.parameters = parameters
-        self.tensors = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        kept: Mapping[str, Tensor] = {} if place is AveragePlace.NONE else parameters
+        device = "cpu" if place is AveragePlace.CPU else None
+        self.tensors = {name: parameter.detach().to(device, copy=True) for name, parameter in kept.items()}
+        self._at_once = 1 if place is AveragePlace.CPU else len(kept) or 1  # there may be no room for all on the CPU
         self._empty = True
 
     @torch.no_grad()
@@ -29,12 +35,12 @@ class WeightAverage:
         Args:
             decay: the share of the average that stays.
         """
-        averaged, current = list(self.tensors.values()), [each.detach() for each in self.parameters.values()]
         if self._empty:
-            for mean, weight in zip(averaged, current, strict=True):
-                mean.copy_(weight)
+            self.begin_anew()
         else:
-            get_ema_multi_avg_fn(decay)(averaged, current, 0)
+            names = list(self.tensors)
+            for start in range(0, len(names), self._at_once):
+                self._move(names[start : start + self._at_once], decay)
         self._empty = False
 
     def begin(self) -> None:
@@ -42,10 +48,16 @@ class WeightAverage:
         self._empty = False
 
     @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Takes the parameters for the average so far."""
+        for name, mean in self.tensors.items():
+            mean.copy_(self.parameters[name])
+
+    @torch.no_grad()
     def apply(self) -> None:
         """Gives the parameters the averaged values for good."""
-        for name, parameter in self.parameters.items():
-            parameter.copy_(self.tensors[name])
+        for name, mean in self.tensors.items():
+            self.parameters[name].copy_(mean)
 
     @contextmanager
     def applied(self) -> Generator[None]:
@@ -56,9 +68,15 @@ class WeightAverage:
         finally:
             self._exchange()
 
+    def _move(self, names: Sequence[str], decay: float) -> None:
+        averaged = [self.tensors[name] for name in names]
+        current = [self.parameters[name].detach().to(self.tensors[name].device) for name in names]
+        get_ema_multi_avg_fn(decay)(averaged, current, 0)
+
     @torch.no_grad()
     def _exchange(self) -> None:
-        for name, parameter in self.parameters.items():
+        for name, mean in self.tensors.items():
+            parameter = self.parameters[name]
             held = parameter.detach().clone()
-            parameter.copy_(self.tensors[name])
-            self.tensors[name].copy_(held)
+            parameter.copy_(mean)
+            mean.copy_(held)

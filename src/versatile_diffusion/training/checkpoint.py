@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -30,6 +30,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_distribut
 
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.average import WeightAverage
+from versatile_diffusion.training.optimizers import ParameterOptimizer
 
 _PREFIX = "step-"
 _TRAINED, _AVERAGE, _OPTIMIZER = "trained", "average", "optimizer"
@@ -50,28 +51,31 @@ class TrainingState:
 
     trained: Mapping[str, Tensor]
     average: WeightAverage
-    optimizer: torch.optim.Optimizer
+    optimizer: ParameterOptimizer
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns all tensors by their names in checkpoints."""
         found = {f"{_TRAINED}/{name}": tensor.detach() for name, tensor in self.trained.items()}
         found |= {f"{_AVERAGE}/{name}": tensor for name, tensor in self.average.tensors.items()}
         for name, parameter in self.trained.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                found[f"{_OPTIMIZER}/{name}/{key}"] = value
+            memory = self.optimizer.memory(parameter)
+            found |= {f"{_OPTIMIZER}/{name}/{key}": tensor for key, tensor in memory.items()}
         return found
 
-    def prepare(self, names: Iterator[str]) -> None:
+    def prepare(self, names: Iterable[str]) -> None:
         """Makes room for the tensors of the optimizer that a checkpoint holds: it has none before its first step."""
-        for full_name in names:
-            kind, _, rest = full_name.partition("/")
+        split = (name.split("/") for name in names)
+        learnt = dict.fromkeys(name for kind, name, *_ in split if kind == _OPTIMIZER)
+        self.optimizer.begin(self.trained[name] for name in learnt)
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes what was read into the tensors that `tensors` returned; an average that was not kept begins anew."""
+        for full_name, tensor in tensors.items():
+            kind, name, *key = full_name.split("/")
             if kind == _OPTIMIZER:
-                name, _, key = rest.rpartition("/")
-                parameter = self.trained[name]
-                state = self.optimizer.state[parameter]
-                if key not in state:
-                    counts = key == "step"
-                    state[key] = torch.zeros((), device=parameter.device) if counts else torch.zeros_like(parameter)
+                self.optimizer.remember(self.trained[name], key[0], tensor)
+        averaged = any(name.startswith(f"{_AVERAGE}/") for name in tensors)
+        self.average.begin() if averaged else self.average.begin_anew()
 
 
 def save(folder: Path, memory: Mapping[str, Any], state: TrainingState, keep: int) -> Path:
@@ -127,9 +131,10 @@ def _room_for(unfinished: Path) -> Generator[None]:
         shutil.rmtree(unfinished, ignore_errors=True)
         whole = checkpoints(unfinished.parent)
         last = f"The last one is whole: {whole[-1]}." if whole else "There is none before it."
+        left = shutil.disk_usage(unfinished.parent).free // 2**20
         raise OSError(
-            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, and "
-            "give the same command to go on."
+            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, of "
+            f"which {left:,} MiB are left, and give the same command to go on."
         ) from error
 
 
@@ -168,7 +173,6 @@ def load(path: Path, state: TrainingState) -> dict[str, Any]:
             _load(path, state)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}). Remove it: the run goes on from the one before.") from error
-    state.average.begin()
     return read_memory(path)
 
 
@@ -178,8 +182,7 @@ def _load(path: Path, state: TrainingState) -> None:
     _require_same(
         path, state, {name.partition("/")[2]: size for name, size in stored.items() if name.startswith(_TRAINED)}
     )
-    state.prepare(iter(stored))
-    wanted = state.tensors()
+    wanted = _wanted(path, state, stored)
     with torch.no_grad():
         if (path / _WHOLE).exists() and not torch.distributed.is_initialized():
             tensors = load_file(path / _WHOLE)
@@ -187,6 +190,7 @@ def _load(path: Path, state: TrainingState) -> None:
                 tensor.copy_(tensors[name])
         else:
             load_distributed(wanted, storage_reader=reader, no_dist=not torch.distributed.is_initialized())
+    state.take(wanted)
 
 
 def _load_former(path: Path, state: TrainingState) -> None:
@@ -195,10 +199,24 @@ def _load_former(path: Path, state: TrainingState) -> None:
         f"{kind}/{name.removeprefix('module.')}": tensor for kind, of in parts.items() for name, tensor in of.items()
     }
     _require_same(path, state, {name: tuple(tensor.shape) for name, tensor in parts[_TRAINED].items()})
-    state.prepare(iter(stored))
+    wanted = _wanted(path, state, stored)
     with torch.no_grad():
-        for name, tensor in state.tensors().items():
+        for name, tensor in wanted.items():
             tensor.copy_(stored[name])
+    state.take(wanted)
+
+
+def _wanted(path: Path, state: TrainingState, stored: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors into which a checkpoint that holds tensors of these names is to be read."""
+    there = set(stored)
+    state.prepare(there)
+    wanted = state.tensors()
+    if other := [name for name in wanted if name not in there and name.startswith(f"{_OPTIMIZER}/")]:
+        raise ValueError(
+            f"{path} is a checkpoint of another optimizer: {other[0]} is not there. Go on with the one that it was "
+            "begun with, or choose another folder for this run."
+        )
+    return {name: tensor for name, tensor in wanted.items() if name in there}
 
 
 def _require_same(path: Path, state: TrainingState, sizes: Mapping[str, tuple[int, ...]]) -> None:

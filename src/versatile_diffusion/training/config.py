@@ -62,7 +62,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, object]:
             parsed = value
         for key in reversed(path.split(".")):
             parsed = {key: parsed}
-        found = _joined(found, _named(parsed, setting))
+        found = joined(found, _named(parsed, setting))
     return found
 
 
@@ -78,7 +78,7 @@ def with_settings(recipe: R, *settings: Mapping[str, object] | Sequence[str]) ->
     """
     changes: dict[str, object] = {}
     for more in settings:
-        changes = _joined(changes, more if isinstance(more, Mapping) else parse_settings(more))
+        changes = joined(changes, more if isinstance(more, Mapping) else parse_settings(more))
     mistakes: list[str] = []
     changed = _changed(recipe, changes, (), mistakes)
     if mistakes:
@@ -97,7 +97,7 @@ def renamed(settings: Mapping[str, object], names: Mapping[str, str]) -> tuple[d
     notes = [f"{old} is called {new} now." for old, new in names.items() if old in settings]
     found: dict[str, object] = {}
     for name, value in settings.items():
-        found = _joined(found, {names.get(name, name): value})
+        found = joined(found, {names.get(name, name): value})
     return found, notes
 
 
@@ -148,13 +148,14 @@ def _changed(part: object, changes: Mapping[str, object], path: tuple[str, ...],
     return checked
 
 
-def _joined(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
-    joined = dict(first)
+def joined(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
+    """Returns settings of both; of equal names the second counts, in parts of settings as well."""
+    found = dict(first)
     for name, new in second.items():
-        old = joined.get(name)
+        old = found.get(name)
         both = _is_mapping(old) and _is_mapping(new)
-        joined[name] = _joined(_parts(old), _parts(new)) if both else new
-    return joined
+        found[name] = joined(_parts(old), _parts(new)) if both else new
+    return found
 
 
 def _named(value: object, where: str) -> dict[str, object]:

@@ -3,53 +3,59 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 import torch
 import yaml
-from torch import Tensor, nn
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
 
-from versatile_diffusion.checkpoints import Checkpoint, Components, open_source, write
-from versatile_diffusion.devices import computes_bf16
+from versatile_diffusion.checkpoints.errors import MissingFlowError
+from versatile_diffusion.checkpoints.fingerprints import fingerprint
+from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.data.folder import listing
+from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.pipeline.lora import save_lora
-from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
+from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.batch_share import WHOLE, own_share
+from versatile_diffusion.training.choices import GradientScales
 from versatile_diffusion.training.config import read_settings
-from versatile_diffusion.training.preparation import learnt_schedule, seeded
-from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.folder import listing
-from versatile_diffusion.training.reading.tables import captions_hint
+from versatile_diffusion.training.opened_model import OpenedModel
+from versatile_diffusion.training.optimizers import require_optimizer
+from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
+from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.run_page import RunPage
-from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION
+from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
     MAY_CHANGE,
-    Precision,
+    MAY_CHANGE_UNTIL_DONE,
     RateSchedule,
     Sharding,
     Trained,
     TrainingSettings,
 )
 from versatile_diffusion.training.sharding import whole
+from versatile_diffusion.training.starts import is_assembled, write_start
 from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
+from versatile_diffusion.training.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
 from versatile_diffusion.validation import checked
 
 SETTINGS = "run.yaml"
-LORA, MODEL, STATE = "lora", "model", "training"
-"""What lies in the folder of a run: what was trained, and the checkpoints."""
+MODEL, START, STATE = "model", "start", "training"
+"""What may lie in the folder of a run beside a LoRA: the model that was trained, the one that it began from if that was
+put together, and the checkpoints."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -78,36 +84,67 @@ class FineTuning:
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if the optimizer is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
-        settings, main = self.settings, processes().is_main_process
-        if main:
-            write_settings(settings, self.folder / SETTINGS)
-        data, learnt = self.samples, self.learnt
+        require_optimizer(self.settings.optimizer)
+        schedule = self.schedule  # which is checked before anything is written
+        if processes().is_main_process:
+            write_settings(self.settings, self.folder / SETTINGS)
+        trainer = self.trainer
+        trainer.run()
+        trained = whole(trainer.trained)
+        if processes().is_main_process:
+            self._save(trained, self.target, schedule)
+            self.page.finish(self.target)
+        return self.target
+
+    @property
+    def target(self) -> Path:
+        """The folder of what is trained: a LoRA, or a whole model."""
+        return self.folder / (LORA if self.settings.train is Trained.LORA else MODEL)
+
+    @cached_property
+    def schedule(self) -> DDIMScheduler:
+        """The noise schedule that is learnt, and what is predicted."""
+        return chosen_schedule(self.settings, self.model.scheduler)
+
+    @cached_property
+    def trainer(self) -> Trainer[Diffuser]:
+        """What trains the diffuser, with everything that it takes in place.
+
+        Raises:
+            ValueError: if the data set does not teach what was asked for.
+        """
+        data, learnt, settings = self.samples, self.learnt, self.settings
         if wanted := [name for name in settings.flows if Flow.parse(name) not in learnt]:
             taught = ", ".join(map(str, learnt))
             raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
-        prepare(self.diffuser, learnt, settings)
-        page = RunPage(self.folder, settings, self.told, learnt)
+        self.require_one_prediction()
         task = DiffuserTask(
             self.diffuser,
             learnt,
             data[TRAINING],
-            learnt_schedule(self.model.scheduler),
+            self.schedule,
             context_dropout=settings.context_dropout,
             min_snr=settings.min_snr,
+            gradient_scales=GRADIENT_SCALES if settings.gradient_scales is GradientScales.PAPER else None,
             modalities=self.model.modalities,
             validation=data[VALIDATION],
+            noise_offset=settings.noise_offset,
         )
-        place = self.folder / STATE
-        trainer = Trainer(task, self.config, place, "training", self.mixed_precision, page.show, self.sharded)
-        trainer.run()
-        trained = whole(trainer.trained)
-        target = self.folder / (LORA if settings.train is Trained.LORA else MODEL)
-        if main:
-            self._save(trained, learnt, target)
-            page.finish(target)
-        return target
+        place, show = self.folder / STATE, self.page.show
+        return Trainer(task, self.config, place, "training", mixed_precision(self.settings), show, self.sharded)
+
+    def require_one_prediction(self) -> None:
+        """Raises ValueError if some flows of the model would predict something else than the others."""
+        if changes(learnt_schedule(self.model.scheduler), self.schedule):
+            require_all_learnt(self.model.skeleton.config, self.learnt)
+
+    @cached_property
+    def page(self) -> RunPage:
+        """The page that shows how the run goes."""
+        return RunPage(self.folder, self.settings, self.told, self.learnt, str(self.start))
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -115,40 +152,57 @@ class FineTuning:
         return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
 
     @cached_property
-    def model(self) -> Components:
-        """The model that is trained."""
-        return self._start()
+    def start(self) -> str | Path:
+        """The model that the run begins from: the one that was given, or the one that was put together of several."""
+        start, encoders = self.settings.start, self.settings.encoders
+        if not is_assembled(start, encoders):
+            return start
+        return write_start(start, encoders, self._asked, self.settings.seed, self.folder / START)
 
-    def _start(self) -> Components:
-        """Opens the model that the run begins from, with all that its flows need."""
-        flows = [Flow.parse(name) for name in self.settings.flows] or None
-        return open_source(self.settings.start, flows=flows, torch_dtype=torch.float32)
+    @cached_property
+    def model(self) -> OpenedModel:
+        """The model that the run begins from, opened for the flows that were asked for."""
+        try:
+            return OpenedModel(self.start, self._asked)
+        except MissingFlowError as error:
+            raise MissingFlowError(
+                f"{error} To train that flow on this model, name its encoders with --encoders."
+            ) from error
+
+    @cached_property
+    def diffuser(self) -> Diffuser:
+        """What is trained, prepared for it: the layers of the flows that are learnt."""
+        dtype_of = held_as(self.settings, self.learnt, mixed_precision(self.settings))
+        diffuser = self.model.open_diffuser(self.learnt, dtype_of)
+        prepare(diffuser, self.learnt, self.settings)
+        return diffuser
 
     @property
     def sharded(self) -> bool:
         """Whether several processes share the model out among them."""
-        size = STATE_BYTES * sum(parameter.numel() for parameter in self.diffuser.parameters())
+        size = STATE_BYTES * sum(parameter.numel() for parameter in self.model.skeleton.parameters())
         sharding = self.settings.sharding
         return sharding is Sharding.FULL or (sharding is Sharding.AUTO and size > _LARGE)
 
     @property
-    def diffuser(self) -> Diffuser:
-        """What is trained."""
-        return self.model.diffuser
-
-    @property
     def flows(self) -> list[Flow]:
         """What may be learnt: the flows that were asked for, or all that the model has."""
-        if self.settings.flows:
-            return [Flow.parse(name) for name in self.settings.flows]
-        config = self.diffuser.config
-        return [Flow(context, output) for output in config["outputs"] for context in config["context_dims"]]
+        config = self.model.skeleton.config
+        return self._asked or [
+            Flow(context, output) for output in config["outputs"] for context in config["context_dims"]
+        ]
+
+    @property
+    def _asked(self) -> list[Flow] | None:
+        """The flows that were asked for; None stands for all."""
+        return [Flow.parse(name) for name in self.settings.flows] or None
 
     @cached_property
     def samples(self) -> Mapping[str, Samples]:
         """The samples of both splits, encoded or to be encoded on the way."""
         settings = self.settings
-        multiple = 2 ** (len(self.diffuser.config["channel_mult"]) - 1)
+        multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
+        self.model.bring_modalities(processes().device)  # pyright: ignore - accelerate has no types
         encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
         origin = {
             "data": settings.data,
@@ -159,12 +213,14 @@ class FineTuning:
             "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
         }
-        for modality in encoder.modalities.values():
-            modality.requires_grad_(False).to(processes().device)
         reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
             data = CaptionedData(settings.data, self.skipped)
-            return UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+            samples = UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+        if isinstance(samples[TRAINING], SampleCache):
+            encoder.unconditional_of_all()
+            self.model.release_context_encoders()
+        return samples
 
     def told(self) -> str:
         """What is learnt from, in words."""
@@ -197,51 +253,18 @@ class FineTuning:
             preview_every=settings.sheet_every,
             seed=settings.seed,
             log_every=min(10, settings.sheet_every),
+            optimizer=settings.optimizer,
+            accumulate=settings.accumulate,
+            average=settings.ema,
         )
 
-    @property
-    def mixed_precision(self) -> str:
-        """What the trainer computes in, as accelerate calls it."""
-        quick = computes_bf16() if self.settings.precision is Precision.AUTO else False
-        return "bf16" if quick or self.settings.precision is Precision.BF16 else "no"
-
-    def _save(self, trained: Mapping[str, Tensor], flows: Sequence[Flow], target: Path) -> None:
-        """Saves what was trained, or the model that the run began from with it."""
-        model = self._start()  # anew, since what was trained may be shared out
-        prepare(model.diffuser, flows, self.settings)
-        parameters = dict(model.diffuser.named_parameters())
-        for name, tensor in trained.items():
-            parameters[name].data.copy_(tensor)
+    def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
+        """Saves what was trained: a LoRA, or the model that the run began from with it."""
         if self.settings.train is Trained.LORA:
-            save_lora(model.diffuser, target)
+            factors = {name.replace(f".{LORA}.", "."): each for name, each in trained.items()}
+            write_lora(self.model.skeleton, factors, target)
         else:
-            write(Checkpoint.of(model), target, dtype=torch.float16)
-
-
-def prepare(diffuser: Diffuser, flows: Sequence[Flow], settings: TrainingSettings) -> None:
-    """Freezes all of a diffuser but what is trained: a new LoRA, or some of its layers.
-
-    Args:
-        diffuser: to be changed.
-        flows: that are learnt; what none of them uses stays frozen.
-        settings: which layers.
-    """
-    data = {f"data_layers.{flow.output}" for flow in flows}
-    context = {f"context_layers.{flow.context}" for flow in flows}
-    diffuser.requires_grad_(False)
-    if settings.checkpointing:
-        diffuser.enable_gradient_checkpointing()  # pyright: ignore[reportUnknownMemberType] - untyped in part in diffusers
-    if settings.train is Trained.LORA:
-        targets = [path for path, _ in adaptable_layers(diffuser) if group_of(path) in data | context]
-        seeded(settings.seed, lambda: inject(diffuser, LORA, dict.fromkeys(targets, settings.rank)))
-        for _, layer in adapted_layers(diffuser):
-            for factor in FACTORS:
-                getattr(layer, factor)[LORA].requires_grad_(True)
-        return
-    groups = {Trained.CONTEXT: context, Trained.DATA: data, Trained.ALL: data | context | {"global_layers"}}
-    for name, parameter in diffuser.named_parameters():
-        group = next((each for each in groups[settings.train] if name.startswith(f"{each}.")), None)
-        parameter.requires_grad_(group is not None)
+            self.model.save(trained, target, torch.float16, schedule)
 
 
 def require_same_run(settings: TrainingSettings, folder: Path) -> None:
@@ -250,10 +273,12 @@ def require_same_run(settings: TrainingSettings, folder: Path) -> None:
     if not file.exists():
         return
     before = checked(TrainingSettings, read_settings(file))
+    done = (folder / LORA).exists() or (folder / MODEL).exists()
+    free = MAY_CHANGE if done else (*MAY_CHANGE, *MAY_CHANGE_UNTIL_DONE)
     changed = [
         f"{name} was {_told(getattr(before, name))} and is {_told(getattr(settings, name))}"
         for name in TrainingSettings.model_fields
-        if name not in MAY_CHANGE and getattr(before, name) != getattr(settings, name)
+        if name not in free and getattr(before, name) != getattr(settings, name)
     ]
     if changed:
         raise ValueError(
@@ -265,15 +290,6 @@ def write_settings(settings: TrainingSettings, file: Path) -> None:
     """Writes settings so that `vd train FILE` reads them."""
     values = json.loads(settings.model_dump_json())
     write_whole(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Returns a checksum of the weights of a module."""
-    digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _told(value: object) -> str:

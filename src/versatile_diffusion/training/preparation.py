@@ -55,16 +55,22 @@ def seeded(seed: int, make: Callable[[], T]) -> T:
         return make()
 
 
-def learnt_schedule(scheduler: SchedulerMixin, prediction_type: str | None = None) -> DDIMScheduler:
+def learnt_schedule(
+    scheduler: SchedulerMixin, prediction_type: str | None = None, zero_snr: bool = False
+) -> DDIMScheduler:
     """Returns a DDIM scheduler of the same noise schedule, for a diffuser that predicts what is said.
 
     Args:
         scheduler: of the model before training.
         prediction_type: one of PREDICTION_TYPES, or None for that of `scheduler`.
+        zero_snr: whether the last of the steps that are learnt shall be nothing but noise, where sampling begins
+            (arXiv 2305.08891). Otherwise the schedule stays as it is.
     """
-    predicted = {} if prediction_type is None else {"prediction_type": prediction_type}
+    changes: dict[str, object] = {} if prediction_type is None else {"prediction_type": prediction_type}
+    if zero_snr:
+        changes |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     config: object = getattr(scheduler, "config", None)  # which SchedulerMixin does not declare
-    made: object = DDIMScheduler.from_config(config, **predicted)  # pyright: ignore - untyped in part in diffusers
+    made: object = DDIMScheduler.from_config(config, **changes)  # pyright: ignore - untyped in part in diffusers
     assert isinstance(made, DDIMScheduler)
     return made
 

@@ -93,13 +93,17 @@ class TrainingRun:
         if processes().is_main_process:
             write_whole(file, (json.dumps(dict(origins), indent=2) + "\n").encode())
 
-    def _record(self) -> None:
-        """Writes down how the run is made, for its model card."""
+    @property
+    def options(self) -> list[str]:
+        """What the user called it with, beside the command."""
         options = [] if self.start is None else ["--start", str(self.start)]
         settings = differences(self.recipe, type(self.recipe)())  # pyright: ignore[reportCallIssue] - all have defaults
-        options += [word for setting in settings for word in ("--set", setting)]
+        return options + [word for setting in settings for word in ("--set", setting)]
+
+    def _record(self) -> None:
+        """Writes down how the run is made, for its model card."""
         facts = {
-            "command": shlex.join([*_program(), *self.command, *options]),
+            "command": shlex.join([*_program(), *self.command, *self.options]),
             "start": None if self.start is None else str(self.start),
             "commit": _commit(),
             "hardware": _hardware(),

@@ -38,12 +38,19 @@ class RunPage:
         settings: of the run.
         told: returns what is learnt from, in words, as it is known by now.
         flows: that are learnt.
+        start: the model that a LoRA belongs to; the one that the settings name if None.
     """
 
     def __init__(
-        self, folder: Path, settings: TrainingSettings, told: Callable[[], str], flows: Sequence[Flow]
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        told: Callable[[], str],
+        flows: Sequence[Flow],
+        start: str | None = None,
     ) -> None:
         self.folder, self.settings, self.told, self.flows = folder, settings, told, flows
+        self.start = settings.start if start is None else start
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
@@ -78,9 +85,8 @@ class RunPage:
     @property
     def commands(self) -> list[tuple[str, list[str]]]:
         """What one may do with the run, and the command that does it."""
-        settings, lora = self.settings, self.settings.train is Trained.LORA
-        if lora:
-            model = ["--model", settings.start, "--lora", f"{self.folder / 'lora'}:1.0"]
+        if self.settings.train is Trained.LORA:
+            model = ["--model", self.start, "--lora", f"{self.folder / 'lora'}:1.0"]
         else:
             model = ["--model", str(self.folder / "model")]
         flow = self.flows[0]

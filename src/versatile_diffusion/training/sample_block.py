@@ -79,7 +79,7 @@ class SampleBlock:
         samples are seen equally often. Those that are not taken are returned apart.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        order: list[int] = torch.randperm(len(self.samples), generator=generator).tolist()  # pyright: ignore[reportUnknownMemberType] - torch has no type for it
+        order: list[int] = torch.randperm(len(self.samples), generator=generator).numpy().tolist()
         buckets: dict[Bucket, list[int]] = {}
         batches, left_out = list[BatchRows](), list[BatchRows]()
         for row in order:

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from versatile_diffusion.data.cleaning import clean_caption
+from versatile_diffusion.data.sample import Sample
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.reading.cleaning import clean_caption
-from versatile_diffusion.training.reading.sample import Sample
 
 Items = tuple[object, ...]
 
 LATENTS, TOKENS, ROWS = "latents", "tokens", "rows"
+_AT_ONCE = 2**16
+"""Numbers of the latents of items that are encoded at once, at most."""
 Bucket = tuple[tuple[str, tuple[int, ...]], ...]
 """The modalities of a sample, each with the shape of its latents: only samples of one bucket fit in one batch."""
 
@@ -119,13 +121,25 @@ class SampleEncoder:
                 encoded[f"{name}/{ROWS}"] = torch.tensor([row for row, _ in shown or seen], dtype=torch.int32)
             if shown:
                 told = [clean_caption(item) if isinstance(item, str) else item for _, item in shown]
-                encoded[f"{name}/{LATENTS}"] = _kept(modality.encode(told))
+                encoded[f"{name}/{LATENTS}"] = _latents(modality, told)
             if seen:
                 encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
         return encoded
 
+    def unconditional_of_all(self) -> None:
+        """Encodes what stands for no context in each flow, after which the context encoders are not needed."""
+        for flow in self.flows:
+            self.unconditional(flow)
+
     def _unconditional(self, flow: Flow) -> Float[Tensor, "1 n d"]:
         return self.modalities[flow.context].unconditional(flow.output).float().cpu()
+
+
+def _latents(modality: Modality, items: Sequence[object]) -> Tensor:
+    """The latents of items of one size, a few at once where they are large: each takes many times its own memory."""
+    count = max(1, _AT_ONCE // math.prod(modality.latent_shape_of(items[0])))
+    pieces = [modality.encode(items[start : start + count]) for start in range(0, len(items), count)]
+    return _kept(torch.cat(pieces))
 
 
 def _kept(rows: Tensor) -> Tensor:

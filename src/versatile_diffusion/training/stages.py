@@ -24,6 +24,7 @@ from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
+from versatile_diffusion.modalities.clip import ClipTextEncoder
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import loaded
 from versatile_diffusion.model_presets import build
@@ -151,7 +152,7 @@ class ModelTraining(ABC):
         captions = by_image(text.context_ids(list(self.data.texts)), self.data.roles.count)
         pair = ClipPair(
             loaded(image.context_encoder, "image context encoder", "from images"),
-            loaded(text.context_encoder, "text context encoder", "from texts"),
+            _clip_of(text),
         )
         pair = self.run.train("clip", ClipTask(pair, self.images, captions, self.data.hard_negatives))
         image.context_encoder, text.context_encoder = pair.image, pair.text
@@ -328,3 +329,11 @@ class ModelTraining(ABC):
         """What latents or tokens come from; see `LatentCache`. Its stage must have been trained."""
         stage = {"image/latents": self._image_stage, "text/latents": "optimus"}.get(part, "clip")
         return f"{stage} at {self.run.identity(stage)}, {self.data.description}"
+
+
+def _clip_of(text: TextModality) -> ClipTextEncoder:
+    """The context encoder of texts, which the stage trains."""
+    encoder = loaded(text.context_encoder, "text context encoder", "from texts")
+    if not isinstance(encoder, ClipTextEncoder):
+        raise ValueError(f"The stage trains CLIP, not {type(encoder).__name__}: take a preset that has it for texts.")
+    return encoder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
@@ -11,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 
 from versatile_diffusion.training.batch_share import BatchShare
-from versatile_diffusion.training.sharding import Unit
+from versatile_diffusion.training.choices import AveragePlace, OptimizerName
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -36,11 +37,11 @@ class TrainingConfig:
 
     Attributes:
         steps: updates in all.
-        batch_size: samples an update takes from each process.
+        batch_size: samples that each process computes at once.
         learning_rate: the highest one.
         warmup_steps: updates until the learning rate is at its highest.
         final_rate: share of the learning rate that is left at the last step, after a cosine.
-        weight_decay: AdamW's.
+        weight_decay: share of the weights, times the learning rate, that each update takes away.
         clip_norm: longest gradient allowed.
         ema_decay: of the average of the weights that is kept and used.
         checkpoint_every: updates between checkpoints.
@@ -48,6 +49,9 @@ class TrainingConfig:
         preview_every: updates between previews in the log.
         seed: of every draw.
         log_every: updates between lines of the log.
+        optimizer: what changes the weights.
+        accumulate: batches that an update takes from each process, one after the other.
+        average: where the average of the weights is kept.
     """
 
     steps: Count
@@ -63,6 +67,9 @@ class TrainingConfig:
     preview_every: AtLeastOne = 500
     seed: Count = 0
     log_every: AtLeastOne = 25
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    accumulate: AtLeastOne = 1
+    average: AveragePlace = AveragePlace.DEVICE
 
 
 class Task(ABC, Generic[M]):
@@ -71,9 +78,14 @@ class Task(ABC, Generic[M]):
     All randomness is in `draw`, a function of its generator alone: that makes a resumed run equal to an uninterrupted
     one. What else a draw depends on, such as how far a stream of samples was read, is in `memory`. Where losses are
     means over samples, two processes equal one with twice the batch.
+
+    Attributes:
+        model: what is trained.
+        autocast: within what it makes, the model computes in the numbers of training, as all of `passes` does.
     """
 
     model: M
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @abstractmethod
     def draw(self, generator: Generator, size: int) -> Batch:
@@ -101,7 +113,7 @@ class Task(ABC, Generic[M]):
     def passes(self, batch: Batch) -> Iterable[Pass]:
         """Returns forward passes, each a function that returns named losses. Gradients of all passes are summed."""
 
-    def units(self) -> Iterable[Unit]:
+    def units(self) -> Iterable[nn.Module]:
         """Returns the modules that compute one after the other, for a model that is shared out; see `shard`."""
         return ()
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic
 
@@ -18,21 +19,24 @@ from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs] - 
 from accelerate.utils import gather_object, is_tensorboard_available  # pyright: ignore - accelerate has no types
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
 from versatile_diffusion.kernels import optimize
-from versatile_diffusion.kernels.concurrency import at_once
 from versatile_diffusion.processes import forget_precision, processes
 from versatile_diffusion.training import checkpoint
 from versatile_diffusion.training.average import WeightAverage
 from versatile_diffusion.training.batch_share import BatchShare
+from versatile_diffusion.training.gradients import PassGradients
 from versatile_diffusion.training.interrupt import HeldInterrupt
 from versatile_diffusion.training.metric_logger import VALIDATION, MetricLogger
+from versatile_diffusion.training.optimizers import ParameterOptimizer
 from versatile_diffusion.training.sharding import shard
-from versatile_diffusion.training.task import Batch, M, Pass, Preview, Task, TrainingConfig
+from versatile_diffusion.training.task import Batch, M, Preview, Task, TrainingConfig
+from versatile_diffusion.training.update import WeightUpdate
 
 OnPreview = Callable[[int, Preview], None]
 
+PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a run may compute in, as accelerate calls it."""
 SMOOTHING = 50
 """Updates that a reported loss is the mean of."""
 
@@ -52,7 +56,8 @@ def average_decay(config: TrainingConfig, step: int) -> float:
 def draw(task: Task[Any], config: TrainingConfig, step: int, rank: int = 0, processes: int = 1) -> Batch:
     """Returns this process's share of the batch of one step, a function of the seed and the step."""
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    return task.draw_share(generator, config.batch_size * processes, BatchShare(rank, processes))
+    size = config.batch_size * config.accumulate * processes
+    return task.draw_share(generator, size, BatchShare(rank, processes))
 
 
 class Trainer(Generic[M]):
@@ -65,7 +70,7 @@ class Trainer(Generic[M]):
         config: how.
         folder: made if missing; a run goes on from the newest checkpoint in it. Remove it to start afresh.
         title: shown before the progress bar.
-        mixed_precision: "bf16" or "no".
+        mixed_precision: what is computed in, one of PRECISIONS; weights that are trained are kept in float32.
         on_preview: called with the step and the task's preview whenever there is a new one.
         sharded: whether several processes share the model out among them, too (FSDP2), instead of each having all.
     """
@@ -85,16 +90,18 @@ class Trainer(Generic[M]):
         tracker = "tensorboard" if is_tensorboard_available() else None
         processes()
         forget_precision()
-        self.accelerator = Accelerator(mixed_precision=mixed_precision, log_with=tracker, project_dir=folder)
+        self.accelerator = Accelerator(mixed_precision="no", log_with=tracker, project_dir=folder)
+        self.dtype = dtype = PRECISIONS[mixed_precision]
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
         several = self.accelerator.num_processes > 1
-        self.shards = shard(self.model, task.units(), self.accelerator.device) if sharded and several else None
+        self.shards = shard(self.model, task.units(), self.accelerator.device, dtype) if sharded and several else None
         self.trained = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
-        self.average = WeightAverage(self.trained)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.average = WeightAverage(self.trained, config.average)
+        optimizer = ParameterOptimizer(config.optimizer, self.parameters, config.weight_decay)
+        self.weights = WeightUpdate(optimizer, self.parameters, config.clip_norm, dtype is torch.float16)
+        self.gradients = PassGradients(self.parameters, self.accelerator, dtype, self._differentiated, self.shards)
+        task.autocast = self.gradients.autocast
         self.logger = MetricLogger(folder, self.accelerator)
         self.step, self.seconds = 0, 0.0
 
@@ -103,12 +110,18 @@ class Trainer(Generic[M]):
         """What is trained."""
         return list(self.trained.values())
 
+    @property
+    def samples(self) -> int:
+        """How many an update takes, of all processes together."""
+        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+
     def resume(self) -> bool:
         """Goes on from the newest checkpoint, if there is one."""
         whole = checkpoint.checkpoints(self.folder)
         if whole:
             memory = checkpoint.load(whole[-1], self._state)
             self.step, self.seconds = memory["step"], memory.get("seconds", 0.0)
+            self.weights.remember(memory)
             self.task.remember(memory.get("data", []))
         return bool(whole)
 
@@ -126,13 +139,14 @@ class Trainer(Generic[M]):
         return self.model
 
     def update(self) -> dict[str, float]:
-        """Takes one step: the gradients of all passes are summed, then the weights change once."""
+        """Takes one step: the gradients of all passes are summed, then the weights change once.
+
+        Raises:
+            FloatingPointError: if a loss or the gradient is no longer finite.
+        """
         values = self.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
-        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
-        self.optimizer.zero_grad()
+        if not self.weights.take(learning_rate(self.config, self.step)):
+            self._skip()
         self.step += 1
         self.average.update(average_decay(self.config, self.step))
         return values
@@ -143,72 +157,45 @@ class Trainer(Generic[M]):
         Raises:
             FloatingPointError: if a loss is no longer finite.
         """
-        accelerator = self.accelerator
+        accelerator, count = self.accelerator, self.config.accumulate
         batch = draw(self.task, self.config, self.step, accelerator.process_index, accelerator.num_processes)
-        passes = list(self.task.passes({name: tensor.to(accelerator.device) for name, tensor in batch.items()}))
-        values = self._sum_gradients(passes) if self.shards is None else self._reduce_gradients(passes, self.shards)
-        values = self._mean(values)
+        found: list[dict[str, float]] = []
+        for number in range(count):
+            part = {name: tensor.chunk(count)[number].to(accelerator.device) for name, tensor in batch.items()}
+            found.append(self.gradients.add(list(self.task.passes(part)), last=number == count - 1))
+        values = self.gradients.mean({name: sum(each[name] for each in found) / count for name in found[0]})
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise FloatingPointError(
-                f"Step {self.step}: {', '.join(bad)} is no longer a finite number, so training has diverged. Try a "
-                "lower learning_rate or more warmup_steps, from the last checkpoint or, if that fails as well, afresh."
+            raise self._diverged(", ".join(bad))
+        for name, parameter in self.trained.items():
+            if parameter.grad is not None and (scale := self.task.gradient_scale(name)) != 1:
+                parameter.grad.mul_(scale)
+        self.gradients.share()
+        return values
+
+    def _skip(self) -> None:
+        """Tells of a step that was not taken, or ends the run if this is no matter of float16's range."""
+        if self.weights.is_hopeless:
+            raise self._diverged("the gradient")
+        if self.accelerator.is_main_process:
+            warnings.warn(
+                f"Step {self.step} was skipped, since its gradient was too large for fp16. Losses are multiplied by "
+                f"{self.weights.scale:g} from here on.",
+                stacklevel=2,
             )
-        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-        for name, gradient in gradients.items():
-            if (scale := self.task.gradient_scale(name)) != 1:
-                gradient.mul_(scale)
-        if accelerator.num_processes > 1 and self.shards is None:
-            self._share(list(gradients.values()))
-        return values
 
-    def _sum_gradients(self, passes: Sequence[Pass]) -> dict[str, float]:
-        """Leaves the sum of the gradients of all passes on the parameters, and returns the losses."""
-        values: dict[str, float] = {}
-        for losses, gradients in at_once(self._differentiate, passes, self.accelerator.device):
-            values.update(losses)
-            for parameter, gradient in zip(self.parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        return values
+    def _differentiated(self, loss: Tensor) -> Tensor:
+        """A batch's share of what an update descends, in float16 scaled."""
+        return self.weights.scaled(loss / self.config.accumulate)
 
-    def _reduce_gradients(self, passes: Sequence[Pass], shards: FSDPModule) -> dict[str, float]:
-        """Does the same for a model that is shared out: gradients are reduced once, after the last pass."""
-        values: dict[str, float] = {}
-        for number, compute in enumerate(passes, start=1):
-            shards.set_requires_gradient_sync(number == len(passes))
-            losses, total = self._forward(compute)
-            total.backward()  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
-            values |= {name: loss.item() for name, loss in losses.items()}
-        return values
-
-    def _differentiate(self, compute: Pass) -> tuple[dict[str, float], tuple[Tensor | None, ...]]:
-        """Losses of a pass, and the gradient of their sum for each parameter that it uses."""
-        losses, total = self._forward(compute)
-        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
-        return {name: loss.item() for name, loss in losses.items()}, gradients
-
-    def _forward(self, compute: Pass) -> tuple[Mapping[str, Tensor], Tensor]:
-        """Losses of a pass, and their sum."""
-        with self.accelerator.autocast():
-            losses = compute()
-        return losses, torch.stack([loss.float() for loss in losses.values()]).sum()
-
-    def _mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Averages losses over all processes."""
-        if self.accelerator.num_processes == 1:
-            return values
-        told = torch.tensor(list(values.values()), device=self.accelerator.device)
-        means: Tensor = self.accelerator.reduce(told, "mean")  # pyright: ignore - accelerate has no types
-        return dict(zip(values, map(float, means), strict=True))
-
-    def _share(self, gradients: list[Tensor]) -> None:
-        """Averages gradients over all processes, in one message."""
-        message = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - accelerate has no types
-        assert isinstance(message, Tensor)
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(message[start : start + gradient.numel()].view(gradient.shape))
-            start += gradient.numel()
+    def _diverged(self, what: str) -> FloatingPointError:
+        """The error of a run that cannot go on: what is no longer finite, and what it goes on from."""
+        whole = checkpoint.checkpoints(self.folder)
+        again = f"The last good checkpoint is {whole[-1]}: go on from it" if whole else "Begin again"
+        range_ = ", or in bf16 or fp32, whose range is larger" if self.dtype is torch.float16 else ""
+        return FloatingPointError(
+            f"Step {self.step}: {what} is no longer a finite number, so training has diverged. {again} with a lower "
+            f"learning_rate or more warmup_steps{range_}."
+        )
 
     def _train(self, progress: Progress, interrupt: HeldInterrupt) -> None:
         first, clock, before = self.step, time.perf_counter(), self.seconds
@@ -219,8 +206,7 @@ class Trainer(Generic[M]):
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
                 self.seconds = before + time.perf_counter() - clock
-                samples = self.config.batch_size * self.accelerator.num_processes * (self.step - first)
-                speed = samples / (self.seconds - before)
+                speed = self.samples * (self.step - first) / (self.seconds - before)
                 means = {name: sum(values) / len(values) for name, values in losses.items()}
                 report = "  ".join(f"{name} {mean:.4f}" for name, mean in means.items())
                 progress.update(bar, completed=self.step, report=f"{report}  {speed:.0f} samples/s")
@@ -266,11 +252,11 @@ class Trainer(Generic[M]):
 
     @property
     def _state(self) -> checkpoint.TrainingState:
-        return checkpoint.TrainingState(self.trained, self.average, self.optimizer)
+        return checkpoint.TrainingState(self.trained, self.average, self.weights.optimizer)
 
     def _save(self) -> None:
-        data: list[object] = gather_object([self.task.memory()])
-        memory = {"step": self.step, "seconds": self.seconds, "data": data}
+        data: list[object] = gather_object([self.task.memory()])  # pyright: ignore[reportUnknownVariableType] - accelerate has no types
+        memory = {"step": self.step, "seconds": self.seconds, "data": data, **self.weights.memory}
         checkpoint.save(self.folder, memory, self._state, self.config.keep_checkpoints)
 
 

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import own_share
 from versatile_diffusion.training.block_reader import BLOCK, HELD_OUT, BlockReader
 from versatile_diffusion.training.encoded_samples import encoded, open_shard, write_shard
 from versatile_diffusion.training.preview import PREVIEWED
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.problems import BadSample
 from versatile_diffusion.training.sample_block import SampleBlock
 from versatile_diffusion.training.sample_cache import (
     TRAINING,

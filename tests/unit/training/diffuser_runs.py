@@ -16,9 +16,10 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.processes import processes
+from versatile_diffusion.training.choices import AveragePlace, OptimizerName
 from versatile_diffusion.training.data import CaptionRoles
 from versatile_diffusion.training.latent_cache import LatentCache
-from versatile_diffusion.training.sharding import Unit, whole
+from versatile_diffusion.training.sharding import whole
 from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
 from versatile_diffusion.training.trainer import Trainer
@@ -95,9 +96,9 @@ SHARDED = TrainingConfig(
 class Branching(nn.Module):
     """Small layers, of which each branch uses its own: what flows are to a diffuser, and quick."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: torch.Tensor, branch: int) -> torch.Tensor:
         for number in (0, branch, 3):
@@ -108,20 +109,21 @@ class Branching(nn.Module):
 class Branches(Task[Branching]):
     """Learns to turn vectors around, by two branches."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(1)
-            self.model = Branching()
+            self.model = Branching(width)
+        self.width = width
 
     def draw(self, generator: torch.Generator, size: int) -> Batch:
-        return {name: torch.randn(size, 16, generator=generator) for name in ("first", "second")}
+        return {name: torch.randn(size, self.width, generator=generator) for name in ("first", "second")}
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         for branch, (name, x) in enumerate(batch.items(), start=1):
             yield partial(self._losses, name, branch, x)
 
-    def units(self) -> Iterator[Unit]:
-        yield from ((layer, ()) for layer in self.model.layers)
+    def units(self) -> Iterator[nn.Module]:
+        yield from self.model.layers
 
     def _losses(self, name: str, branch: int, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: (self.model(x, branch) - x.flip(-1)).square().mean()}
@@ -132,7 +134,7 @@ def train_flows(folder: str, batch_size: str) -> None:
     # With 32 channels each is a group of its norms, which leaves biases before them no gradients but rounding.
     flows = [Flow("text", "image"), Flow("image", "text")]
     task = four_flow_task(flows, channels=64, min_snr=5.0, gradient_scales=GRADIENT_SCALES)
-    train(task, folder, replace(SHARDED, batch_size=int(batch_size), checkpoint_every=20))
+    train(task, folder, replace(SHARDED, steps=6, batch_size=int(batch_size), checkpoint_every=6))
 
 
 def train_branches(folder: str, batch_size: str) -> None:
@@ -140,9 +142,27 @@ def train_branches(folder: str, batch_size: str) -> None:
     train(Branches(), folder, replace(SHARDED, batch_size=int(batch_size), learning_rate=1e-2))
 
 
-def train(task: Task[Any], folder: str, config: TrainingConfig) -> None:
+WAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "accumulate": ({"accumulate": 3}, "no"),
+    "adamw-8bit": ({"optimizer": OptimizerName.ADAMW_8BIT}, "no"),
+    "muon": ({"optimizer": OptimizerName.MUON, "average": AveragePlace.CPU}, "no"),
+    "bf16": ({}, "bf16"),
+    "fp16": ({}, "fp16"),
+}
+"""Ways to take steps: what is changed of SHARDED, and the precision."""
+
+
+def train_in_all_ways(folder: str, batch_size: str) -> None:
+    """Trains layers that are large enough to be remembered in 8 bits, in each way in a folder of its own."""
+    for name, (changes, precision) in WAYS.items():
+        size = int(batch_size) // changes.get("accumulate", 1)
+        config = replace(SHARDED, steps=10, checkpoint_every=5, batch_size=size, learning_rate=1e-2, **changes)
+        train(Branches(width=128), f"{folder}/{name}", config, precision)
+
+
+def train(task: Task[Any], folder: str, config: TrainingConfig, precision: str = "no") -> None:
     """Trains a task in a folder, and saves the averaged weights there."""
-    trainer = Trainer(task, config, Path(folder), sharded=True)
+    trainer = Trainer(task, config, Path(folder), mixed_precision=precision, sharded=True)
     trainer.run()
     found = {name: tensor.contiguous() for name, tensor in whole(trainer.trained).items()}
     if processes().is_main_process:

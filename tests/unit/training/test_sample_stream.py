@@ -12,13 +12,13 @@ import torch
 
 from tests.unit.training import drawn_data
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.data.filters import SampleFilters
+from versatile_diffusion.data.sample import Row, read_sample
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training import sample_reader
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.block_reader import BlockReader
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.filters import SampleFilters
-from versatile_diffusion.training.reading.sample import Row, read_sample
 from versatile_diffusion.training.sample_block import SampleBlock
 from versatile_diffusion.training.sample_cache import SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder

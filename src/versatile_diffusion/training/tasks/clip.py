@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
@@ -35,6 +35,9 @@ class ClipPair(nn.Module):
 
     def similarities(self, images: Float[Tensor, "b 3 h w"], ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b b"]:
         """Returns the scaled cosine of each image (row) with each caption (column)."""
+        size = self.image.image_size
+        if images.shape[-2:] != (size, size):
+            images = interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
         image = self.image(normalize_for_clip(images))[:, 0]
         caption = self.text.model(input_ids=ids).text_embeds
         caption = caption / caption.norm(dim=-1, keepdim=True)

@@ -10,7 +10,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.training_utils import compute_snr  # pyright: ignore[reportUnknownVariableType] - diffusers leaves parameters untyped
 from jaxtyping import Float, Int64
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
@@ -21,7 +21,7 @@ from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.preview import PREVIEWED, side_by_side
-from versatile_diffusion.training.sharding import Unit
+from versatile_diffusion.training.sharding import computing_part
 from versatile_diffusion.training.task import Batch, Pass, Preview, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
@@ -32,6 +32,8 @@ GRADIENT_SCALES = {
     "global_layers": 0.1,
 }
 
+CONTEXT_DROPOUT = 0.1
+"""Share of samples without context, where nothing else is said."""
 PREVIEW_STEPS, PREVIEW_GUIDANCE = 10, 3.0
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of noise, at which validation losses are measured: shares of the schedule."""
@@ -93,13 +95,16 @@ class DiffuserTask(Task[Diffuser]):
         flows: the active flows.
         data: latents and context tokens.
         scheduler: its noise schedule and its `prediction_type` are those that are learnt.
-        context_dropout: share of samples without context, for guidance.
+        context_dropout: share of samples without context, for guidance; by context modality where it is not one for
+            all, and then CONTEXT_DROPOUT of those that are left out.
         min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights. At
             pure noise, where a schedule with zero terminal SNR ends, this weight is 0.
         gradient_scales: factors by the beginning of a parameter's name.
         multiples: by output modality, how many samples its flows take for each sample of a batch; 1 if left out.
         modalities: for previews, to decode with; there are none without them.
         validation: what losses are measured on that is not learnt from.
+        noise_offset: how much of the noise is the same all over a channel, where channels have two or more dimensions:
+            with some a diffuser learns to make very dark and very bright images.
 
     Raises:
         ValueError: if nothing can be sampled with the scheduler; see `check_scheduler`.
@@ -111,16 +116,17 @@ class DiffuserTask(Task[Diffuser]):
         flows: Sequence[Flow],
         data: LatentData,
         scheduler: DDIMScheduler,
-        context_dropout: float = 0.1,
+        context_dropout: float | Mapping[str, float] = CONTEXT_DROPOUT,
         min_snr: float | None = None,
         gradient_scales: Mapping[str, float] | None = None,
         multiples: Mapping[str, int] | None = None,
         modalities: Mapping[str, Modality] | None = None,
         validation: LatentData | None = None,
+        noise_offset: float = 0.0,
     ) -> None:
         check_scheduler(scheduler)
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
-        self.context_dropout, self.min_snr = context_dropout, min_snr
+        self.context_dropout, self.min_snr, self.noise_offset = context_dropout, min_snr, noise_offset
         self.gradient_scales, self.multiples = gradient_scales or {}, multiples or {}
         self.modalities, self.validation = modalities or {}, validation
 
@@ -134,10 +140,10 @@ class DiffuserTask(Task[Diffuser]):
         for flow in self.flows:
             count = size * self.multiples.get(flow.output, 1)
             latents, tokens = self.data.draw(flow, count, generator, share)
-            dropped = share.of(torch.rand(count, 1, 1, generator=generator)) < self.context_dropout
+            dropped = share.of(torch.rand(count, 1, 1, generator=generator)) < self.dropout(flow.context)
             batch[f"{flow}/latents"] = latents
             batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
-            batch[f"{flow}/noise"] = share.of(torch.randn(count, *latents.shape[1:], generator=generator))
+            batch[f"{flow}/noise"] = share.of(self._noise((count, *latents.shape[1:]), generator))
             timesteps = torch.randint(len(self.scheduler.betas), (count,), generator=generator)
             batch[f"{flow}/timesteps"] = share.of(timesteps)
         return batch
@@ -151,19 +157,29 @@ class DiffuserTask(Task[Diffuser]):
         if isinstance(self.data, StreamedData):
             self.data.remember(memories)
 
+    def dropout(self, context: str) -> float:
+        """Returns the share of samples that are learnt without their context, if it is of this modality."""
+        if isinstance(self.context_dropout, Mapping):
+            return self.context_dropout.get(context, CONTEXT_DROPOUT)
+        return self.context_dropout
+
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """See `Task.passes`. One pass a flow."""
         for flow in self.flows:
             yield self._pass(flow, *(batch[f"{flow}/{part}"] for part in ("latents", "tokens", "noise", "timesteps")))
 
-    def units(self) -> Iterator[Unit]:
-        """See `Task.units`: the blocks, and in context blocks what the context's keys and values are made with."""
+    def units(self) -> Iterator[nn.Module]:
+        """See `Task.units`: the blocks, and of context blocks apart what computes the context's keys and values.
+
+        These are computed before the blocks begin.
+        """
         for layers in self.model.data_layers.values():
-            yield from ((block, ()) for block in layers.children())
+            yield from map(computing_part, layers.children())
         for layers in self.model.context_layers.values():
             for block in layers.children():
-                yield block.get_submodule("attend_cross"), ("keys_values",)
-                yield block, ()
+                yield block.get_submodule("attend_cross.key")
+                yield block.get_submodule("attend_cross.value")
+                yield block
 
     def gradient_scale(self, name: str) -> float:
         """See `Task.gradient_scale`."""
@@ -186,18 +202,30 @@ class DiffuserTask(Task[Diffuser]):
         """See `Task.preview`: of each flow the first samples, and beside them what is made from their contexts."""
         return {str(flow): self._preview(model, flow) for flow in self.flows if flow.output in self.modalities}
 
+    def _noise(self, shape: Sequence[int], generator: Generator) -> Tensor:
+        noise = torch.randn(shape, generator=generator)
+        if self.noise_offset and len(shape) > 3:
+            noise += self.noise_offset * torch.randn(*shape[:2], *(1 for _ in shape[2:]), generator=generator)
+        return noise
+
     def _preview(self, diffuser: Diffuser, flow: Flow) -> Tensor | str:
         latents, tokens = (part.to(diffuser.device) for part in self.data.first(flow, PREVIEWED))
         nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
         given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
+        with self.autocast():
+            guided = guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE))
+
+        def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
+            with self.autocast():
+                return guided(noisy, timestep)
+
         made = sample(
-            guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE)),
+            denoise,
             torch.randn(latents.shape, generator=Generator().manual_seed(0)).to(latents),
             Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
         )
         modality = self.modalities[flow.output]
-        drawn = [[Generator().manual_seed(i) for i in range(len(latents))] for _ in range(2)]
-        return side_by_side(modality.decode(latents, drawn[0]), modality.decode(made, drawn[1]))
+        return side_by_side(*(_decoded(modality, each) for each in (latents, made)))
 
     def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
         def predict() -> dict[str, Tensor]:
@@ -211,7 +239,8 @@ class DiffuserTask(Task[Diffuser]):
     ) -> Float[Tensor, " b"]:
         """How wrong each prediction is."""
         noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
-        predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
+        with self.autocast():
+            predicted = self.model(noisy, timesteps, flow.output, [ContextTokens(flow.context, tokens)])
         target = self._target(latents, noise, timesteps)
         return mse_loss(predicted.float(), target, reduction="none").flatten(1).mean(1)
 
@@ -240,3 +269,8 @@ class DiffuserTask(Task[Diffuser]):
                 return capped
             case _:
                 return capped / snr
+
+
+def _decoded(modality: Modality, latents: Tensor) -> list[object]:
+    """What latents stand for, decoded one by one: a large image takes more memory to decode than to denoise."""
+    return [modality.decode(each[None], [Generator().manual_seed(i)])[0] for i, each in enumerate(latents)]

@@ -1,0 +1,109 @@
+"""Tables: which of their columns hold files, and which hold captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.data.streams import RowStream, parquet
+from versatile_diffusion.modalities.registry import modality_names
+
+CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
+"""Names of columns that hold captions, in any case; of several that are there, the first one counts."""
+
+_FACT = 100
+"""Letters of what a column may say of a sample; longer ones are texts."""
+
+
+def rows_of_table(table: Any, folder: Path | None) -> RowStream:
+    """Returns the rows of a table, each under the name "row".
+
+    Args:
+        table: as `datasets` streams it.
+        folder: where files lie that it names; None if it holds them. Its shards may then come in any order, so that
+            rows are not called by their numbers, but by what is in them.
+    """
+    table, known = _undecoded(table)
+    read = partial(_entry, folder=folder, known=known)
+    stream: RowStream = table.map(read, with_indices=True, remove_columns=list(table.features or {}) or None)
+    return stream
+
+
+def parquet_rows(files: Sequence[str]) -> Iterator[Row]:
+    """Yields the rows of parquet files. What is damaged of a file is left out, and told in a row of its own."""
+    for file in map(Path, files):
+        try:
+            records, known = _undecoded(parquet(file))
+            for index, record in enumerate(records):
+                yield _row(record, f"{file.name}/{index}", file.parent, known)
+        except (OSError, ValueError, RuntimeError) as error:
+            yield Row(f"{file}", problem=f"The file is damaged, and what follows in it is lost ({error!s:.200}).")
+
+
+def captions_hint() -> str:
+    """Returns where captions are looked for, for people whose data seems to have none."""
+    return f"Captions are read from a .txt beside a file, or from a column called {', '.join(CAPTIONS)}."
+
+
+def caption_parts(record: Mapping[str, object]) -> Iterator[SamplePart]:
+    """Yields the captions of a record: the words in the first column that is called like one."""
+    columns = {name.lower(): value for name, value in record.items()}
+    found = next((columns[name] for name in CAPTIONS if columns.get(name) is not None), None)
+    values = cast("Sequence[object]", found) if isinstance(found, list | tuple) else [found]  # of anything
+    yield from (SamplePart(words_modality(), each) for each in values if isinstance(each, str))
+
+
+def _undecoded(table: Any) -> tuple[Any, Mapping[str, str]]:
+    """A table whose files are given as they are stored, and the modalities of the columns that hold them."""
+    features: Mapping[str, Any] = table.features or {}
+    kinds = {name: type(each).__name__.lower() for name, each in features.items()}
+    known = {name: kind for name, kind in kinds.items() if kind in modality_names()}
+    for name in known:
+        table = table.cast_column(name, type(features[name])(decode=False))
+    return table, known
+
+
+def _entry(record: Mapping[str, object], index: int, folder: Path | None, known: Mapping[str, str]) -> dict[str, Row]:
+    row = _row(record, f"{index}", folder, known)
+    return {"row": row if folder is not None else replace(row, key=_checksum(row))}
+
+
+def _checksum(row: Row) -> str:
+    digest = sha256()
+    for part in row.parts:
+        digest.update(part.content if isinstance(part.content, bytes) else str(part.content).encode(errors="replace"))
+    return digest.hexdigest()[:16]
+
+
+def _row(record: Mapping[str, object], name: str, folder: Path | None, known: Mapping[str, str]) -> Row:
+    parts, facts = [*caption_parts(record)], dict[str, object]()
+    for column, value in record.items():
+        if isinstance(value, Mapping):
+            parts += _held(cast("Mapping[str, object]", value), known.get(column), folder)
+        elif isinstance(value, str) and column.lower() not in CAPTIONS:
+            modality = file_modality(value)
+            if modality is not None and modality != words_modality():
+                parts.append(SamplePart(modality, (folder or Path()) / value))
+                name = value
+            elif len(value) < _FACT:
+                facts[column] = value
+        elif isinstance(value, int | float | bool):
+            facts[column] = value
+    return Row(name, parts, facts)
+
+
+def _held(value: Mapping[str, object], modality: str | None, folder: Path | None) -> Iterator[SamplePart]:
+    """A file that a column holds as `datasets` stores it: its bytes, or else its path."""
+    content, path = value.get("bytes"), value.get("path")
+    kind = modality or (file_modality(path) if isinstance(path, str) else None)
+    if kind is None:
+        return
+    if isinstance(content, bytes):
+        yield SamplePart(kind, content)
+    elif isinstance(path, str):
+        yield SamplePart(kind, (folder or Path()) / path)
