@@ -11,9 +11,9 @@ import pytest
 from tests.unit.training import drawn_data
 from tests.unit.training.test_training import CONFIG, Line
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training import checkpoint, encoded_samples
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.training.sample_cache import CacheBuilder
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
