@@ -152,7 +152,7 @@ class UserSamples:
         return False, self._advice(size)
 
     def _advice(self, size: DataSize) -> str:
-        drawn = self.settings.steps * self.settings.batch_size * own_share().processes
+        drawn = self.settings.steps * self.settings.batch_size * self.settings.accumulate * own_share().processes
         often = "" if not size.count else f", of which this run draws {drawn:,}"
         return f"{often}. --cache always encodes them first, which pays where a run sees each several times."
 
@@ -170,7 +170,8 @@ class UserSamples:
         """The stream of the samples that are learnt from, and those of its first block that are measured on."""
         settings, share = self.settings, own_share()
         source = RowSource(self.data, settings.seed, share)
-        blocks = BlockReader(source, self.reader, share, max(BLOCK, 4 * settings.batch_size))
+        drawn = settings.batch_size * settings.accumulate
+        blocks = BlockReader(source, self.reader, share, max(BLOCK, 4 * drawn))
         first: SampleBlock | None = None
         if self._index().get("origin") != self.origin:
             self.reader.skipped.begin()

@@ -1,0 +1,61 @@
+"""A disk that is full: what was whole stays whole, and the message says what to do."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.training import drawn_data
+from tests.unit.training.test_training import CONFIG, Line
+from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.training import checkpoint, encoded_samples
+from versatile_diffusion.training.sample_cache import CacheBuilder
+from versatile_diffusion.training.sample_encoder import SampleEncoder
+from versatile_diffusion.training.sample_reader import SampleReader
+from versatile_diffusion.training.trainer import Trainer
+
+
+def full(file_of: Callable[..., Path]) -> Callable[..., None]:
+    """A function that writes the beginning of a file, and finds no room for the rest."""
+
+    def write(*arguments: Any) -> None:
+        file_of(*arguments).write_bytes(b"begun")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return write
+
+
+def test_a_checkpoint_without_room_leaves_the_last_one_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full(lambda tensors, path: path))
+        with pytest.raises(OSError, match=r"No space left on device.*There is none before it\. Free some room"):
+            Trainer(Line(), CONFIG, tmp_path).run()
+    Trainer(Line(), replace(CONFIG, steps=8), tmp_path).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full(lambda tensors, path: path))
+        with pytest.raises(OSError, match=r"The last one is whole: .*step-00000008\. Free some room.* to go on"):
+            Trainer(Line(), CONFIG, tmp_path).run()
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000008"]
+    assert not (tmp_path / ".unfinished").exists()
+    trainer = Trainer(Line(), CONFIG, tmp_path)
+    trainer.run()
+    assert trainer.step == CONFIG.steps
+
+
+def test_a_cache_without_room_says_what_to_do_and_is_gone_on_with(
+    session_pipe: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = SampleEncoder(dict(session_pipe.modalities.items()), [Flow("image", "image")], 2)
+    source = drawn_data.folder(tmp_path / "data", 3)
+    builder = CacheBuilder(tmp_path / "cache", SampleReader(encoder, SkippedSamples()), {}, 2**20)
+    with monkeypatch.context() as patch:
+        patch.setattr(encoded_samples, "write_whole", full(lambda path, content: path.with_name(".part")))
+        with pytest.raises(OSError, match=r"No space left on device.*Free some room.*--cache never"):
+            builder.build(CaptionedData(source))
+    assert not list((tmp_path / "cache").glob("*.safetensors"))
+    assert len(builder.build(CaptionedData(source))["training"]) == 3
