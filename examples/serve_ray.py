@@ -5,11 +5,12 @@
     curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' \\
         -d '{"to": "image", "contexts": [{"modality": "text", "data": "a red lighthouse by the sea"}]}'
 
-On a cluster: serve run examples.serve_ray:app
+On a cluster that runs already, name it in RAY_ADDRESS. Or: serve run examples.serve_ray:app
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ray
@@ -49,8 +50,8 @@ app = Generate.bind()
 
 
 def main(model: str = "postcards", workers: int = 2, port: int = 8000, dtype: str = "auto") -> None:
-    """Serves a model on this machine."""
-    ray.init(num_cpus=workers, include_dashboard=False)
+    """Serves a model on this machine, or on the cluster that RAY_ADDRESS names."""
+    ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else workers, include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Generate.options(num_replicas=workers).bind(model, dtype), blocking=True)
 

@@ -12,6 +12,7 @@ import tests.typechecking  # noqa: F401 - named below
 
 install_import_hook("versatile_diffusion", "tests.typechecking.typechecker")  # before the package is imported
 
+import gc
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,8 @@ import torch
 from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
+
+from tests import processes
 
 if TYPE_CHECKING:  # imported by the tests alone: the process that gives them out to others would wait for it
     from versatile_diffusion import VersatileDiffusionPipeline
@@ -40,12 +43,30 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | Non
     return ByFile(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Has all workers share the server of `tests.processes`."""
+    node.workerinput["forkserver"] = processes.server()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "forkserver" in (given := getattr(config, "workerinput", {})):
+        processes.use_server(given["forkserver"])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets the groups with many slow tests begin first, so that no worker is alone with one at the end."""
-    slow: Counter[str] = Counter()
+    """Has groups with many slow tests begin first and small ones last, so that no worker is alone at the end."""
+    slow, all_of_them = Counter[str](), Counter[str]()
     for item in items:
         slow[group(item.nodeid)] += item.get_closest_marker("slow") is not None
-    items.sort(key=lambda item: -slow[group(item.nodeid)])
+        all_of_them[group(item.nodeid)] += 1
+    items.sort(key=lambda item: (-slow[group(item.nodeid)], -all_of_them[group(item.nodeid)], group(item.nodeid)))
+
+
+def pytest_collection_finish() -> None:
+    """Has Python look for garbage no more among what was imported, which stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def group(nodeid: str) -> str:
@@ -62,6 +83,14 @@ CAPTIONS = (
     "an oil painting of a yellow windmill in the snow",
     "a green house and a tree",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_previews() -> Iterator[None]:
+    """What a diffuser makes while it is trained takes two steps, since no test asks how good it is."""
+    with pytest.MonkeyPatch.context() as shorter:
+        shorter.setattr("versatile_diffusion.training.tasks.diffuser.PREVIEW_STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

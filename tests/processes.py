@@ -2,8 +2,8 @@
 
 They are forked from a server that has imported the package once, where shapes are not checked: such a process is one
 of its own in all that matters here (its memory, its files, its signals and its end), but begins at once, where a new
-Python would import libraries for seconds. The server is started by the first test of a worker that needs it. What such
-a process would spawn comes from the server as well.
+Python would import libraries for seconds. All workers of pytest-xdist share one server, which is started before them;
+without workers the first test that needs it starts it. What such a process would spawn comes from the server as well.
 """
 
 import multiprocessing
@@ -26,6 +26,7 @@ IMPORTED = (
     "versatile_diffusion.cli.batch",
     "versatile_diffusion.engine.isolation",
     "versatile_diffusion.pipeline.pipeline",
+    "versatile_diffusion.studio.page",
     "versatile_diffusion.worlds.postcards.training",
     "diffusers.pipelines.deprecated.versatile_diffusion.pipeline_versatile_diffusion",
     "transformers.models.clip.modeling_clip",
@@ -34,6 +35,7 @@ IMPORTED = (
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(list(IMPORTED))
+_FORKSERVER: Any = multiprocessing.forkserver._forkserver
 _SHARED = ("_forkserver_address", "_forkserver_authkey")
 """What a process must know of the server to ask it for another; the second is from Python 3.14 on."""
 _get_context = multiprocessing.get_context
@@ -83,17 +85,25 @@ class Running:
         self.process.kill()
 
 
-def import_ahead(*modules: str) -> None:
-    """Has the server import these as well, if it does not run yet."""
-    _SERVER.set_forkserver_preload([*IMPORTED, *modules])
+def server() -> dict[str, Any]:
+    """Starts the server, unless it runs, and returns what another process must know of it."""
+    _FORKSERVER.ensure_running()
+    return {name: getattr(_FORKSERVER, name, None) for name in _SHARED}
+
+
+def use_server(known: Mapping[str, object]) -> None:
+    """Takes a server that another process has started, and that ends with that process."""
+    for name, value in known.items():
+        setattr(_FORKSERVER, name, value)
+    if _FORKSERVER._forkserver_alive_fd is None:
+        _FORKSERVER._forkserver_alive_fd = os.pipe()[1]
+    _FORKSERVER.ensure_running = lambda: None  # this process does not know that it runs
 
 
 def start(function: Callable[..., object], *arguments: object, environment: Mapping[str, str] | None = None) -> Running:
     """Calls a function of a module in a process of its own, which works in the folder that this one is in."""
     said = Path(tempfile.mkdtemp(prefix="said-"))
-    multiprocessing.forkserver.ensure_running()
-    server = {name: getattr(multiprocessing.forkserver._forkserver, name, None) for name in _SHARED}
-    process = _SERVER.Process(target=_begin, args=(said, server, dict(environment or {}), function, arguments))
+    process = _SERVER.Process(target=_begin, args=(said, server(), dict(environment or {}), function, arguments))
     process.start()
     return Running(process, said)
 
@@ -127,7 +137,10 @@ def vd(*arguments: str) -> None:
 
 
 def python(*arguments: str) -> None:
-    """What `python -m MODULE …` or `python FILE …` does, without a new Python."""
+    """What `python -c CODE`, `python -m MODULE …` or `python FILE …` does, without a new Python."""
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})
+        return
     module = arguments[0] == "-m"
     sys.argv = list(arguments[module:])
     (runpy.run_module if module else runpy.run_path)(sys.argv[0], run_name="__main__")
@@ -146,6 +159,12 @@ class ForkedPopen:
         """Lines, once they are all there."""
         self.wait()
         return iter(self.running.stdout.splitlines(keepends=True))
+
+    def poll(self) -> int | None:
+        return self.running.process.exitcode
+
+    def terminate(self) -> None:
+        self.running.process.terminate()
 
     def wait(self) -> int:
         code = self.running.returncode
@@ -192,7 +211,7 @@ class _Siblings(ForkServerContext):
 
 def _begin(
     said: Path,
-    server: Mapping[str, object],
+    known: Mapping[str, object],
     environment: Mapping[str, str],
     function: Callable[..., object],
     arguments: Sequence[object],
@@ -200,7 +219,7 @@ def _begin(
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.update(environment)
-    _share(server, said)
+    _share(known, said)
     try:
         function(*arguments)
     finally:
@@ -208,10 +227,8 @@ def _begin(
         sys.stderr.flush()
 
 
-def _share(server: Mapping[str, object], said: Path) -> None:
+def _share(known: Mapping[str, object], said: Path) -> None:
     """Has the server fork what this process, which is its child, would spawn."""
-    for name, value in server.items():
-        setattr(multiprocessing.forkserver._forkserver, name, value)
-    multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # it does not know that it runs
+    use_server(known)
     _Sibling.said = said
     multiprocessing.get_context = lambda method=None: _Siblings() if method == "spawn" else _get_context(method)

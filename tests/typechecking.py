@@ -5,14 +5,19 @@ types, shapes or values of what goes in or comes out are new to it: the checks f
 """
 
 import functools
+import threading
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from inspect import isfunction
-from typing import Any, Self
+from types import CodeType
+from typing import Any, Self, get_type_hints
+from unittest.mock import patch
 
 import jaxtyping
 import numpy as np
 import torch
 from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+from jaxtyping import _import_hook
 
 typechecker = beartype(
     conf=BeartypeConf(
@@ -22,26 +27,53 @@ typechecker = beartype(
     )
 )
 
-_BY_VALUE = (str, int, type(None))
-"""What annotations may tell apart by value, as Literal does; none does so for what has spaces, such as captions."""
+Sort = Callable[[Any], Any]
+"""Tells all of a value that an annotation can ask for, as something that can be hashed."""
 
 
-def sort_of(value: Any) -> Any:
-    """All of a value that an annotation can ask for, as something that can be hashed.
+def _sort(by_value: bool) -> Sort:
+    """Returns what tells the sort of a value.
 
     A list or a tuple counts as its length, its first and its last item, a dictionary as its first entry; beartype
     looks at one item, too.
+
+    Args:
+        by_value: whether strings and integers are told apart, as Literal does; none does so for what has spaces.
     """
-    kind = type(value)
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return kind, value.dtype, value.shape
-    if kind in _BY_VALUE and not (kind is str and " " in value):
-        return kind, value
-    if kind in (list, tuple):
-        return kind, len(value), *(map(sort_of, (value[0], value[-1])) if value else ())
-    if kind is dict:
-        return kind, *(map(sort_of, next(iter(value.items()))) if value else ())
-    return kind
+    ways: dict[type, Sort | None] = {}
+
+    def sort(value: Any) -> Any:
+        kind = type(value)
+        try:
+            way = ways[kind]
+        except KeyError:
+            way = ways[kind] = way_of(kind)
+        return kind if way is None else way(value)
+
+    def way_of(kind: type) -> Sort | None:
+        if issubclass(kind, torch.Tensor | np.ndarray):
+            return lambda value: (kind, value.dtype, value.shape)
+        if by_value and kind in (str, int):
+            return lambda value: kind if kind is str and " " in value else (kind, value)
+        if kind in (list, tuple):
+            return lambda value: (kind, len(value), sort(value[0]), sort(value[-1])) if value else (kind, 0)
+        if kind is dict:
+            return lambda value: (kind, *map(sort, next(iter(value.items())))) if value else (kind, 0)
+        return None
+
+    return sort
+
+
+_BY_VALUE, _BY_TYPE = _sort(by_value=True), _sort(by_value=False)
+
+
+def _sort_for(function: Callable[..., Any]) -> Sort:
+    """Returns what tells apart all that the annotations of a function do."""
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except Exception:  # names that are there for type checkers alone
+        return _BY_VALUE
+    return _BY_VALUE if "Literal" in repr(hints) else _BY_TYPE
 
 
 def sparing(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,25 +90,65 @@ def sparing(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     return decorator
 
 
+class _Checks:
+    """The checks of a function, which are prepared at its first call: most are never called in a process."""
+
+    def __init__(self, function: Callable[..., Any], check: Callable[[Any], Any]) -> None:
+        self.function, self.check = function, check
+        self.whole = check(function)
+        self.sort = _sort_for(function)
+        self.seen: dict[Any, set[Any]] = {}
+        self._made = threading.local()
+
+    @functools.cached_property
+    def _of_result(self) -> Callable[..., Any]:
+        return self.check(functools.wraps(self.function)(lambda *args, **kwargs: self._made.value))
+
+    def check_result(self, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Checks what the function has made of these arguments."""
+        self._made.value = made
+        self._of_result(*args, **kwargs)
+        del self._made.value
+
+
 def _checked_once(function: Callable[..., Any], check: Callable[[Any], Any]) -> Callable[..., Any]:
-    whole = check(function)
-    seen: dict[Any, set[Any]] = {}
+    checks: _Checks | None = None
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        given = tuple(map(sort_of, args)), *((name, sort_of(value)) for name, value in kwargs.items())
-        if given not in seen:
-            made = whole(*args, **kwargs)
-            seen.setdefault(given, set()).add(sort_of(made))
+        nonlocal checks
+        if checks is None:
+            checks = _Checks(function, check)
+        sort = checks.sort
+        given = tuple(map(sort, args))
+        if kwargs:
+            given = given, *((name, sort(value)) for name, value in kwargs.items())
+        known = checks.seen.get(given)
+        if known is None:
+            made = checks.whole(*args, **kwargs)
+            checks.seen.setdefault(given, set()).add(sort(made))
             return made
         made = function(*args, **kwargs)
-        if (sort := sort_of(made)) not in seen[given]:
-            check(functools.wraps(function)(lambda *args, **kwargs: made))(*args, **kwargs)
-            seen[given].add(sort)
+        if (found := sort(made)) not in known:
+            checks.check_result(made, args, kwargs)
+            known.add(found)
         return made
 
     return call
 
 
 jaxtyping.jaxtyped = sparing(jaxtyping.jaxtyped)
+
+
+def _code(self: Any, fullname: str) -> CodeType | None:
+    """The code of a module of the package, whose byte code is told from that of a module that is not checked."""
+    tagged = functools.partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
+    with patch("importlib._bootstrap_external.cache_from_source", tagged):
+        return SourceFileLoader.get_code(self, fullname)
+
+
+# jaxtyping's loader tells them apart as long as a module is executed, so that the byte code of all libraries that it
+# imports is not found either, and they are compiled anew.
+_import_hook._JaxtypingLoader.exec_module = SourceFileLoader.exec_module
+_import_hook._JaxtypingLoader.get_code = _code

@@ -13,8 +13,9 @@ _TALKATIVE = ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao")
 
 def silence_imports() -> None:
     """Leaves out news that are not for users."""
-    for name in _TALKATIVE:
-        getLogger(name).setLevel(ERROR)
+    for logger in map(getLogger, _TALKATIVE):
+        if logger.level != ERROR:  # setting it makes all loggers of the process ask for their levels anew
+            logger.setLevel(ERROR)
 
 
 def silence_opening() -> None:

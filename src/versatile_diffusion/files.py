@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,6 +22,31 @@ def write_whole(file: Path, content: bytes) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def require_same_settings(file: Path, settings: Mapping[str, object], begun: bool) -> None:
+    """Keeps what the files of a folder are made with.
+
+    Args:
+        file: a JSON file in that folder.
+        settings: that are the same for all files.
+        begun: whether there are files already; if not, the settings may change.
+
+    Raises:
+        ValueError: if these were made with other settings.
+    """
+    before = json.loads(file.read_text()) if file.exists() else None
+    settings = json.loads(json.dumps(settings))  # as they are read back
+    if before is None or not begun:
+        if before != settings:
+            write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
+        return
+    keys = dict.fromkeys((*settings, *before))  # what is left out is None
+    changed = [f"{key} was {before.get(key)}" for key in keys if before.get(key) != settings.get(key)]
+    if changed:
+        raise ValueError(
+            f"The files in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
+        )
 
 
 def require_file(file: Path) -> None:

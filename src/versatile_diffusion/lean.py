@@ -12,10 +12,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    Loader = MetaPathFinder = object  # importlib.abc imports a dozen modules, and every command would wait for them
 
 BARE = frozenset(
     {
@@ -96,6 +100,9 @@ class _LeanLoader(Loader):
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
 
 
 class _BareLoader(_LeanLoader):

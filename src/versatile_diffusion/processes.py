@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
@@ -21,3 +23,24 @@ def processes() -> PartialState:
     """
     launched = "LOCAL_RANK" in os.environ
     return PartialState(cpu=launched and not torch.cuda.is_available())
+
+
+@dataclass(frozen=True)
+class ProcessShare:
+    """Which of several processes this one is, and where it computes.
+
+    Attributes:
+        process: its number, from 0.
+        processes: how many there are.
+        device: that is its own, such as "cuda:1".
+    """
+
+    process: int
+    processes: int
+    device: str
+
+    @classmethod
+    def of(cls, state: PartialState) -> ProcessShare:
+        """Returns the share of a process as accelerate knows it."""
+        untyped = cast(Any, state)  # accelerate says no types of these
+        return cls(untyped.process_index, untyped.num_processes, str(untyped.device))

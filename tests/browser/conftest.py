@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Request, ViewportSize, sync_playwright
 
 from tests.browser.visiting import PATIENCE, Studio, Visit
-from tests.processes import import_ahead
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.engine.workers import Source, open_models
 
@@ -36,7 +35,6 @@ def browser() -> Iterator[Browser]:
 
 def studio_in(folder: Path) -> Studio:
     """A studio, not started yet, that keeps its history in a folder."""
-    import_ahead("versatile_diffusion.studio.page")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

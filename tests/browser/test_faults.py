@@ -58,6 +58,7 @@ def check_whole(studio: Studio, count: int) -> None:
 
 def test_a_full_disk_loses_no_result_and_leaves_no_part_of_one(window: Visit, fragile: Studio) -> None:
     window.write("a blue tent in the snow")
+    window.take_few_steps()
     window.generate()
     check_whole(fragile, 1)
     filler = fragile.history.parent / "filler"
@@ -100,5 +101,6 @@ def test_a_killed_studio_comes_back_with_its_history_whole(window: Visit, fragil
     assert fragile.recipes() == before and not left.exists()
     check_whole(fragile, len(before))
     window.write("a tree")
+    window.take_few_steps()
     window.generate()
     assert not computing.exists()

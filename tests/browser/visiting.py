@@ -103,6 +103,13 @@ class Visit:
         self.click("Generate")
         return self.said("Done in")
 
+    def take_few_steps(self, steps: int = 8) -> None:
+        """Asks for few steps, where it does not matter how good the result is."""
+        options = self.panel.get_by_role("button", name="Advanced options")
+        options.click()
+        self.panel.get_by_label("number input for Steps").fill(str(steps))
+        options.click()
+
     def generate_for_long(self, steps: int = 100) -> None:
         """Begins what takes many steps, and waits for the first of them."""
         self.write("a red house")

@@ -1,16 +1,13 @@
-"""The blocks of docs/batches.md run as they stand, in few steps; so does the example with Ray Data."""
+"""The blocks of docs/batches.md run as they stand, in few steps; so does the actor of the example with Ray Data."""
 
 import re
 import runpy
 import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -32,6 +29,11 @@ pytestmark = pytest.mark.slow
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the page reads."""
     monkeypatch.chdir(tmp_path)
+    write_prompts()
+
+
+def write_prompts() -> None:
+    """Writes the lists of the page, and the picture that one names, in the folder that is worked in."""
     Path("prompts.txt").write_text("a red tent in the snow\na tree at night\n")
     Path("prompts.jsonl").write_text(CODE["json"])
     Path("photos").mkdir()
@@ -64,25 +66,11 @@ def test_the_actor_of_the_ray_example_makes_what_the_command_makes() -> None:
     made = example["Painter"](dtype="fp32", num_inference_steps=2)(columns)
     for line, seed, png in zip(made["line"], made["seed"], made["png"], strict=True):
         Path(f"line-{line:04}-seed-{seed}.png").write_bytes(png)
-    _compare_with_the_command()
+    compare_with_the_command()
 
 
-@pytest.fixture
-def small_ray() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("small_ray")
-def test_the_ray_example_makes_what_the_command_makes(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ["--steps", "2", "--seed", "4", "--actors", "2", "--dtype", "fp32"]
-    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", *options])
-    runpy.run_path(RAY, run_name="__main__")
-    _compare_with_the_command()
-
-
-def _compare_with_the_command() -> None:
+def compare_with_the_command() -> None:
+    """Checks that there are the pictures that `vd batch` makes of the list in 2 steps with seed 4, but for rounding."""
     words = ["prompts.jsonl", "-o", "made", "--steps", "2", "--seed", "4", "--device", "cpu", "--dtype", "fp32"]
     result = CliRunner().invoke(app, ["batch", *words])
     assert result.exit_code == 0, result.output

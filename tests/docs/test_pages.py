@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def files(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the page reads."""
+def files_and_few_steps(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page reads; and few steps of sampling, also where no option says how many."""
     monkeypatch.chdir(tmp_path)
     for name, color in (("a.png", "red"), ("b.png", "blue"), ("mask.png", "white"), ("picture.png", "green")):
         Image.new("RGB", (64, 64), color).save(name)
@@ -43,16 +43,16 @@ def files(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pyte
     save_file({"tokens": tokens}, "tokens.safetensors")
     np.save("grey.npy", tokens.numpy())
     np.save("noise.npy", np.zeros((1, 8, 8, 8), np.float32))
-
-
-@pytest.mark.parametrize("page", BLOCKS)
-def test_the_python_blocks_run(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = VersatileDiffusionPipeline.generate
 
     def short(self: VersatileDiffusionPipeline, *arguments: Any, **options: Any) -> Any:
         return whole(self, *arguments, **{**options, "num_inference_steps": 2})
 
     monkeypatch.setattr(VersatileDiffusionPipeline, "generate", short)
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_the_python_blocks_run(page: str) -> None:
     names: dict[str, Any] = {}
     with torch.no_grad():
         for language, code in BLOCKS[page]:

@@ -26,7 +26,7 @@ ABOUT_THESE_TWO = {
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
     "training/stages.py": "the paper's stages: autoencoders of these two, and flows between them",
-    "training/reading/tables.py": "the names that columns of captions have",
+    "data/tables.py": "the names that columns of captions have",
     "studio/history.py": "a column of the table of results is called text",
     "studio/results_store.py": "the record of a text holds it under that name",
     "worlds/": "a world has the modalities that it has",

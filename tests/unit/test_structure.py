@@ -21,6 +21,7 @@ ROOMS = (
     ("worlds",),
     ("training",),
     ("evaluation",),
+    ("data",),
     ("provenance",),
     ("applications",),
     ("pipeline",),
@@ -31,7 +32,20 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
-    ("flows", "arrays", "fields", "validation", "devices", "files", "processes", "extras", "bundled", "lean", "_moved"),
+    (
+        "flows",
+        "arrays",
+        "fields",
+        "validation",
+        "devices",
+        "files",
+        "processes",
+        "extras",
+        "bundled",
+        "lean",
+        "lettering",
+        "_moved",
+    ),
 )
 """From what people touch down to what everything may use: a room imports itself, and rooms below it."""
 

@@ -1,7 +1,5 @@
 """A new modality adds files and changes none: tests/unit/modalities/tones.py is all that tones need."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -13,13 +11,14 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from tests import processes
 from tests.unit.modalities.tones import SAMPLES, TONE, TONES, ToneModality, install, known, small_tones
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError, convert, open_modality
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.fields import flags
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities import Modality
+from versatile_diffusion.modalities import Modality, registry
 from versatile_diffusion.modalities.registry import modality_spec, unregister
 from versatile_diffusion.model_presets import ModalityPreset, build, tiny
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
@@ -175,19 +174,18 @@ def test_its_options_are_checked(three: VersatileDiffusionPipeline) -> None:
         three.generate("tone", Context("tone", TONES[0]), num_inference_steps=1, temperature=0)
 
 
+def tell_what_is_opened(packages: str, saved: str) -> None:
+    """In a process where these packages are installed and nothing is registered."""
+    sys.path.insert(0, packages)
+    registry._installed.cache_clear()
+    assert registry.modality_names() == ("image", "text", "tone")
+    pipe = VersatileDiffusionPipeline.from_pretrained(saved, flows=["tone-variation"])
+    print(type(pipe.modalities["tone"]).__name__)
+
+
 def test_a_package_brings_it_to_other_processes(saved: Path, tmp_path: Path) -> None:
     install(tmp_path / "packages")
-    code = f"""if True:
-        from versatile_diffusion import VersatileDiffusionPipeline
-        from versatile_diffusion.modalities.registry import modality_names
-
-        assert modality_names() == ("image", "text", "tone")
-        pipe = VersatileDiffusionPipeline.from_pretrained({str(saved)!r}, flows=["tone-variation"])
-        print(type(pipe.modalities["tone"]).__name__)"""
-    path = os.pathsep.join([str(tmp_path / "packages"), str(Path(__file__).parents[2]), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
+    done = processes.start(tell_what_is_opened, str(tmp_path / "packages"), str(saved))
     assert (done.returncode, done.stdout.strip()) == (0, TONE.load().__name__), done.stderr
 
 

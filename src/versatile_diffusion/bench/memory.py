@@ -6,6 +6,7 @@ hundred MB.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from versatile_diffusion.bench.report import Figure, Result, Settings
-from versatile_diffusion.bench.sizes import FLOWS, empty, stored_bytes
+from versatile_diffusion.bench.sizes import FLOWS, stored_bytes
 from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
@@ -33,12 +35,14 @@ class Need:
     """Bytes that some flows need in float16. In float32 all are twice as many.
 
     Attributes:
+        stored: all tensors on disk.
         diffuser, modalities: weights.
         layer: weights of the largest layer of the diffuser.
         saved: what `quantize` makes of the weights less.
         denoising, coding: the most activations, of one step of the diffuser, and of what modalities do for one output.
     """
 
+    stored: int
     diffuser: int
     modalities: int
     layer: int
@@ -73,8 +77,7 @@ def measure(settings: Settings) -> Result:
     needs = {name: needed(settings.sizes, Flow.parse(name)) for name in FLOWS}
     needs["all flows"] = together(settings.sizes, list(needs.values()))
     for name, need in needs.items():
-        stored = stored_bytes(empty(settings.sizes, [Flow.parse(name)] if name in FLOWS else None))
-        counted = {"disk, fp16": stored, "weights, fp32": 2 * need.weights, "weights, fp16": need.weights}
+        counted = {"disk, fp16": need.stored, "weights, fp32": 2 * need.weights, "weights, fp16": need.weights}
         counted |= {"weights, int8": need.weights - need.saved, "activations, fp16": max(need.denoising, need.coding)}
         held = {"fp32": 2 * need.resident, "fp16": need.resident, "int8": need.resident - need.saved}
         held |= {"fp16, model offload": need.model_offload, "fp16, group offload": need.group_offload}
@@ -104,6 +107,7 @@ def _need(components: Components, denoising: int, coding: int) -> Need:
     diffuser, modalities = components.diffuser, components.modalities.values()
     encoders = [encoder for each in modalities if (encoder := each.context_encoder) is not None]
     return Need(
+        stored=stored_bytes(components),
         diffuser=_bytes(diffuser.parameters()),
         modalities=sum(_bytes(modality.parameters()) for modality in modalities),
         layer=max(_bytes(module.parameters(recurse=False)) for module in diffuser.modules()),
@@ -150,12 +154,36 @@ def _coding(components: Components, flow: Flow) -> Iterator[tuple[nn.Module, Cal
 
 def _activations(module: nn.Module, work: Callable[[], object]) -> int:
     """Counts the most bytes that are alive at once during some work, besides the weights."""
-    tracker = MemTracker()
-    tracker.track_external(module)
-    with tracker:
+    with _LivingBytes(module) as living:
         work()
-    peak = tracker.get_tracker_snapshot("peak")
-    return int(sum(sizes["Total"] for sizes in peak.values())) - _bytes(module.parameters())
+    return living.most
+
+
+class _LivingBytes(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, and the most of them at once, but for those of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - torch leaves a parameter untyped
+        self.now = self.most = 0
+        tensors = (*module.parameters(), *module.buffers())
+        self._known = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, made)):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self._known:
+            self._known.add(storage)
+            self._change(storage.nbytes())
+            weakref.finalize(storage, self._change, -storage.nbytes())
+
+    def _change(self, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
 
 
 def saved_by_int8(module: nn.Module) -> int:

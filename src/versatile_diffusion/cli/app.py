@@ -20,6 +20,7 @@ from versatile_diffusion.cli import (
     edit,
     embed,
     evaluate,
+    evaluate_data,
     flows,
     generate,
     reconstruct,
@@ -30,7 +31,7 @@ from versatile_diffusion.cli import (
     vote,
 )
 from versatile_diffusion.cli.console import error, show_whatever_is_said
-from versatile_diffusion.cli.options import spread
+from versatile_diffusion.cli.options import ManyValues, spread
 from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import silence_imports
 from versatile_diffusion.validation import shortened
@@ -80,15 +81,17 @@ for command in (
     app.command(rich_help_panel="Make")(spread(command))
 for command in (reconstruct.reconstruct, embed.embed):
     app.command(rich_help_panel="Brain decoding")(spread(command))
-for name, commands, shown in (
-    ("train", world_commands(train.train_command, train.train_on_data_command), train.HELP_OF_ALL),
-    (
-        "evaluate",
-        world_commands(evaluate.evaluate_command, has=lambda world: bool(world.evaluations)),
-        evaluate.__doc__,
-    ),
-):
-    app.add_typer(_group(cls=commands, help=shown), name=name, rich_help_panel="Models")
+app.add_typer(
+    _group(cls=world_commands(train.train_command, train.train_on_data_command), help=train.HELP_OF_ALL),
+    name="train",
+    rich_help_panel="Models",
+)
+evaluations = _group(
+    cls=world_commands(evaluate.evaluate_command, has=lambda world: bool(world.evaluations)), help=evaluate.HELP
+)
+for command in (evaluate_data.images, evaluate_data.texts):
+    evaluations.command(cls=ManyValues)(spread(command))
+app.add_typer(evaluations, name="evaluate", rich_help_panel="Models")
 data_sets = _group(
     cls=world_commands(data.write_command, has=lambda world: world.sources is not None), help=data.__doc__
 )

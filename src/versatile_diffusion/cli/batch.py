@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -15,11 +15,12 @@ from rich.progress import Progress
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.files import require_writable_folder
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, Loras, ModelOptions, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
+from versatile_diffusion.files import require_same_settings
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
@@ -27,10 +28,9 @@ from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
-    from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs] - it has none
-
     from versatile_diffusion.applications.prompt_lists import WantedOutput
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
+    from versatile_diffusion.processes import ProcessShare
 
 SETTINGS = "settings.json"
 
@@ -76,7 +76,7 @@ def batch(
     accelerate launch --num_processes 2 -m versatile_diffusion.cli batch prompts.txt --output pictures
     """
     from versatile_diffusion.applications.prompt_lists import batches, read_prompts
-    from versatile_diffusion.processes import processes
+    from versatile_diffusion.processes import ProcessShare, processes
 
     state = processes()
     with state.main_process_first():  # what is wrong is said once
@@ -90,7 +90,7 @@ def batch(
     job = _ListJob(output, how, digits=max(4, len(str(listed[-1].line))))
     missing = [each for each in planned if job.missing(each)]
     state.wait_for_everyone()  # nobody writes before all have seen what is missing
-    share = _Share.of(state)
+    share = ProcessShare.of(state)
     own = missing[share.process :: share.processes]
     made = job.run(own, _opened(options, own, share), shown=share.process == 0) if own else 0
     if share.processes == 1:
@@ -98,20 +98,6 @@ def batch(
     else:
         say(f"{made} outputs made by process {share.process + 1} of {share.processes}: {output}.")
     state.destroy_process_group()  # pyright: ignore[reportUnknownMemberType] - untyped in accelerate
-
-
-@dataclass(frozen=True)
-class _Share:
-    """Which of several processes this one is, and where it computes."""
-
-    process: int
-    processes: int
-    device: str
-
-    @classmethod
-    def of(cls, state: PartialState) -> _Share:
-        untyped = cast(Any, state)  # accelerate says no types of these
-        return cls(untyped.process_index, untyped.num_processes, str(untyped.device))
 
 
 @dataclass(frozen=True)
@@ -213,7 +199,7 @@ class _ListJob:
 
 
 def _opened(
-    options: BatchOptions, batches: Sequence[Sequence[WantedOutput]], share: _Share
+    options: BatchOptions, batches: Sequence[Sequence[WantedOutput]], share: ProcessShare
 ) -> VersatileDiffusionPipeline:
     """The model with what the batches need; each process on a device of its own."""
     if share.processes > 1 and options.device in ("auto", "cuda"):

@@ -67,10 +67,10 @@ def show(
     require("datasets", "Reading data sets", "train")
     if output is not None:
         require_writable([output], overwrite)
+    from versatile_diffusion.data.captioned_data import CaptionedData
+    from versatile_diffusion.data.overview import look_at
+    from versatile_diffusion.data.samples_sheet import samples_sheet
     from versatile_diffusion.modalities.registry import modality_names, modality_spec
-    from versatile_diffusion.training.reading.captioned_data import CaptionedData
-    from versatile_diffusion.training.reading.overview import look_at
-    from versatile_diffusion.training.reading.samples_sheet import samples_sheet
 
     modalities = {name: modality_spec(name).load()() for name in modality_names()}
     found = look_at(CaptionedData(data), modalities, most, filter.filters)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.opening import open_pipeline
@@ -18,6 +19,14 @@ from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwri
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.worlds.base import Evaluation, EvaluationRequest, World
+
+HELP = f"""Measure a model: on captioned pictures of your own, or of a bundled world.
+
+\b
+vd evaluate images --data my-pictures --num 200
+vd evaluate texts --data my-pictures --num 200
+vd evaluate {DEFAULT_MODEL}
+"""
 
 
 def evaluate_command(world: World) -> tuple[Callable[..., None], str]:

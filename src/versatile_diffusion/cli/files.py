@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from versatile_diffusion.files import is_data_url, quoted, require_file, write_whole
+from versatile_diffusion.files import is_data_url, quoted, require_file
 from versatile_diffusion.modalities.spec import Codec
 from versatile_diffusion.validation import shortened
 
@@ -69,31 +68,6 @@ def require_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"Cannot write in {folder}: {error.strerror or error}. Choose another place.") from error
-
-
-def require_same_settings(file: Path, settings: Mapping[str, object], begun: bool) -> None:
-    """Keeps what the files of a folder are made with.
-
-    Args:
-        file: a JSON file in that folder.
-        settings: that are the same for all files.
-        begun: whether there are files already; if not, the settings may change.
-
-    Raises:
-        ValueError: if these were made with other settings.
-    """
-    before = json.loads(file.read_text()) if file.exists() else None
-    settings = json.loads(json.dumps(settings))  # as they are read back
-    if before is None or not begun:
-        if before != settings:
-            write_whole(file, (json.dumps(settings, indent=2) + "\n").encode())
-        return
-    keys = dict.fromkeys((*settings, *before))  # what is left out is None
-    changed = [f"{key} was {before.get(key)}" for key in keys if before.get(key) != settings.get(key)]
-    if changed:
-        raise ValueError(
-            f"The files in {file.parent} were made otherwise: {', '.join(changed)}. Choose another --output."
-        )
 
 
 def read_tensor(file: Path | str) -> Tensor:

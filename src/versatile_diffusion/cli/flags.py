@@ -149,7 +149,7 @@ def option(model: type[BaseModel], name: str, default: object = None) -> object:
     info = model.model_fields[name]
     kind, _ = _kind(info)
     shown = info.default if default is None else default
-    telling = option_info(model, name, False if shown is None else str(shown))
+    telling = option_info(model, name, False if shown is None or info.is_required() else str(shown))
     if flags(model)[name].many:
         return Annotated[list[str] | None, telling]
     simple = kind if isinstance(kind, type) and (kind in (int, float, bool) or issubclass(kind, Enum)) else str

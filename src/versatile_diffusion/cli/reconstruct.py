@@ -16,12 +16,12 @@ from rich.progress import Progress
 
 from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_same_settings, require_writable_folder
+from versatile_diffusion.cli.files import require_writable_folder
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, ModelOptions, require_seeds, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
-from versatile_diffusion.files import write_whole
+from versatile_diffusion.files import require_same_settings, write_whole
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import Sampling

@@ -29,8 +29,8 @@ Finding = dict[str, Any]
 """How an output compares with the one before, as JSON tells it; see `comparison.compared`."""
 
 
-Opened = tuple[ModelOptions, tuple[str, ...]]
-"""A model as it was opened, and its LoRAs."""
+Opened = tuple[ModelOptions, tuple[str, ...], tuple[str, ...]]
+"""A model as it was opened, its LoRAs and the flows that it was opened for."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def _replayed(
 
     kept.require_inputs()
     options, loras = _opening(kept, opening)
-    if (key := (options, loras)) not in opened:
-        opened[key] = open_pipeline(options, None, "replay", loras)
+    if (key := (options, loras, _flows(kept))) not in opened:
+        opened[key] = open_pipeline(options, _flows(kept), "replay", loras)
     pipe = opened[key]
     with warnings_as_notes():
         item = replayed(pipe, kept)
@@ -185,6 +185,12 @@ def _opening(kept: StoredRecord, opening: Opening) -> tuple[ModelOptions, tuple[
         weights=None if before.weights is None else Weights(before.weights),
     )
     return options, tuple(opening.lora or ())
+
+
+def _flows(kept: StoredRecord) -> tuple[str, ...]:
+    """What the model is opened for."""
+    contexts = (*kept.record.contexts, *kept.record.negative)
+    return tuple(dict.fromkeys(f"{context.modality}-to-{kept.record.to}" for context in contexts))
 
 
 def _device(before: str) -> str:

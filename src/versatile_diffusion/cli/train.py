@@ -87,12 +87,14 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
     return train, HELP.format(name=world.name, about=world.about, model=DEFAULT_MODEL)
 
 
-DATA_HELP = """Train a model on your own data: a folder of pictures with captions in .txt, a folder with metadata.jsonl,
+DATA_HELP = f"""Train a model on your own data: a folder of pictures with captions in .txt, one with metadata.jsonl,
 .csv or .parquet, tars of webdataset, parquet files, captions as COCO writes them, or hub:owner/name.
 
 \b
 vd train ./my-pictures
 vd train ./my-pictures --start shi-labs/versatile-diffusion --train lora --flows text-to-image image-to-text
+vd train ./my-pictures --start CompVis/stable-diffusion-v1-4 --encoders shi-labs/versatile-diffusion --recipe paper
+vd train ./my-pictures --start preset:{DEFAULT_MODEL}
 vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
 vd train ./my-pictures --dry-run
@@ -152,7 +154,7 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         }
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
-            from versatile_diffusion.training.finetuning import write_settings
+            from versatile_diffusion.training.run_settings import write_settings
 
             write_settings(chosen, save_config)
             say(f"Written: {save_config}. Train with: vd train {save_config}")
@@ -203,8 +205,8 @@ def _train(settings: TrainingSettings, run: Path) -> None:
         target = training.train()
     if not processes().is_main_process:
         return
-    if len(training.skipped):
-        note(f"{training.skipped.told()}. {run / 'skipped.jsonl'} says why.")
+    if len(left_out := training.left_out):
+        note(f"{left_out.told()}. {run / 'skipped.jsonl'} says why.")
     model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
     results.print(f"vd {training.learnt[0]} … {model}", markup=False)

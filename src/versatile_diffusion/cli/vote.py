@@ -14,11 +14,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
-from versatile_diffusion.cli.files import require_same_settings, require_writable, require_writable_folder, write_whole
+from versatile_diffusion.cli.files import require_writable, require_writable_folder
 from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, Dtype, ModelOptions, Overwrite
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.extras import extra
+from versatile_diffusion.files import require_same_settings, write_whole
 from versatile_diffusion.modalities.image_spec import IMAGE
 
 if TYPE_CHECKING:

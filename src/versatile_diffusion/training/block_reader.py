@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import BatchShare
-from versatile_diffusion.training.reading.tables import captions_hint
 from versatile_diffusion.training.sample_block import SampleBlock
 from versatile_diffusion.training.sample_encoder import FittedSample
 from versatile_diffusion.training.sample_reader import SampleReader

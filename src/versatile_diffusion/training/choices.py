@@ -1,4 +1,6 @@
-"""What can be chosen of how steps are taken, for those who must not import PyTorch to tell it."""
+"""What can be chosen of training, by name, for those who must not import PyTorch to tell it."""
+
+from __future__ import annotations
 
 from enum import StrEnum
 
@@ -18,6 +20,10 @@ class AveragePlace(StrEnum):
     CPU = "cpu"
     NONE = "none"
 
+    @classmethod
+    def _missing_(cls, value: object) -> AveragePlace | None:
+        return cls.NONE if value is None else None  # as which YAML reads "none"
+
 
 class PredictionType(StrEnum):
     """What the diffuser learns to predict, as diffusers' schedulers call it."""
@@ -32,3 +38,53 @@ class GradientScales(StrEnum):
 
     NONE = "none"
     PAPER = "paper"
+
+
+class Trained(StrEnum):
+    """What of the diffuser is trained."""
+
+    LORA = "lora"
+    CONTEXT = "context"
+    DATA = "data"
+    ALL = "all"
+
+
+class Precision(StrEnum):
+    """What steps are computed in; weights that are trained are kept in float32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Sharding(StrEnum):
+    """Whether several processes share the model out among them."""
+
+    AUTO = "auto"
+    FULL = "full"
+    NONE = "none"
+
+
+class RateSchedule(StrEnum):
+    """How the learning rate goes on after its warm-up."""
+
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class CachePolicy(StrEnum):
+    """Whether latents and context tokens are computed before the first step, and kept."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class TrackerName(StrEnum):
+    """Where a run is followed besides its folder."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    NONE = "none"

@@ -10,6 +10,9 @@ from pathlib import Path
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
 
 COLUMNS = 4
+WIDTH, HEIGHT = 3.6, 2.8
+"""Of a panel, in inches; the next is the room around its axes."""
+LEFT, RIGHT, BOTTOM, TOP = 0.75, 0.1, 0.5, 0.3
 Line = Mapping[str, float]
 Curves = Mapping[str, tuple[list[float], list[float]]]
 """Steps and values by what is told."""
@@ -40,7 +43,16 @@ def plot_curves(stages: Mapping[str, Path], target: Path) -> Path:
     panels = [panel for stage, lines in logs.items() for panel in _panels(stage, lines)]
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.6 * columns, 2.8 * rows), layout="constrained")
+    axes_width, axes_height = WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP
+    figure = Figure(figsize=(WIDTH * columns, HEIGHT * rows))
+    figure.subplots_adjust(  # layouts that look at all labels take most of the time of a plot
+        left=LEFT / (WIDTH * columns),
+        right=1 - RIGHT / (WIDTH * columns),
+        bottom=BOTTOM / (HEIGHT * rows),
+        top=1 - TOP / (HEIGHT * rows),
+        wspace=(LEFT + RIGHT) / axes_width,
+        hspace=(BOTTOM + TOP) / axes_height,
+    )
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for ax, (title, curves) in zip(axes, panels, strict=False):
         for loss, (steps, values) in curves.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.filters import SampleFilters
-from versatile_diffusion.training.reading.overview import Overview, look_at
-from versatile_diffusion.training.reading.sample import Sample
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.filters import SampleFilters
+from versatile_diffusion.data.overview import Overview, look_at
+from versatile_diffusion.data.sample import Sample
 from versatile_diffusion.training.sample_encoder import FittedSample, SampleEncoder
 
 LOOKED_AT = 500

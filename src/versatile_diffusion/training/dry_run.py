@@ -15,6 +15,7 @@ from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeSt
 
 from versatile_diffusion.checkpoints import Checkpoint
 from versatile_diffusion.checkpoints.sources import read_source
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.devices import choose_device
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
@@ -26,7 +27,6 @@ from versatile_diffusion.training.finetuning import FineTuning
 from versatile_diffusion.training.machine import free_memory, hardware
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.random_latents import RandomLatents
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.training.run_plan import PROCESSES, CardMemory, DiskNeed, RunPlan, StepTime, TrainedParts
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings import Trained, TrainingSettings

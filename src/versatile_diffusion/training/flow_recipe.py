@@ -12,15 +12,16 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from versatile_diffusion.checkpoints.folder import is_ours
+from versatile_diffusion.data.captioned_data import SkippedSamples
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints
 from versatile_diffusion.training.choices import GradientScales
-from versatile_diffusion.training.finetuning import MODEL, SETTINGS, STATE, FineTuning, require_same_run, write_settings
+from versatile_diffusion.training.finetuning import STATE, FineTuning
 from versatile_diffusion.training.opened_model import OpenedModel
-from versatile_diffusion.training.reading.captioned_data import SkippedSamples
 from versatile_diffusion.training.run_page import PAGE, RunPage
+from versatile_diffusion.training.run_settings import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.stage_settings import STAGE_RATES, Recipe, StageSettings
 from versatile_diffusion.training.user_samples import Samples, silent

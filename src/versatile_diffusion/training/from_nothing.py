@@ -12,6 +12,8 @@ from typing import ClassVar
 import torch
 
 from versatile_diffusion.checkpoints.components import empty
+from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.data.folder import listing
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
@@ -20,16 +22,14 @@ from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.card import CardTexts
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.training.finetuning import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.measurements import Figures, Measurements, read_measurements
 from versatile_diffusion.training.metric_logger import LOG
 from versatile_diffusion.training.named_presets import named_preset
 from versatile_diffusion.training.own_images import TRAINING, VALIDATION, OwnImages, keep_images
 from versatile_diffusion.training.own_recipe import OWN_STAGES, own_run, with_vocabularies
-from versatile_diffusion.training.reading.captioned_data import SKIPPED, CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.folder import listing
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.run_page import PAGE
+from versatile_diffusion.training.run_settings import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.stages import FLOWS, ModelTraining
 from versatile_diffusion.training.trained_layers import mixed_precision

@@ -14,14 +14,14 @@ from jaxtyping import Float, UInt8
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.image import clip_view
 from versatile_diffusion.modalities.vocabulary import Tokenizers, trained_tokenizers
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.data import CaptionRoles, TrainingData
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.problems import BadSample
 
 TRAINING, VALIDATION = "training", "validation"
 MOST_CAPTIONS = 4
@@ -52,7 +52,10 @@ class OwnImages(TrainingData):
     @cached_property
     def images(self) -> UInt8[np.ndarray, "n h w 3"]:  # pyright: ignore[reportIncompatibleMethodOverride] - kept once read
         """See `TrainingData.images`. They are mapped from disk."""
-        return np.memmap(self.folder / f"{self.split}.bin", np.uint8, "r", shape=(len(self), self.size, self.size, 3))
+        shape = (len(self), self.size, self.size, 3)
+        if not len(self):  # nothing cannot be mapped
+            return np.zeros(shape, np.uint8)
+        return np.memmap(self.folder / f"{self.split}.bin", np.uint8, "r", shape=shape)
 
     @cached_property
     def texts(self) -> Sequence[str]:  # pyright: ignore[reportIncompatibleMethodOverride] - made once
@@ -96,31 +99,38 @@ def keep_images(
     Raises:
         ValueError: if there are not two pictures with captions to learn from.
     """
-    size = image.size
-    told = {"origin": json.loads(json.dumps({**origin, "validation": validation})), "size": size}
+    told = {"origin": json.loads(json.dumps({**origin, "validation": validation})), "size": image.size}
     index = folder / _INDEX
     with processes().main_process_first():
         if index.exists() and _Index.validate_json(index.read_bytes()).items() >= told.items():
             return
-        captions: dict[str, list[list[str]]] = {TRAINING: [], VALIDATION: []}
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{TRAINING}.bin").open("wb") as training, (folder / f"{VALIDATION}.bin").open("wb") as apart:
-            files = {TRAINING: training, VALIDATION: apart}
-            for sample in data.samples({image.name: image, text.name: text}):
-                if image.name not in sample.items or text.name not in sample.items:
-                    data.skipped.add(sample.key, BadSample("It has no picture with a caption, as is needed here."))
-                    continue
-                split = VALIDATION if zlib.crc32(sample.key.encode(errors="replace")) / 2**32 < validation else TRAINING
-                item = sample.items[image.name][0]
-                assert isinstance(item, Tensor)
-                files[split].write(_pixels(item, size).tobytes())
-                captions[split].append([str(each) for each in islice(sample.items[text.name], MOST_CAPTIONS)])
-        if len(captions[TRAINING]) < 2:
+        captions = _write_pictures(data, image, text, folder, validation)
+        if (count := len(captions[TRAINING])) < 2:
             raise ValueError(
-                f"{data.source:.300} has {len(captions[TRAINING])} pictures with captions to learn from: a model from "
-                "nothing needs many. Take another --start."
+                f"{data.source:.300} has {count} pictures with captions to learn from, and a model from nothing needs "
+                "many. Take another --start."
             )
         write_whole(index, json.dumps({**told, "captions": captions}).encode())
+
+
+def _write_pictures(
+    data: CaptionedData, image: ImageModality, text: TextModality, folder: Path, validation: float
+) -> dict[str, list[list[str]]]:
+    """Writes the pixels of each split one after the other, and returns the captions in the same order."""
+    captions: dict[str, list[list[str]]] = {TRAINING: [], VALIDATION: []}
+    with (folder / f"{TRAINING}.bin").open("wb") as training, (folder / f"{VALIDATION}.bin").open("wb") as apart:
+        for sample in data.samples({image.name: image, text.name: text}):
+            if image.name not in sample.items or text.name not in sample.items:
+                data.skipped.add(sample.key, BadSample("It has no picture with a caption, as is needed here."))
+                continue
+            held_out = zlib.crc32(sample.key.encode(errors="replace")) / 2**32 < validation
+            item = sample.items[image.name][0]
+            assert isinstance(item, Tensor)
+            (apart if held_out else training).write(_pixels(item, image.size).tobytes())
+            texts = [str(each) for each in islice(sample.items[text.name], MOST_CAPTIONS)]
+            captions[VALIDATION if held_out else TRAINING].append(texts)
+    return captions
 
 
 def _pixels(image: Float[Tensor, "3 h w"], size: int) -> UInt8[np.ndarray, "s s 3"]:

@@ -17,13 +17,13 @@ from pydantic import TypeAdapter
 
 from versatile_diffusion import __version__
 from versatile_diffusion.bundled import bundled_weights
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.formats import HUB
 from versatile_diffusion.fields import flags
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.training.card import markdown_table
 from versatile_diffusion.training.machine import commit, hardware, program
 from versatile_diffusion.training.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.formats import HUB
 from versatile_diffusion.training.run_page import STATE, RunPage, told_settings
 from versatile_diffusion.training.settings import Trained, TrainingSettings
 

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from versatile_diffusion.data.captioned_data import CaptionedData
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.encoded_samples import EncodedSamples, encoded, open_shard, pairs, write_shard
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
 from versatile_diffusion.training.sample_encoder import LATENTS, Bucket, FittedSample, SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
 

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from versatile_diffusion.data.cleaning import clean_caption
+from versatile_diffusion.data.sample import Sample
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.reading.cleaning import clean_caption
-from versatile_diffusion.training.reading.sample import Sample
 
 Items = tuple[object, ...]
 

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import torch
 
-from versatile_diffusion.training.reading.captioned_data import SkippedSamples
-from versatile_diffusion.training.reading.filters import SampleFilters
-from versatile_diffusion.training.reading.problems import BadSample
-from versatile_diffusion.training.reading.sample import Row, Sample, read_sample
+from versatile_diffusion.data.captioned_data import SkippedSamples
+from versatile_diffusion.data.filters import SampleFilters
+from versatile_diffusion.data.problems import BadSample
+from versatile_diffusion.data.sample import Row, Sample, read_sample
 from versatile_diffusion.training.sample_encoder import FittedSample, SampleEncoder
 
 _THREADS = 4

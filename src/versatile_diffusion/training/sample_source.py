@@ -9,10 +9,10 @@ from itertools import islice
 
 from pydantic import TypeAdapter
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.sample import Row
+from versatile_diffusion.data.streams import share_out
 from versatile_diffusion.training.batch_share import WHOLE, BatchShare
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.sample import Row
-from versatile_diffusion.training.reading.streams import share_out
 
 
 @dataclass(frozen=True)

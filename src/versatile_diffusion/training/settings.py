@@ -10,11 +10,22 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.data.filters import PAPER, SampleFilters
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.choices import AveragePlace, GradientScales, OptimizerName, PredictionType
+from versatile_diffusion.training.choices import (
+    AveragePlace,
+    CachePolicy,
+    GradientScales,
+    OptimizerName,
+    Precision,
+    PredictionType,
+    RateSchedule,
+    Sharding,
+    TrackerName,
+    Trained,
+)
 from versatile_diffusion.training.dropout import ContextDropout
-from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
 from versatile_diffusion.training.stage_settings import (
     ENCODER_STAGES,
     PRESET,
@@ -25,60 +36,9 @@ from versatile_diffusion.training.stage_settings import (
 )
 from versatile_diffusion.validation import Number, Strict
 
-
-class Trained(StrEnum):
-    """What of the diffuser is trained."""
-
-    LORA = "lora"
-    CONTEXT = "context"
-    DATA = "data"
-    ALL = "all"
-
-
-class Precision(StrEnum):
-    """What steps are computed in; weights that are trained are kept in float32."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
-class Sharding(StrEnum):
-    """Whether several processes share the model out among them."""
-
-    AUTO = "auto"
-    FULL = "full"
-    NONE = "none"
-
-
-class TrackerName(StrEnum):
-    """Where a run is followed besides its folder."""
-
-    TENSORBOARD = "tensorboard"
-    WANDB = "wandb"
-    TRACKIO = "trackio"
-    NONE = "none"
-
-
-class RateSchedule(StrEnum):
-    """How the learning rate goes on after its warm-up."""
-
-    COSINE = "cosine"
-    CONSTANT = "constant"
-
-
 DATA, LEARNT, STEPS, RUN = "Data", "What is trained", "Optimisation", "Run"
 """Under which a field stands in the help of the command line."""
 _data, _learnt, _steps, _run = (Flag(panel=panel) for panel in (DATA, LEARNT, STEPS, RUN))
-
-
-class CachePolicy(StrEnum):
-    """Whether latents and context tokens are computed before the first step, and kept."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
 
 
 class FilterPreset(StrEnum):
@@ -319,8 +279,10 @@ class TrainingSettings(TrainingOptions):
     @model_validator(mode="after")
     def _in_stages(self) -> TrainingSettings:
         if self.from_nothing:
-            if self.flows or self.zero_snr:
-                raise ValueError("A model from nothing learns all flows, to no zero_snr: leave flows and zero_snr out.")
+            if self.flows or self.zero_snr or self.filters != SampleFilters():
+                raise ValueError(
+                    "A model from nothing learns all flows from all samples: leave flows, filters and zero_snr out."
+                )
             return self
         staged = self.recipe is Recipe.PAPER
         if alone := [name for name in ENCODER_STAGES if getattr(self, name) != StageSettings()]:

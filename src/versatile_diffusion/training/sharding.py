@@ -30,7 +30,14 @@ def shard(model: nn.Module, units: Iterable[nn.Module], device: torch.device, dt
     policy = MixedPrecisionPolicy(dtype if half else None, torch.float32 if half else None, cast_forward_inputs=False)
     for module in units:
         fully_shard(module, mesh=mesh, mp_policy=policy)
-    return fully_shard(model, mesh=mesh, mp_policy=policy)
+    shards = fully_shard(model, mesh=mesh, mp_policy=policy)
+    for unit in model.modules() if half else ():
+        if isinstance(
+            unit, FSDPModule
+        ):  # PyTorch 2.13 fails at the gradients of a pass that does not use a unit before
+            unit.unshard()
+            unit.reshard()
+    return shards
 
 
 def computing_part(module: nn.Module) -> nn.Module:

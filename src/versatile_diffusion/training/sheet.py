@@ -7,8 +7,8 @@ import textwrap
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from versatile_diffusion.lettering import letters
 from versatile_diffusion.modalities.images import resize, to_pil
-from versatile_diffusion.training.lettering import letters
 from versatile_diffusion.training.task import Preview
 
 _WIDTH, _MARGIN, _LINE = 1040, 16, 20

@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.batch_share import own_share
 from versatile_diffusion.training.block_reader import BLOCK, HELD_OUT, BlockReader
 from versatile_diffusion.training.encoded_samples import encoded, open_shard, write_shard
 from versatile_diffusion.training.preview import PREVIEWED
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.problems import BadSample
 from versatile_diffusion.training.sample_block import SampleBlock
 from versatile_diffusion.training.sample_cache import (
     TRAINING,
@@ -130,27 +130,28 @@ class UserSamples:
         if policy is not CachePolicy.ALWAYS and self._index().get("origin") == self.origin:
             return False
         size = self.size()
-        if not size.each:  # nothing can be read, which is told with the reason
-            return policy is not CachePolicy.NEVER
-        if policy is CachePolicy.NEVER:
-            self.say(f"{size}: computed on the way.")
-            return False
+        first, why = self._decision(size)
+        if size.each:  # where nothing can be read, that is told with its reason
+            self.say(f"{size}: {'encoded first' if first else 'computed on the way'}{why}")
+        return first
+
+    def _decision(self, size: DataSize) -> tuple[bool, str]:
+        """Returns whether samples are encoded first, and how the sentence that says so ends."""
+        if self.settings.cache is CachePolicy.NEVER:
+            return False, "."
         room = min(self.limit, shutil.disk_usage(self._there()).free)
         fits = size.bytes is None or size.bytes <= room
-        if policy is CachePolicy.ALWAYS:
+        if self.settings.cache is CachePolicy.ALWAYS:
             if not fits:
                 raise too_large(room) if room == self.limit else self._no_room(size, room)
-            self.say(f"{size}: encoded first.")
-            return True
+            return True, "."
         if fits and size.count is not None and size.count <= AT_ONCE:
-            self.say(f"{size}: encoded first.")
-            return True
-        self.say(f"{size}: computed on the way{self._advice(size, fits)}")
-        return False
-
-    def _advice(self, size: DataSize, fits: bool) -> str:
+            return True, "."
         if not fits:
-            return f", since {told_bytes(self.limit)} are allowed (--cache-limit)."
+            return False, f", since there is room for {told_bytes(room)} (--cache-limit)."
+        return False, self._advice(size)
+
+    def _advice(self, size: DataSize) -> str:
         drawn = self.settings.steps * self.settings.batch_size * own_share().processes
         often = "" if not size.count else f", of which this run draws {drawn:,}"
         return f"{often}. --cache always encodes them first, which pays where a run sees each several times."

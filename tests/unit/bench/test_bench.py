@@ -50,6 +50,8 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     recipe = get_world(DEFAULT_MODEL).recipe()
     smaller = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
     with pytest.MonkeyPatch.context() as less:
+        less.setattr(subprocess, "Popen", ForkedPopen)
+        less.setattr(subprocess, "run", forked_run)
         less.setattr(startup, "compile_byte_code", lambda works: None)
         less.setattr(generation, "_BATCHES", (1, 3))
         less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: smaller))

@@ -1,9 +1,11 @@
-"""The examples with LitServe and Ray Serve: both workers answer, and make what one makes."""
+"""The examples with LitServe and Ray Serve: both workers answer, and make what one makes; and that with Ray Data."""
 
 import base64
 import os
+import runpy
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -16,6 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.docs.test_batches import RAY, compare_with_the_command, write_prompts
 from tests.processes import python, start
 from tests.unit.cli.test_serve import free_port
 from versatile_diffusion import VersatileDiffusionPipeline
@@ -25,7 +28,7 @@ from versatile_diffusion.serving.plain import answers, read
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ASKED: dict[str, Any] = {"to": "image", "contexts": [{"modality": "text", "data": "a red tent"}], "seed": 1}
 ASKED |= {"num_inference_steps": 2}
-SMALL = {"RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": str(80 * 2**20), "RAY_USAGE_STATS_ENABLED": "0"}
+ALONE = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def test_requests_of_any_kinds_are_answered(pipe: VersatileDiffusionPipeline) -> None:
@@ -48,20 +51,56 @@ def test_only_the_model_that_is_open_may_be_named(pipe: VersatileDiffusionPipeli
         read(pipe, ASKED | {"model": "large"}, "tiny")
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of Ray, which is started once, since that takes long."""
+    with pytest.MonkeyPatch.context() as alone:
+        for name, value in ALONE.items():
+            alone.setenv(name, value)
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20)
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("example", "path", "options"),
-    [("serve_litserve.py", "/predict", ["--accelerator", "cpu"]), ("serve_ray.py", "/", [])],
-    ids=["LitServe", "Ray Serve"],
-)
-def test_two_workers_make_what_one_makes(
-    pipe: VersatileDiffusionPipeline, model: Path, example: str, path: str, options: list[str]
+@pytest.mark.usefixtures("cluster")
+def test_ray_data_makes_what_the_command_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_prompts()
+    options = ["--steps", "2", "--seed", "4", "--actors", "2", "--dtype", "fp32"]
+    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", *options])
+    runpy.run_path(RAY, run_name="__main__")
+    compare_with_the_command()
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_serve_make_what_one_makes(
+    pipe: VersatileDiffusionPipeline, model: Path, cluster: str
+) -> None:  # whose workers stay in the cluster, so that nothing else finds room there
+    check_two_workers(pipe, model, "serve_ray.py", "/", environment=ALONE | {"RAY_ADDRESS": cluster})
+
+
+@pytest.mark.slow
+def test_two_workers_of_litserve_make_what_one_makes(pipe: VersatileDiffusionPipeline, model: Path) -> None:
+    check_two_workers(pipe, model, "serve_litserve.py", "/predict", "--accelerator", "cpu")
+
+
+def check_two_workers(
+    pipe: VersatileDiffusionPipeline,
+    model: Path,
+    example: str,
+    path: str,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
+    """Asks an example until both of its workers have answered, and checks what they answer."""
     bodies = [ASKED | {"seed": seed} for seed in range(8)]
     expected = answers(pipe, [read(pipe, body, "model") for body in bodies])
     workers: set[int] = set()
-    options = ["--model", str(model), "--workers", "2", *options]
-    with serving(example, *options) as client, ThreadPoolExecutor(8) as threads:
+    options = ("--model", str(model), "--workers", "2", *options)
+    with serving(example, *options, environment=environment) as client, ThreadPoolExecutor(8) as threads:
         for _ in range(200):  # until both have answered
             responses = list(threads.map(lambda body: client.post(path, json=body), bodies))
             assert {response.status_code for response in responses} == {200}, responses[0].text
@@ -76,11 +115,11 @@ def test_two_workers_make_what_one_makes(
 
 
 @contextmanager
-def serving(example: str, *options: str) -> Iterator[httpx.Client]:
+def serving(example: str, *options: str, environment: Mapping[str, str] | None) -> Iterator[httpx.Client]:
     """A client of an example that runs, in single precision, until the end."""
     port = free_port()
     command = [str(EXAMPLES / example), "--port", str(port), "--dtype", "fp32", *options]
-    running = start(python, *command, environment=SMALL)
+    running = start(python, *command, environment=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client:
             while not is_ready(client):
@@ -88,7 +127,7 @@ def serving(example: str, *options: str) -> Iterator[httpx.Client]:
                 time.sleep(0.2)
             yield client
     finally:
-        family = psutil.Process(running.pid).children(recursive=True)
+        family = psutil.Process(running.pid).children(recursive=True) if running.is_running else []
         family += [psutil.Process(pid) for pid in running.started if psutil.pid_exists(pid)]
         running.process.terminate()
         running.process.join()

@@ -134,7 +134,7 @@ def train_flows(folder: str, batch_size: str) -> None:
     # With 32 channels each is a group of its norms, which leaves biases before them no gradients but rounding.
     flows = [Flow("text", "image"), Flow("image", "text")]
     task = four_flow_task(flows, channels=64, min_snr=5.0, gradient_scales=GRADIENT_SCALES)
-    train(task, folder, replace(SHARDED, batch_size=int(batch_size), checkpoint_every=20))
+    train(task, folder, replace(SHARDED, steps=6, batch_size=int(batch_size), checkpoint_every=6))
 
 
 def train_branches(folder: str, batch_size: str) -> None:

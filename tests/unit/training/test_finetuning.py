@@ -17,10 +17,13 @@ from tests.unit.training import drawn_data
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.finetuning import FineTuning, write_settings
+from versatile_diffusion.training.finetuning import FineTuning
 from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.run_settings import write_settings
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.validation import checked
+
+ONE = ("text-to-image",)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def settings(data: str, model: str, **changes: object) -> TrainingSettings:
     small: dict[str, object] = {"steps": 4, "batch_size": 2, "warmup_steps": 1, "checkpoint_every": 2, "sheet_every": 4}
     return checked(TrainingSettings, {"data": data, "start": model, "validation": 0.2, **small, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(data: str, model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one flow that is done; a test that changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "done"
+    FineTuning(settings(data, model, flows=ONE), folder).train()
+    return folder
 
 
 def vd(*words: str) -> Any:
@@ -121,25 +132,23 @@ def test_only_what_was_asked_for_is_trained(
     assert not [name for name in moved if name.startswith(kept)]
 
 
-def test_a_run_goes_on_where_it_stopped_and_equals_one_that_did_not(data: str, model: str, tmp_path: Path) -> None:
-    one = ("text-to-image",)
-    whole = load_file(FineTuning(settings(data, model, flows=one), tmp_path / "whole").train() / "lora.safetensors")
-    FineTuning(settings(data, model, flows=one, steps=2), tmp_path / "cut").train()
-    shutil.rmtree(tmp_path / "cut" / "lora")
-    # a schedule knows its last step: the two runs differ in nothing else
-    for folder in checkpoint.checkpoints(tmp_path / "cut" / "training"):
-        shutil.rmtree(folder)
-    shutil.copytree(tmp_path / "whole" / "training", tmp_path / "cut" / "training", dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "cut" / "training" / "step-00000004")
-    again = load_file(FineTuning(settings(data, model, flows=one), tmp_path / "cut").train() / "lora.safetensors")
+def test_a_run_goes_on_where_it_stopped_and_equals_one_that_did_not(
+    data: str, model: str, done: Path, tmp_path: Path
+) -> None:
+    cut = shutil.copytree(done, tmp_path / "cut")
+    shutil.rmtree(cut / "lora")
+    shutil.rmtree(cut / "training" / "step-00000004")
+    assert [folder.name for folder in checkpoint.checkpoints(cut / "training")] == ["step-00000002"]
+    again = load_file(FineTuning(settings(data, model, flows=ONE), cut).train() / "lora.safetensors")
+    whole = load_file(done / "lora" / "lora.safetensors")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-def test_samples_are_encoded_once(data: str, model: str, tmp_path: Path) -> None:
-    FineTuning(settings(data, model, flows=("text-to-image",)), tmp_path).train()
+def test_samples_are_encoded_once(data: str, model: str, done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
     times = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
     assert times
-    FineTuning(settings(data, model, flows=("text-to-image",), steps=6), tmp_path).train()
+    FineTuning(settings(data, model, flows=ONE, steps=6), tmp_path).train()
     assert times == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*.safetensors")}
 
 
@@ -184,10 +193,9 @@ def test_what_cannot_be_is_named_before_anything_starts(
     assert "Traceback" not in done.output
 
 
-def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, tmp_path: Path) -> None:
-    FineTuning(settings(data, model, steps=1), tmp_path).train()
+def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, done: Path) -> None:
     with pytest.raises(ValueError, match=r"seed was 0 and is 1.*another --output"):
-        FineTuning(settings(data, model, seed=1), tmp_path)
+        FineTuning(settings(data, model, flows=ONE, seed=1), done)
 
 
 def test_a_run_that_is_not_done_may_go_on_more_carefully(data: str, model: str, tmp_path: Path) -> None:

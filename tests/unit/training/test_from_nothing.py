@@ -12,6 +12,7 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.modalities.vocabulary import trained_tokenizers
 from versatile_diffusion.model_presets import stable_diffusion_v1
+from versatile_diffusion.training.from_nothing import FromNothing
 from versatile_diffusion.training.own_recipe import OWN_STAGES, with_vocabularies
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.tasks import diffuser
@@ -19,9 +20,10 @@ from versatile_diffusion.validation import checked
 
 
 @pytest.fixture(autouse=True)
-def quick_previews(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffuser, "PREVIEW_STEPS", 1)
     monkeypatch.setattr(diffuser, "PREVIEWED", 2)
+    monkeypatch.setattr(FromNothing, "_curves", lambda self: "")  # which are drawn for the model card as well
 
 
 def vd(*words: str) -> Any:

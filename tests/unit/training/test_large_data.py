@@ -109,8 +109,11 @@ def test_two_processes_train_on_streams_and_go_on(data: str, model: str, tmp_pat
     [
         ({}, SampleCache, "About 9\\d samples take .* encoded first."),
         ({"cache": "never"}, SampleStream, "computed on the way."),
-        ({"cache": "always"}, SampleCache, "encoded first."),
-        ({"cache_limit": 1e-5}, SampleStream, r"computed on the way, since 10\.5 KiB are allowed \(--cache-limit\)"),
+        (
+            {"cache_limit": 1e-5},
+            SampleStream,
+            r"on the way, since there is room for 10\.5 KiB \(--cache-limit\)",
+        ),
         ({"most": 50}, SampleStream, "of which this run draws 32. --cache always encodes them first"),
     ],
 )
@@ -138,13 +141,6 @@ def test_a_cache_that_would_be_too_large_is_refused_before_it_is_begun(data: str
     with pytest.raises(ValueError, match=r"more than .* --cache-limit, or compute them on the way with --cache never"):
         FineTuning(settings(data, model, cache="always", cache_limit=1e-5), tmp_path).train()
     assert not list(tmp_path.rglob("*.safetensors"))
-
-
-def test_a_run_changes_to_streaming(data: str, model: str, tmp_path: Path) -> None:
-    FineTuning(settings(data, model, cache="always", steps=1), tmp_path).train()
-    said: list[str] = []
-    FineTuning(settings(data, model, steps=2), tmp_path, said.append).train()
-    assert said[-1] == "The samples begin at a fresh epoch (1), since they were encoded first before."
 
 
 def test_a_flow_that_the_data_does_not_teach_is_named(model: str, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.cli import app
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
-from versatile_diffusion.training.choices import PredictionType
+from versatile_diffusion.training.choices import AveragePlace, OptimizerName, PredictionType
+from versatile_diffusion.training.config import differences, with_settings
 from versatile_diffusion.training.predictions import chosen_schedule, require_all_learnt
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.validation import checked
+from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 
 
 def vd(*words: str) -> Any:
@@ -53,7 +55,7 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
     assert yaml.safe_load(again.read_text())["ema"] == "none"
     change = "context_dropout.text=0.2"
     assert vd("train", str(file), "--set", change, "--save-config", str(again)).exit_code == 0
-    assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2}
+    assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2, "image": 0.0}
     assert settings(context_dropout="0.25").context_dropout == 0.25
 
 
@@ -110,3 +112,15 @@ def test_a_model_that_is_to_predict_something_else_is_learnt_whole() -> None:
 
 def test_predictions_are_those_that_sampling_knows() -> None:
     assert tuple(PredictionType) == PREDICTION_TYPES
+
+
+def test_stages_of_a_world_take_steps_so_as_well() -> None:
+    recipe = with_settings(tiny_recipe(), ["clip.optimizer=muon", "clip.accumulate=2", "clip.average=none"])
+    assert recipe.clip.optimizer is OptimizerName.MUON and recipe.clip.average is AveragePlace.NONE
+    assert sorted(differences(recipe, tiny_recipe())) == [
+        "clip.accumulate=2",
+        "clip.average=none",
+        "clip.optimizer=muon",
+    ]
+    with pytest.raises(ValueError, match=r"clip\.optimizer: input should be 'adamw', 'adamw-8bit' or 'muon'"):
+        with_settings(tiny_recipe(), ["clip.optimizer=sgd"])

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.unit.data.test_formats import MODALITIES
 from tests.unit.training import drawn_data
-from tests.unit.training.reading.test_formats import MODALITIES
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.filters import PAPER, SampleFilters
-from versatile_diffusion.training.reading.overview import look_at
-from versatile_diffusion.training.reading.problems import BadSample, UnwantedSample
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.data.filters import PAPER, SampleFilters
+from versatile_diffusion.data.overview import look_at
+from versatile_diffusion.data.problems import BadSample, UnwantedSample
 from versatile_diffusion.training.settings import TrainingSettings
 
 LARGE = {"image": [torch.zeros(3, 300, 300)]}

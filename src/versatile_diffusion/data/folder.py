@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from versatile_diffusion.training.reading.sample import Row, SamplePart, captions_of, file_modality, words_modality
+from versatile_diffusion.data.sample import Row, SamplePart, captions_of, file_modality, words_modality
 
 
 def folder_rows(folder: Path) -> dict[str, list[str]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from tarfile import TarError
 from typing import ClassVar
 
-from versatile_diffusion.training.reading.coco import coco_images, coco_rows, is_coco
-from versatile_diffusion.training.reading.estimates import lines_of, rows_of_parquet, samples_in_tars
-from versatile_diffusion.training.reading.folder import folder_rows, named_files, row_of_files
-from versatile_diffusion.training.reading.sample import Row
-from versatile_diffusion.training.reading.streams import RowStream, generated, hub_rows, hub_table, table
-from versatile_diffusion.training.reading.tables import parquet_rows, rows_of_table
-from versatile_diffusion.training.reading.tars import tar_rows
+from versatile_diffusion.data.coco import captions_file, coco_images, coco_rows
+from versatile_diffusion.data.estimates import lines_of, rows_of_parquet, samples_in_tars
+from versatile_diffusion.data.folder import folder_rows, named_files, row_of_files
+from versatile_diffusion.data.sample import Row
+from versatile_diffusion.data.streams import RowStream, generated, hub_rows, hub_table, table
+from versatile_diffusion.data.tables import parquet_rows, rows_of_table
+from versatile_diffusion.data.tars import tar_rows
 
 HUB = "hub:"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -71,19 +71,19 @@ class HubFormat(DataFormat):
 class CocoFormat(DataFormat):
     """Captions as COCO writes them."""
 
-    about = "captions as COCO writes them (one .json of images and annotations)"
+    about = "captions as COCO writes them (one .json of images and annotations, or the folder with annotations/)"
 
     def recognises(self, source: str) -> bool:
         """See `DataFormat.recognises`."""
-        return is_coco(Path(source))
+        return captions_file(Path(source)) is not None
 
     def rows(self, source: str) -> RowStream:
         """See `DataFormat.rows`."""
-        return generated(coco_rows, file=source)
+        return generated(coco_rows, file=str(captions_file(Path(source))))
 
     def estimate(self, source: str, rows: RowStream) -> int | None:
         """See `DataFormat.estimate`: the images are counted."""
-        return coco_images(source)
+        return coco_images(str(captions_file(Path(source))))
 
 
 class TarFormat(DataFormat):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
-from versatile_diffusion.training.reading.problems import BadSample
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from itertools import islice
 from rich.table import Table
 from torch import Tensor
 
+from versatile_diffusion.data.captioned_data import CaptionedData
+from versatile_diffusion.data.filters import SampleFilters
+from versatile_diffusion.data.problems import UnwantedSample
+from versatile_diffusion.data.sample import Sample, words_modality
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.reading.captioned_data import CaptionedData
-from versatile_diffusion.training.reading.filters import SampleFilters
-from versatile_diffusion.training.reading.problems import UnwantedSample
-from versatile_diffusion.training.reading.sample import Sample, words_modality
 
 _ASPECTS = ((0.0, 0.5), (0.5, 0.75), (0.75, 0.95), (0.95, 1.05), (1.05, 1.34), (1.34, 2.0), (2.0, float("inf")))
 _SHOWN = 4

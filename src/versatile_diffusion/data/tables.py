@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
+from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.data.streams import RowStream, parquet
 from versatile_diffusion.modalities.registry import modality_names
-from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
-from versatile_diffusion.training.reading.streams import RowStream, parquet
 
 CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
 """Names of columns that hold captions, in any case; of several that are there, the first one counts."""
@@ -35,11 +35,14 @@ def rows_of_table(table: Any, folder: Path | None) -> RowStream:
 
 
 def parquet_rows(files: Sequence[str]) -> Iterator[Row]:
-    """Yields the rows of parquet files."""
+    """Yields the rows of parquet files. What is damaged of a file is left out, and told in a row of its own."""
     for file in map(Path, files):
-        records, known = _undecoded(parquet(file))
-        for index, record in enumerate(records):
-            yield _row(record, f"{file.name}/{index}", file.parent, known)
+        try:
+            records, known = _undecoded(parquet(file))
+            for index, record in enumerate(records):
+                yield _row(record, f"{file.name}/{index}", file.parent, known)
+        except (OSError, ValueError, RuntimeError) as error:
+            yield Row(f"{file}", problem=f"The file is damaged, and what follows in it is lost ({error!s:.200}).")
 
 
 def captions_hint() -> str:

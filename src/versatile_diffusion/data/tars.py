@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from versatile_diffusion.training.reading.sample import Row, SamplePart, captions_of, file_modality, words_modality
-from versatile_diffusion.training.reading.streams import tar_entries
-from versatile_diffusion.training.reading.tables import caption_parts
+from versatile_diffusion.data.sample import Row, SamplePart, captions_of, file_modality, words_modality
+from versatile_diffusion.data.streams import tar_entries
+from versatile_diffusion.data.tables import caption_parts
 
 _FACTS = "json"
 

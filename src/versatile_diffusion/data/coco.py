@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from versatile_diffusion.training.reading.sample import Row, SamplePart, file_modality, words_modality
+from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
+
+_CAPTIONS = "captions_"
 
 
 class _Image(BaseModel):
@@ -26,7 +28,21 @@ class _Captions(BaseModel):
     annotations: list[_Annotation]
 
 
-def is_coco(file: Path) -> bool:
+def captions_file(source: Path) -> Path | None:
+    """Returns the file of captions that a source is, or that it holds as a folder; None if there is none.
+
+    A folder holds captions_*.json itself or in its folder annotations, as COCO's archives unpack; of several it is the
+    one whose images are there, such as captions_val2014.json beside val2014.
+    """
+    if not source.is_dir():
+        return source if _is_coco(source) else None
+    found = [file for place in (source, source / "annotations") for file in sorted(place.glob(f"{_CAPTIONS}*.json"))]
+    with_images = [file for file in found if (source / file.stem.removeprefix(_CAPTIONS)).is_dir()]
+    chosen = with_images if len(with_images) == 1 else found
+    return chosen[0] if len(chosen) == 1 and _is_coco(chosen[0]) else None
+
+
+def _is_coco(file: Path) -> bool:
     """Tells whether this is a file of captions, by its suffix and how it begins."""
     if file.suffix.lower() != ".json" or not file.is_file():
         return False

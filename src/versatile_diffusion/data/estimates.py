@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 from collections.abc import Sequence
 from itertools import islice
@@ -30,8 +31,10 @@ def rows_of_parquet(files: Sequence[Path]) -> int:
     from pyarrow import parquet
 
     read: Any = parquet.read_metadata  # pyright: ignore - pyarrow has no types
-    looked_at = files[:: max(1, len(files) // _FILES)]
-    counted = sum(int(read(file).num_rows) for file in looked_at)
+    looked_at, counted = files[:: max(1, len(files) // _FILES)], 0
+    for file in looked_at:
+        with contextlib.suppress(OSError, ValueError):  # a damaged file is told as it is read
+            counted += int(read(file).num_rows)
     return _scaled(counted, looked_at, files)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from versatile_diffusion.training.reading.sample import Row
+from versatile_diffusion.data.sample import Row
 
 RowOf = Callable[[Mapping[str, object], int], Row]
 """Makes a row of a record of a table, and of its number."""

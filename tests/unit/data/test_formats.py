@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from tests.unit.training import drawn_data
 from tests.unit.training.drawn_data import FORMATS, captions, jsonl, tars
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.data.cleaning import clean_caption
+from versatile_diffusion.data.overview import look_at
+from versatile_diffusion.data.samples_sheet import samples_sheet
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
-from versatile_diffusion.training.reading.captioned_data import CaptionedData, SkippedSamples
-from versatile_diffusion.training.reading.cleaning import clean_caption
-from versatile_diffusion.training.reading.overview import look_at
-from versatile_diffusion.training.reading.samples_sheet import samples_sheet
 
 MODALITIES: dict[str, Modality] = {name: modality_spec(name).load()() for name in modality_names()}
 
@@ -74,6 +75,22 @@ def test_a_tar_that_was_cut_short_gives_what_is_whole_of_it(tmp_path: Path) -> N
     samples = list(data.samples(MODALITIES))
     assert 4 <= len(samples) < 8
     assert any("damaged" in reason for reason in data.skipped.reasons.values())
+
+
+def test_a_damaged_parquet_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    source = Path(drawn_data.parquet(tmp_path / "data", 8))
+    damaged = source / "part-0.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    data = CaptionedData(str(source))
+    assert len(list(data.samples(MODALITIES))) == 4 and data.estimate() == 4
+    assert "damaged" in data.skipped.reasons[str(damaged)]
+
+
+def test_a_tar_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.tar").write_bytes(b"no tar" * 100)
+    data = CaptionedData(str(tmp_path))
+    assert not list(data.samples(MODALITIES)) and data.estimate() is None
+    assert "damaged" in data.skipped.reasons[str(tmp_path / "no.tar")]
 
 
 def test_pictures_without_captions_and_captions_without_pictures_are_samples(tmp_path: Path) -> None:
@@ -138,6 +155,17 @@ def test_captions_are_cleaned_for_flows_to_texts(caption: str, cleaned: str) -> 
 @given(st.text(max_size=200))
 def test_cleaning_leaves_something(text: str) -> None:
     assert bool(clean_caption(text)) == bool(text)
+
+
+def test_a_folder_as_coco_unpacks_is_recognised(tmp_path: Path) -> None:
+    """Of several files of captions the one whose images are there is meant; two such files leave it open."""
+    drawn_data.coco(tmp_path / "coco", 3)
+    annotations = tmp_path / "coco" / "annotations"
+    shutil.copy(annotations / "captions_val.json", annotations / "captions_train.json")
+    data = CaptionedData(str(tmp_path / "coco"))
+    assert data.format.about.startswith("captions as COCO") and len(list(data.rows())) == 3
+    (tmp_path / "coco" / "train").mkdir()
+    assert not CaptionedData(str(tmp_path / "coco")).format.about.startswith("captions as COCO")
 
 
 @pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from versatile_diffusion.data.sample import Sample
+from versatile_diffusion.lettering import letters
 from versatile_diffusion.modalities.images import to_pil
-from versatile_diffusion.training.lettering import letters
-from versatile_diffusion.training.reading.sample import Sample
 
 _SIDE, _WORDS, _MARGIN, _LINE, _LETTERS = 256, 520, 16, 20, 64
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from versatile_diffusion.data.formats import find_format
+from versatile_diffusion.data.problems import BadSample, UnwantedSample
+from versatile_diffusion.data.sample import Row, Sample, read_sample
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.reading.formats import find_format
-from versatile_diffusion.training.reading.problems import BadSample, UnwantedSample
-from versatile_diffusion.training.reading.sample import Row, Sample, read_sample
 
 SKIPPED = "skipped.jsonl"
 

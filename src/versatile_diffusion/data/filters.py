@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from versatile_diffusion.training.reading.problems import UnwantedSample
+from versatile_diffusion.data.problems import UnwantedSample
 
 if TYPE_CHECKING:  # settings, which know these filters, are read before PyTorch is
-    from versatile_diffusion.training.reading.sample import Sample
+    from versatile_diffusion.data.sample import Sample
 
 SIMILARITY = (
     *("similarity", "clip_similarity", "clip_score", "clip_l14_similarity_score", "clip_b32_similarity_score"),
