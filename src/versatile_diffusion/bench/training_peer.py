@@ -161,12 +161,12 @@ class ExampleLoop:
         self, pipe: VersatileDiffusionPipeline, unet: UNet2DConditionModel, folder: Path, precision: str
     ) -> None:
         image, text = pipe.modality("image"), pipe.modality("text")
-        assert isinstance(image, ImageModality) and isinstance(text, TextModality) and text.context_encoder is not None
+        assert isinstance(image, ImageModality) and isinstance(text, TextModality)
         forget_precision()
         self.accelerator: Any = Accelerator(mixed_precision=precision)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.vae: Any = self._frozen(image.autoencoder, dtype)
-        self.text_encoder: Any = self._frozen(text.context_encoder.model, dtype)
+        self.text_encoder: Any = self._frozen(text.context_encoder, dtype)
         made: Any = DDPMScheduler.from_config(pipe.scheduler.config)  # pyright: ignore - untyped in part in diffusers
         self.dtype, self.schedule = dtype, made
         own = copy.deepcopy(unet).train()
@@ -190,7 +190,7 @@ class ExampleLoop:
             noise = torch.randn_like(latents)
             timesteps = torch.randint(0, len(self.schedule.betas), (len(latents),), device=latents.device)
             noisy = self.schedule.add_noise(latents, noise, timesteps)
-            tokens = self.text_encoder(batch["input_ids"], return_dict=True).last_hidden_state
+            tokens = self.text_encoder(batch["input_ids"])
             predicted = self.unet(noisy, timesteps, tokens, return_dict=False)[0]
             loss = mse_loss(predicted.float(), noise.float())
             average = accelerator.gather(loss.repeat(BATCH)).mean()

@@ -154,7 +154,7 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         }
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
-            from versatile_diffusion.training.finetuning import write_settings
+            from versatile_diffusion.training.run_settings import write_settings
 
             write_settings(chosen, save_config)
             say(f"Written: {save_config}. Train with: vd train {save_config}")

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import torch
-import yaml
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
@@ -20,26 +18,23 @@ from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, Skip
 from versatile_diffusion.data.folder import listing
 from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.batch_share import WHOLE, own_share
 from versatile_diffusion.training.choices import GradientScales
-from versatile_diffusion.training.config import read_settings
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.optimizers import require_optimizer
 from versatile_diffusion.training.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.preparation import learnt_schedule
 from versatile_diffusion.training.run_card import write_run_card
 from versatile_diffusion.training.run_page import LearntData, RunPage
+from versatile_diffusion.training.run_settings import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.sample_encoder import SampleEncoder
 from versatile_diffusion.training.sample_reader import SampleReader
 from versatile_diffusion.training.settings import (
-    MAY_CHANGE,
-    MAY_CHANGE_UNTIL_DONE,
     RateSchedule,
     Sharding,
     Trained,
@@ -53,12 +48,9 @@ from versatile_diffusion.training.trackers import Tracking, run_title
 from versatile_diffusion.training.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.training.user_samples import Samples, UserSamples, silent
-from versatile_diffusion.validation import checked
 
-SETTINGS = "run.yaml"
-MODEL, START, STATE = "model", "start", "training"
-"""What may lie in the folder of a run beside a LoRA: the model that was trained, the one that it began from if that was
-put together, and the checkpoints."""
+START, STATE = "start", "training"
+"""What may lie in the folder of a run: the model that it began from if that was put together, and the checkpoints."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -247,16 +239,16 @@ class FineTuning:
             self.model.release_context_encoders()
         return samples
 
-    @property
-    def left_out(self) -> SkippedSamples:
-        """What of the data set any process left out."""
-        return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
-
     def learnt_data(self) -> LearntData:
         """What is told of the data, as far as it is known by now."""
         kept = self.samples[VALIDATION]
         count = len(kept) if isinstance(kept, SampleCache) else 0
         return LearntData(self.samples[TRAINING].about, count, self.left_out.told(), self.left_out.reasons)
+
+    @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
 
     @property
     def learnt(self) -> list[Flow]:
@@ -298,32 +290,3 @@ class FineTuning:
             write_lora(self.model.skeleton, factors, target)
         else:
             self.model.save(trained, target, torch.float16, schedule)
-
-
-def require_same_run(settings: TrainingSettings, folder: Path) -> None:
-    """Raises ValueError if a folder holds a run of other settings than these, but for those that may change."""
-    file = folder / SETTINGS
-    if not file.exists():
-        return
-    before = checked(TrainingSettings, read_settings(file))
-    done = (folder / LORA).exists() or (folder / MODEL).exists()
-    free = MAY_CHANGE if done else (*MAY_CHANGE, *MAY_CHANGE_UNTIL_DONE)
-    changed = [
-        f"{name} was {_told(getattr(before, name))} and is {_told(getattr(settings, name))}"
-        for name in TrainingSettings.model_fields
-        if name not in free and getattr(before, name) != getattr(settings, name)
-    ]
-    if changed:
-        raise ValueError(
-            f"{folder} is a run with other settings: {', '.join(changed)}. Give the same to go on, or another --output."
-        )
-
-
-def write_settings(settings: TrainingSettings, file: Path) -> None:
-    """Writes settings so that `vd train FILE` reads them."""
-    values = json.loads(settings.model_dump_json())
-    write_whole(file, yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
-
-
-def _told(value: object) -> str:
-    return " ".join(map(str, cast("tuple[object, ...]", value))) or "all" if isinstance(value, tuple) else str(value)

@@ -18,9 +18,10 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.checkpoint import checkpoints
 from versatile_diffusion.training.choices import GradientScales
-from versatile_diffusion.training.finetuning import MODEL, SETTINGS, STATE, FineTuning, require_same_run, write_settings
+from versatile_diffusion.training.finetuning import STATE, FineTuning
 from versatile_diffusion.training.opened_model import OpenedModel
 from versatile_diffusion.training.run_page import PAGE, RunPage
+from versatile_diffusion.training.run_settings import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.stage_settings import STAGE_RATES, Recipe, StageSettings
 from versatile_diffusion.training.user_samples import Samples, silent

@@ -22,7 +22,6 @@ from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.card import CardTexts
 from versatile_diffusion.training.curves import plot_curves
-from versatile_diffusion.training.finetuning import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.measurements import Figures, Measurements, read_measurements
 from versatile_diffusion.training.metric_logger import LOG
 from versatile_diffusion.training.named_presets import named_preset
@@ -30,6 +29,7 @@ from versatile_diffusion.training.own_images import TRAINING, VALIDATION, OwnIma
 from versatile_diffusion.training.own_recipe import OWN_STAGES, own_run, with_vocabularies
 from versatile_diffusion.training.run import TrainingRun
 from versatile_diffusion.training.run_page import PAGE
+from versatile_diffusion.training.run_settings import MODEL, SETTINGS, require_same_run, write_settings
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.training.stages import FLOWS, ModelTraining
 from versatile_diffusion.training.trained_layers import mixed_precision

@@ -17,8 +17,9 @@ from tests.unit.training import drawn_data
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.finetuning import FineTuning, write_settings
+from versatile_diffusion.training.finetuning import FineTuning
 from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.run_settings import write_settings
 from versatile_diffusion.training.sample_cache import SampleCache
 from versatile_diffusion.training.settings import TrainingSettings
 from versatile_diffusion.validation import checked
