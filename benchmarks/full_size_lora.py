@@ -29,8 +29,8 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import vd_four_flow
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 FLOWS = ("text-to-image", "image-variation")

@@ -68,10 +68,10 @@ def write_tars(folder: Path, count: int) -> None:
 
 def measure(data: Path, run: Path, start: str | None, samples: int) -> Streaming:
     """Trains, stops, and goes on."""
-    from versatile_diffusion.training import sample_reader
-    from versatile_diffusion.training.finetuning import FineTuning
-    from versatile_diffusion.training.settings import TrainingSettings
-    from versatile_diffusion.training.trainer import Trainer
+    from versatile_diffusion.training.loop.trainer import Trainer
+    from versatile_diffusion.training.own_data.finetuning import FineTuning
+    from versatile_diffusion.training.samples import sample_reader
+    from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
     found, process = Streaming(samples), psutil.Process()
     read, update, clock, begun = [0], Trainer.update, [0.0, 0.0], [0.0, 0.0]

@@ -16,9 +16,9 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.cli import app
 from versatile_diffusion.model_presets import tiny
-from versatile_diffusion.training import dry_run
-from versatile_diffusion.training.config import read_settings
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.own_data import dry_run
+from versatile_diffusion.training.settings.config import read_settings
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"

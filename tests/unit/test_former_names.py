@@ -53,8 +53,8 @@ FORMER_NAMES = (
     "worlds.postcards.recipe:STAGES",
     "worlds.postcards.training_data:Material",
     "worlds.postcards.training_data:fresh",
-    "training.latent_cache:PostcardLatents",
-    "training.metric_logger:Journal",
+    "training.stages.latent_cache:PostcardLatents",
+    "training.loop.metric_logger:Journal",
     "training.tasks.clip:nearly_equal",
 )
 """What lay in modules that are packages now, or has left its module."""

@@ -86,6 +86,18 @@ def test_a_room_imports_only_rooms_below_it(module: str) -> None:
     assert [name for name in upward if room_of(name) != STILL_UPWARD.get(module)] == []
 
 
+TRAINING = ("own_data", "stages", "report", "samples", "tasks", "loop", "settings")
+"""The rooms of training, likewise."""
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("training/")])
+def test_a_room_of_training_imports_only_those_below_it(module: str) -> None:
+    room = module.split("/")[1]
+    assert room in (*TRAINING, "__init__.py")
+    upward = TRAINING[: TRAINING.index(room)] if room in TRAINING else TRAINING
+    assert [name for name in imports(module) if name.startswith(tuple(f"training.{each}." for each in upward))] == []
+
+
 def test_every_room_is_known() -> None:
     assert {room_of(module) for module in MODULES if not module.startswith("__")} == set(RANK)
 

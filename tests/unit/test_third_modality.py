@@ -21,10 +21,10 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality, registry
 from versatile_diffusion.modalities.registry import modality_spec, unregister
 from versatile_diffusion.model_presets import ModalityPreset, build, tiny
-from versatile_diffusion.training.batch_share import WHOLE, BatchShare
-from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
-from versatile_diffusion.training.trainer import Trainer
 
 TEXTS = ["a red tent", "a blue lighthouse", "a green house", "a tree"]
 

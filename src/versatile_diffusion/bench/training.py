@@ -18,11 +18,11 @@ from versatile_diffusion.bench.training_peer import BATCH, peer_figures
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.model_recipe import ModelRecipe
-from versatile_diffusion.training.random_latents import RandomLatents
-from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer, average_decay, draw, learning_rate
+from versatile_diffusion.training.samples.random_latents import RandomLatents
+from versatile_diffusion.training.stages.model_recipe import ModelRecipe
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
-from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
 from versatile_diffusion.worlds.registry import get_world
 
 _AT_LEAST = 1.5

@@ -36,12 +36,12 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.processes import forget_precision
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.sample_cache import TRAINING
-from versatile_diffusion.training.settings import CachePolicy, TrainingSettings
-from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.samples.sample_cache import TRAINING
+from versatile_diffusion.training.settings.training_settings import CachePolicy, TrainingSettings
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
-from versatile_diffusion.training.trainer import Trainer
 from versatile_diffusion.worlds.registry import get_world
 
 SIZES = DiffuserConfig(64, (1, 2, 3), (2, 2, 2), (True, True, True), num_heads=8)

@@ -13,7 +13,7 @@ from versatile_diffusion.cli.console import results, say
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
 from versatile_diffusion.cli.options import AsJson, Overwrite
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import FilterPreset
+from versatile_diffusion.training.settings.training_settings import FilterPreset
 from versatile_diffusion.worlds.base import DataRequest, World
 
 HELP = """Write the data set of {name}: images with captions. It is made from {sources}.

@@ -13,8 +13,15 @@ from versatile_diffusion.cli.console import messages, note, results, say, warnin
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings import LEARNT, RUN, TrackerName, Trained, TrainingOptions, TrainingSettings
-from versatile_diffusion.training.stage_settings import Recipe
+from versatile_diffusion.training.settings.stage_settings import Recipe
+from versatile_diffusion.training.settings.training_settings import (
+    LEARNT,
+    RUN,
+    TrackerName,
+    Trained,
+    TrainingOptions,
+    TrainingSettings,
+)
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -70,7 +77,7 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
         require_writable_folder(run)
         from versatile_diffusion.devices import computes_bf16
         from versatile_diffusion.processes import processes
-        from versatile_diffusion.training.config import parse_settings, read_settings, renamed, with_settings
+        from versatile_diffusion.training.settings.config import parse_settings, read_settings, renamed, with_settings
 
         given = [read_settings(config)] if config else []
         given.append(parse_settings(settings or []))
@@ -142,7 +149,7 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         ] = False,
         as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False,
     ) -> None:
-        from versatile_diffusion.training.config import joined, parse_settings, read_settings
+        from versatile_diffusion.training.settings.config import joined, parse_settings, read_settings
 
         file = Path(source)
         values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
@@ -154,7 +161,7 @@ def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
         }
         chosen = checked(TrainingSettings, values)
         if save_config is not None:
-            from versatile_diffusion.training.run_settings import write_settings
+            from versatile_diffusion.training.own_data.run_settings import write_settings
 
             write_settings(chosen, save_config)
             say(f"Written: {save_config}. Train with: vd train {save_config}")
@@ -179,7 +186,7 @@ def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
     if settings.recipe is Recipe.PAPER:
         note("This is of all flows at once; the stages of the recipe before the last one take less.")
     with messages.status("Finding out what would happen …") as status, warnings_as_notes():
-        from versatile_diffusion.training.dry_run import DryRun
+        from versatile_diffusion.training.own_data.dry_run import DryRun
 
         plan = DryRun(settings, run, lambda text: status.update(f"{text} …")).plan()
     for told in plan.warnings():
@@ -195,8 +202,8 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     """Trains, and tells how to use what was trained."""
     require("datasets", "Training on your own data", "train")
     from versatile_diffusion.processes import processes
-    from versatile_diffusion.training.own_training import open_training
-    from versatile_diffusion.training.publishing import publish, require_hub
+    from versatile_diffusion.training.own_data.own_training import open_training
+    from versatile_diffusion.training.report.publishing import publish, require_hub
 
     training = open_training(settings, run, say)
     if settings.push_to_hub is not None:

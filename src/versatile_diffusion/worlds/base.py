@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.training.model_recipe import ModelRecipe
+    from versatile_diffusion.training.stages.model_recipe import ModelRecipe
 
 
 @dataclass(frozen=True)

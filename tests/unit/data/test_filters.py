@@ -12,7 +12,7 @@ from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSample
 from versatile_diffusion.data.filters import PAPER, SampleFilters
 from versatile_diffusion.data.overview import look_at
 from versatile_diffusion.data.problems import BadSample, UnwantedSample
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 LARGE = {"image": [torch.zeros(3, 300, 300)]}
 

@@ -20,8 +20,8 @@ from versatile_diffusion.kernels.optimization import map_at_once
 from versatile_diffusion.kernels.packing import PackedLayer
 from versatile_diffusion.kernels.rows import FeedForwardByRows
 from versatile_diffusion.modalities.base import Modality
-from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)

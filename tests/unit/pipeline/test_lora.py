@@ -17,8 +17,8 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.pipeline import lora
 from versatile_diffusion.pipeline.lora import Layers, add_lora, save_lora, unload_lora
-from versatile_diffusion.training.task import TrainingConfig
-from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
 
 Pipe = VersatileDiffusionPipeline
 

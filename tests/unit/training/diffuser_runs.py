@@ -16,13 +16,13 @@ from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.choices import AveragePlace, OptimizerName
-from versatile_diffusion.training.data import CaptionRoles
-from versatile_diffusion.training.latent_cache import LatentCache
-from versatile_diffusion.training.sharding import whole
-from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.loop.sharding import whole
+from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName
+from versatile_diffusion.training.stages.latent_cache import LatentCache
+from versatile_diffusion.training.tasks.data import CaptionRoles
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask
-from versatile_diffusion.training.trainer import Trainer
 
 ALL_FLOWS = [Flow(context, output) for context in ("image", "text") for output in ("image", "text")]
 

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked
 
-from versatile_diffusion.training.config import differences, parse_settings, read_settings, renamed, with_settings
-from versatile_diffusion.training.task import Amount, Count, TrainingConfig
+from versatile_diffusion.training.loop.task import Amount, Count, TrainingConfig
+from versatile_diffusion.training.settings.config import (
+    differences,
+    parse_settings,
+    read_settings,
+    renamed,
+    with_settings,
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from tests.unit.training.diffuser_runs import ALL_FLOWS, four_flow_task
-from versatile_diffusion.training.task import Batch
+from versatile_diffusion.training.loop.task import Batch
 
 
 def batch(**options: object) -> Batch:

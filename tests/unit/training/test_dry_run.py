@@ -21,16 +21,16 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.model_presets import build, tiny
-from versatile_diffusion.training import dry_run
-from versatile_diffusion.training.preparation import learnt_schedule
-from versatile_diffusion.training.random_latents import RandomLatents
-from versatile_diffusion.training.settings import TrainingSettings
-from versatile_diffusion.training.sharding import shard
-from versatile_diffusion.training.step_memory import step_memory
-from versatile_diffusion.training.task import TrainingConfig
+from versatile_diffusion.training.loop.sharding import shard
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.own_data import dry_run
+from versatile_diffusion.training.own_data.step_memory import step_memory
+from versatile_diffusion.training.own_data.trained_layers import prepare
+from versatile_diffusion.training.samples.random_latents import RandomLatents
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
+from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
-from versatile_diffusion.training.trained_layers import prepare
-from versatile_diffusion.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from tests.processes import together
 from tests.unit.training import drawn_data
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
-from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.metric_logger import read_log
-from versatile_diffusion.training.run_settings import write_settings
-from versatile_diffusion.training.sample_cache import SampleCache
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.loop import checkpoint
+from versatile_diffusion.training.loop.metric_logger import read_log
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.own_data.run_settings import write_settings
+from versatile_diffusion.training.samples.sample_cache import SampleCache
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 ONE = ("text-to-image",)

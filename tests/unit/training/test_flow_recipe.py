@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from tests.unit.training import drawn_data
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
-from versatile_diffusion.training.choices import GradientScales
-from versatile_diffusion.training.config import read_settings
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.flow_recipe import FlowRecipe, FlowStage
-from versatile_diffusion.training.metric_logger import read_log
-from versatile_diffusion.training.run_settings import write_settings
-from versatile_diffusion.training.settings import Trained, TrainingSettings
-from versatile_diffusion.training.stage_settings import Recipe
+from versatile_diffusion.training.loop.metric_logger import read_log
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.own_data.flow_recipe import FlowRecipe, FlowStage
+from versatile_diffusion.training.own_data.run_settings import write_settings
+from versatile_diffusion.training.settings.choices import GradientScales
+from versatile_diffusion.training.settings.config import read_settings
+from versatile_diffusion.training.settings.stage_settings import Recipe
+from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
 from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 

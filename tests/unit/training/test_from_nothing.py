@@ -12,9 +12,9 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.modalities.vocabulary import trained_tokenizers
 from versatile_diffusion.model_presets import stable_diffusion_v1
-from versatile_diffusion.training.from_nothing import FromNothing
-from versatile_diffusion.training.own_recipe import OWN_STAGES, with_vocabularies
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.own_data.from_nothing import FromNothing
+from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, with_vocabularies
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 

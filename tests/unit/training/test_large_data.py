@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from tests.processes import start, together
 from tests.unit.training import drawn_data
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.training import user_samples
-from versatile_diffusion.training.checkpoint import checkpoints, read_memory
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.sample_cache import SampleCache
-from versatile_diffusion.training.sample_stream import SampleStream
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.loop.checkpoint import checkpoints, read_memory
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.samples import user_samples
+from versatile_diffusion.training.samples.sample_cache import SampleCache
+from versatile_diffusion.training.samples.sample_stream import SampleStream
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 

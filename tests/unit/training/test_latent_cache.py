@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.latent_cache import LatentCache
+from versatile_diffusion.training.stages.latent_cache import LatentCache
 
 
 class Counted:

@@ -13,11 +13,12 @@ from tests.unit.training.test_training import CONFIG, Line
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training import checkpoint, encoded_samples
-from versatile_diffusion.training.sample_cache import CacheBuilder
-from versatile_diffusion.training.sample_encoder import SampleEncoder
-from versatile_diffusion.training.sample_reader import SampleReader
-from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.loop import checkpoint
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.samples import encoded_samples
+from versatile_diffusion.training.samples.sample_cache import CacheBuilder
+from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
+from versatile_diffusion.training.samples.sample_reader import SampleReader
 
 
 def full(file_of: Callable[..., Path]) -> Callable[..., None]:

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from tests.unit.training.diffuser_runs import four_flow_task
-from versatile_diffusion.training import optimizers
-from versatile_diffusion.training.checkpoint import checkpoints
-from versatile_diffusion.training.choices import AveragePlace, OptimizerName
-from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
-from versatile_diffusion.training.trainer import Trainer
+from versatile_diffusion.training.loop import optimizers
+from versatile_diffusion.training.loop.checkpoint import checkpoints
+from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName
 
 CONFIG = TrainingConfig(6, 8, 1e-2, warmup_steps=1, checkpoint_every=3, keep_checkpoints=5, log_every=6)
 

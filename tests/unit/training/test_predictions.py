@@ -14,8 +14,8 @@ from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
-from versatile_diffusion.training.config import differences, parse_settings, with_settings
-from versatile_diffusion.training.preparation import learnt_schedule
+from versatile_diffusion.training.settings.config import differences, parse_settings, with_settings
+from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 

@@ -3,7 +3,7 @@ import torch
 
 from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
 from versatile_diffusion.model_presets import kl_autoencoder
-from versatile_diffusion.training.preparation import even_channels
+from versatile_diffusion.training.stages.preparation import even_channels
 
 
 @pytest.mark.parametrize("patch_size", [1, 4])

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.processes import Running, together
-from versatile_diffusion.training.checkpoint import checkpoints
-from versatile_diffusion.training.metric_logger import read_log
+from versatile_diffusion.training.loop.checkpoint import checkpoints
+from versatile_diffusion.training.loop.metric_logger import read_log
 
 from . import diffuser_runs
 

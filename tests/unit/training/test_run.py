@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from versatile_diffusion.training.run import TrainingRun
+from versatile_diffusion.training.stages.training_run import TrainingRun
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 
 COMMAND = ("train", "postcards")

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from tests.unit.training import drawn_data
 from versatile_diffusion.cli import app
-from versatile_diffusion.training import publishing
-from versatile_diffusion.training.publishing import publish, require_hub
-from versatile_diffusion.training.run_card import base_licence, data_licences, run_command
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.report import publishing
+from versatile_diffusion.training.report.publishing import publish, require_hub
+from versatile_diffusion.training.report.run_card import base_licence, data_licences, run_command
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 

@@ -16,15 +16,15 @@ from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSample
 from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.sample import Row, read_sample
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training import sample_reader
-from versatile_diffusion.training.batch_share import WHOLE, BatchShare
-from versatile_diffusion.training.block_reader import BlockReader
-from versatile_diffusion.training.sample_block import SampleBlock
-from versatile_diffusion.training.sample_cache import SampleCache
-from versatile_diffusion.training.sample_encoder import SampleEncoder
-from versatile_diffusion.training.sample_reader import SampleReader
-from versatile_diffusion.training.sample_source import RowSource, StreamPlace
-from versatile_diffusion.training.sample_stream import SampleStream
+from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
+from versatile_diffusion.training.samples import sample_reader
+from versatile_diffusion.training.samples.block_reader import BlockReader
+from versatile_diffusion.training.samples.sample_block import SampleBlock
+from versatile_diffusion.training.samples.sample_cache import SampleCache
+from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
+from versatile_diffusion.training.samples.sample_reader import SampleReader
+from versatile_diffusion.training.samples.sample_source import RowSource, StreamPlace
+from versatile_diffusion.training.samples.sample_stream import SampleStream
 
 FLOWS = [Flow(context, output) for context in ("image", "text") for output in ("image", "text")]
 

@@ -11,10 +11,10 @@ from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.cli import app
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
-from versatile_diffusion.training.choices import AveragePlace, OptimizerName, PredictionType
-from versatile_diffusion.training.config import differences, with_settings
-from versatile_diffusion.training.predictions import chosen_schedule, require_all_learnt
-from versatile_diffusion.training.settings import TrainingSettings
+from versatile_diffusion.training.own_data.predictions import chosen_schedule, require_all_learnt
+from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName, PredictionType
+from versatile_diffusion.training.settings.config import differences, with_settings
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 

@@ -20,11 +20,11 @@ from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.model_presets import build, tiny
-from versatile_diffusion.training.finetuning import FineTuning
-from versatile_diffusion.training.fresh_layers import fresh_tensors
-from versatile_diffusion.training.named_presets import named_preset, preset_names
-from versatile_diffusion.training.settings import Trained, TrainingSettings
-from versatile_diffusion.training.starts import assemble
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.own_data.fresh_layers import fresh_tensors
+from versatile_diffusion.training.own_data.named_presets import named_preset, preset_names
+from versatile_diffusion.training.own_data.starts import assemble
+from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
 from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 

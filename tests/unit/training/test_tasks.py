@@ -10,18 +10,18 @@ from torch import Generator, Tensor
 from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build
-from versatile_diffusion.training.data import differing_in_one
-from versatile_diffusion.training.metric_logger import read_log
-from versatile_diffusion.training.task import Task, TrainingConfig
+from versatile_diffusion.training.loop.metric_logger import read_log
+from versatile_diffusion.training.loop.task import Task, TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer, draw
 from versatile_diffusion.training.tasks.adversarial_autoencoder import (
     AdversarialAutoencoderTask,
     AutoencoderWithDiscriminator,
     PatchDiscriminator,
 )
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
+from versatile_diffusion.training.tasks.data import differing_in_one
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask, edge_error
 from versatile_diffusion.training.tasks.optimus import OptimusTask, OptimusWithWords
-from versatile_diffusion.training.trainer import Trainer, draw
 from versatile_diffusion.worlds.postcards import VOCABULARY, Postcards
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, AttributeClassifierTask
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe

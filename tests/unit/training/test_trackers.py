@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from versatile_diffusion.training import trackers
-from versatile_diffusion.training.metric_logger import MetricLogger
-from versatile_diffusion.training.settings import TrackerName, TrainingSettings
-from versatile_diffusion.training.trackers import Tracking, run_title
+from versatile_diffusion.training.loop import trackers
+from versatile_diffusion.training.loop.metric_logger import MetricLogger
+from versatile_diffusion.training.loop.trackers import Tracking, run_title
+from versatile_diffusion.training.settings.training_settings import TrackerName, TrainingSettings
 from versatile_diffusion.validation import checked
 
 

@@ -11,11 +11,11 @@ from torch import Generator, Tensor, nn
 
 from tests.unit.training.diffuser_runs import ALL_FLOWS, four_flow_task
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training import checkpoint
-from versatile_diffusion.training.latent_cache import LatentCache
-from versatile_diffusion.training.metric_logger import read_log
-from versatile_diffusion.training.task import Batch, Pass, Task, TrainingConfig
-from versatile_diffusion.training.trainer import Trainer, average_decay, draw, learning_rate
+from versatile_diffusion.training.loop import checkpoint
+from versatile_diffusion.training.loop.metric_logger import read_log
+from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
+from versatile_diffusion.training.loop.trainer import Trainer, average_decay, draw, learning_rate
+from versatile_diffusion.training.stages.latent_cache import LatentCache
 
 
 class Line(Task):

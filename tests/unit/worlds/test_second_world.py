@@ -31,13 +31,13 @@ from versatile_diffusion.model_presets import (
 )
 from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.examples import examples_of
-from versatile_diffusion.training.card import CardTexts
-from versatile_diffusion.training.data import TrainingData
-from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
-from versatile_diffusion.training.names import MODEL, STAGES
-from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.stages import ModelTraining
-from versatile_diffusion.training.task import AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.loop.task import AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.stages.card import CardTexts
+from versatile_diffusion.training.stages.model_recipe import CONFIG, ModelRecipe
+from versatile_diffusion.training.stages.model_training import ModelTraining
+from versatile_diffusion.training.stages.names import MODEL, STAGES
+from versatile_diffusion.training.stages.training_run import TrainingRun
+from versatile_diffusion.training.tasks.data import TrainingData
 from versatile_diffusion.worlds.base import (
     Evaluation,
     EvaluationRequest,

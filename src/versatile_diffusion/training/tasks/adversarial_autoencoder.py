@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from versatile_diffusion.training.data import to_floats
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
+from versatile_diffusion.training.tasks.data import to_floats
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 
 

@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy, interpolate
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
 from versatile_diffusion.modalities.image import normalize_for_clip
-from versatile_diffusion.training.data import HardNegatives, to_floats
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
+from versatile_diffusion.training.tasks.data import HardNegatives, to_floats
 
 __getattr__ = former_names(
     __name__,
     {
-        "nearly_equal": "versatile_diffusion.training.data:differing_in_one",
+        "nearly_equal": "versatile_diffusion.training.tasks.data:differing_in_one",
     },
 )
 

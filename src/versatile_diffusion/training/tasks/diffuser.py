@@ -19,10 +19,10 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
 from versatile_diffusion.sampling.sampler import Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
-from versatile_diffusion.training.batch_share import WHOLE, BatchShare
-from versatile_diffusion.training.preview import PREVIEWED, side_by_side
-from versatile_diffusion.training.sharding import computing_part
-from versatile_diffusion.training.task import Batch, Pass, Preview, Task
+from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
+from versatile_diffusion.training.loop.preview import PREVIEWED, side_by_side
+from versatile_diffusion.training.loop.sharding import computing_part
+from versatile_diffusion.training.loop.task import Batch, Pass, Preview, Task
 
 # The paper's gradient scales in four-flow training (section 3.4), by the beginning of a parameter's name.
 GRADIENT_SCALES = {

@@ -15,9 +15,9 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss, normalize
 
 from versatile_diffusion.modalities.image_spec import pixels_per_position
-from versatile_diffusion.training.data import to_floats
-from versatile_diffusion.training.preview import PREVIEWED, side_by_side
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.preview import PREVIEWED, side_by_side
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
+from versatile_diffusion.training.tasks.data import to_floats
 
 
 class PerceptualNetwork(nn.Module, ABC):

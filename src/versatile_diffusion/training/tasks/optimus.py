@@ -11,8 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from transformers import PreTrainedTokenizerBase
 
 from versatile_diffusion.modalities.optimus import Optimus
-from versatile_diffusion.training.preview import PREVIEWED, side_by_side
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.preview import PREVIEWED, side_by_side
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
 
 
 class OptimusWithWords(nn.Module):

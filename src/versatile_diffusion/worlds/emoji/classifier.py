@@ -17,8 +17,8 @@ from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.checkpoints.folder import CLASSIFIER, read_json
 from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.evaluation.fid import ImageFeatures
-from versatile_diffusion.training.data import to_floats
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
+from versatile_diffusion.training.tasks.data import to_floats
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.emoji.labels import HAND_NAMES, LABELS, TREATMENT_NAMES
 

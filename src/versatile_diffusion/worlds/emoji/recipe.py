@@ -19,8 +19,8 @@ from versatile_diffusion.model_presets import (
     optimus,
     tiny,
 )
-from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
-from versatile_diffusion.training.task import Amount, AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.loop.task import Amount, AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.stages.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES, IMAGES, SEED
 
 WORDS = 3191

@@ -11,11 +11,11 @@ import rich
 
 from versatile_diffusion.modalities import ImageModality
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.card import CardTexts
-from versatile_diffusion.training.measurements import Figures
-from versatile_diffusion.training.preparation import channels_last, seeded
-from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.stages import ModelTraining
+from versatile_diffusion.training.stages.card import CardTexts
+from versatile_diffusion.training.stages.measurements import Figures
+from versatile_diffusion.training.stages.model_training import ModelTraining
+from versatile_diffusion.training.stages.preparation import channels_last, seeded
+from versatile_diffusion.training.stages.training_run import TrainingRun
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.emoji.classifier import (
     EmojiClassifier,

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from versatile_diffusion.modalities.vocabulary import Tokenizers, vocabulary_of, word_tokenizers
-from versatile_diffusion.training.captioned_folder import CaptionedFolder
-from versatile_diffusion.training.data import CaptionRoles
+from versatile_diffusion.training.stages.captioned_folder import CaptionedFolder
+from versatile_diffusion.training.tasks.data import CaptionRoles
 from versatile_diffusion.worlds.emoji.data.builder import THINGS
 from versatile_diffusion.worlds.emoji.data.captions import phrases
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from versatile_diffusion.training.names import ADVERSARIAL, MODEL, STAGES
+from versatile_diffusion.training.stages.names import ADVERSARIAL, MODEL, STAGES
 from versatile_diffusion.worlds.base import (
     DataRequest,
     Evaluation,
@@ -19,7 +19,7 @@ from versatile_diffusion.worlds.base import (
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.training.model_recipe import ModelRecipe
+    from versatile_diffusion.training.stages.model_recipe import ModelRecipe
 
 EMOJI_STAGES = ("attribute_classifier", "perceptual_network", STAGES[0], ADVERSARIAL, *STAGES[1:])
 """What is trained, in this order: the two networks that read emoji come before the stages of every model."""

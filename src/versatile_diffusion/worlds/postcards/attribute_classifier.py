@@ -18,8 +18,8 @@ from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.checkpoints.folder import CLASSIFIER
 from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.evaluation.fid import ImageFeatures
-from versatile_diffusion.training.data import to_floats
-from versatile_diffusion.training.task import Batch, Pass, Task
+from versatile_diffusion.training.loop.task import Batch, Pass, Task
+from versatile_diffusion.training.tasks.data import to_floats
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
 
@@ -28,7 +28,7 @@ __getattr__ = former_names(
     {
         "Oracle": "versatile_diffusion.worlds.postcards.attribute_classifier:AttributeClassifier",
         "OracleTask": "versatile_diffusion.worlds.postcards.attribute_classifier:AttributeClassifierTask",
-        "to_pictures": "versatile_diffusion.training.data:to_floats",
+        "to_pictures": "versatile_diffusion.training.tasks.data:to_floats",
     },
 )
 

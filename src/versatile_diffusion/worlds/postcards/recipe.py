@@ -18,8 +18,8 @@ from versatile_diffusion.model_presets import (
     optimus,
     tiny,
 )
-from versatile_diffusion.training.model_recipe import CONFIG, ModelRecipe
-from versatile_diffusion.training.task import AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.loop.task import AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.stages.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.worlds.postcards.world import POSTCARDS_STAGES
 
 __getattr__ = former_names(
@@ -27,7 +27,7 @@ __getattr__ = former_names(
     {
         "Recipe": "versatile_diffusion.worlds.postcards.recipe:PostcardsRecipe",
         "STAGES": "versatile_diffusion.worlds.postcards.world:POSTCARDS_STAGES",
-        "with_settings": "versatile_diffusion.training.config:with_settings",
+        "with_settings": "versatile_diffusion.training.settings.config:with_settings",
     },
 )
 

@@ -12,11 +12,11 @@ import torch
 
 from versatile_diffusion.evaluation.attribute_scores import score
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.training.card import CardTexts
-from versatile_diffusion.training.measurements import Figures
-from versatile_diffusion.training.preparation import seeded
-from versatile_diffusion.training.run import TrainingRun
-from versatile_diffusion.training.stages import ModelTraining
+from versatile_diffusion.training.stages.card import CardTexts
+from versatile_diffusion.training.stages.measurements import Figures
+from versatile_diffusion.training.stages.model_training import ModelTraining
+from versatile_diffusion.training.stages.preparation import seeded
+from versatile_diffusion.training.stages.training_run import TrainingRun
 from versatile_diffusion.training.tasks.kl_autoencoder import PerceptualNetwork
 from versatile_diffusion.worlds.postcards.attribute_classifier import (
     AttributeClassifier,

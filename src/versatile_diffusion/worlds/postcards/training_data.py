@@ -12,7 +12,7 @@ from torch import Tensor
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.vocabulary import Tokenizers, word_tokenizers
-from versatile_diffusion.training.data import CaptionRoles, HardNegatives, TrainingData, differing_in_one
+from versatile_diffusion.training.tasks.data import CaptionRoles, HardNegatives, TrainingData, differing_in_one
 from versatile_diffusion.worlds.postcards.data import (
     ATTRIBUTES,
     VOCABULARY,

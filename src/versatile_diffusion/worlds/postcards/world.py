@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from versatile_diffusion.training.names import MODEL, STAGES
+from versatile_diffusion.training.stages.names import MODEL, STAGES
 from versatile_diffusion.worlds.base import (
     Evaluation,
     EvaluationRequest,
@@ -22,7 +22,7 @@ from versatile_diffusion.worlds.postcards.studio_examples import EXAMPLES
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-    from versatile_diffusion.training.model_recipe import ModelRecipe
+    from versatile_diffusion.training.stages.model_recipe import ModelRecipe
 
 POSTCARDS_STAGES = ("attribute_classifier", "perceptual_network", *STAGES)
 """What is trained, in this order: the two networks that read postcards come before the stages of every model."""

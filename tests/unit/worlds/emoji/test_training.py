@@ -8,7 +8,7 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError
 from versatile_diffusion.modalities.image_autoencoder import PatchAutoencoderKL
 from versatile_diffusion.modalities.vocabulary import vocabulary_of
-from versatile_diffusion.training.measurements import read_measurements
+from versatile_diffusion.training.stages.measurements import read_measurements
 from versatile_diffusion.worlds.emoji.classifier import load_emoji_classifier
 from versatile_diffusion.worlds.emoji.data.captions import CaptionReader, instruction, phrases
 from versatile_diffusion.worlds.emoji.data.catalog import read_catalog

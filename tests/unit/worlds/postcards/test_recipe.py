@@ -1,4 +1,4 @@
-from versatile_diffusion.training.config import parse_settings, renamed, with_settings
+from versatile_diffusion.training.settings.config import parse_settings, renamed, with_settings
 from versatile_diffusion.worlds.postcards.recipe import PostcardsRecipe, tiny_recipe
 from versatile_diffusion.worlds.postcards.world import FORMER_NAMES, POSTCARDS_STAGES
 

@@ -1,0 +1,1 @@
+"""What `vd train DATA` does."""

@@ -1,0 +1,213 @@
+"""What a run would do, found out before it starts: `vd train DATA --dry-run`."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs] - accelerate has no types
+
+from versatile_diffusion.checkpoints import Checkpoint
+from versatile_diffusion.checkpoints.sources import read_source
+from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
+from versatile_diffusion.devices import choose_device
+from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.model_presets import Preset, build, stable_diffusion_v1, vd_four_flow
+from versatile_diffusion.pipeline.lora_layers import group_of
+from versatile_diffusion.processes import processes
+from versatile_diffusion.training.loop.machine import free_memory, hardware
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.own_data.data_survey import DataSurvey, survey
+from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.own_data.opened_model import OpenedModel
+from versatile_diffusion.training.own_data.run_plan import (
+    PROCESSES,
+    CardMemory,
+    DiskNeed,
+    RunPlan,
+    StepTime,
+    TrainedParts,
+)
+from versatile_diffusion.training.own_data.starts import assemble, is_assembled
+from versatile_diffusion.training.own_data.step_memory import StepMemory, step_memory
+from versatile_diffusion.training.own_data.trained_layers import held_as, mixed_precision, prepare
+from versatile_diffusion.training.samples.random_latents import RandomLatents
+from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
+from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+
+OFFICIAL = "shi-labs/versatile-diffusion"
+SIZES: dict[str, Callable[[], Preset]] = {
+    OFFICIAL: vd_four_flow,
+    "CompVis/stable-diffusion-v1-4": stable_diffusion_v1,
+}
+"""Sizes of models of the hub, which need not be downloaded to be counted."""
+FLOWS = ("image-variation", "text-to-image", "image-to-text", "text-variation")
+"""Those of the official model."""
+
+
+class SizedModel(OpenedModel):
+    """A model of which nothing is read but its sizes."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.modalities = dict(checkpoint.modalities)
+
+
+class DryRun:
+    """Finds out what `FineTuning` would do, without training and without writing anything.
+
+    Args:
+        settings: of the run.
+        folder: of the run.
+        progress: called with what is being done.
+
+    Raises:
+        ValueError: if the folder holds a run with other settings; the message names them.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, folder: Path, progress: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.settings, self.folder, self.progress = settings, folder, progress
+        self.run = FineTuning(settings, folder)
+        self.run.model = SizedModel(sizes_of(settings, [Flow.parse(name) for name in settings.flows] or None))
+
+    def plan(self) -> RunPlan:
+        """Returns what would happen.
+
+        Raises:
+            ValueError: if the run could not be done; the message says why.
+        """
+        self.progress("reading data")
+        found = self._data()
+        flows = [flow for flow in self.run.flows if str(flow) in found.flows]
+        self.run.require_taught(flows)
+        self.progress("counting memory")
+        own = sizes_of(self.settings, flows)
+        counted = {each: self._counted(own, flows, mixed_precision(self.settings), each) for each in (False, True)}
+        step, trained = counted[self.settings.checkpointing]
+        memory = [_card("this model", each, found) for each, (found, _) in counted.items()]
+        known = [flow for flow in flows if str(flow) in FLOWS]
+        if known and self.settings.start != OFFICIAL:
+            official, _ = self._counted(_of_preset(SIZES[OFFICIAL](), known), known, "bf16", True)
+            memory.append(_card("the official model", True, official))
+        self.progress("taking a step")
+        return RunPlan(
+            self.settings,
+            found,
+            list(map(str, flows)),
+            trained,
+            memory,
+            self._time(flows, step),
+            self._disk(found, step),
+            int(processes().num_processes),  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - accelerate has no types
+        )
+
+    def _data(self) -> DataSurvey:
+        model, settings = self.run.model, self.settings
+        multiple = 2 ** (len(model.skeleton.config["channel_mult"]) - 1)
+        encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size)
+        data = CaptionedData(settings.data, SkippedSamples(None, settings.strict))
+        found = survey(data, encoder, settings.filters)
+        if not found.flows:
+            why = next(iter(found.overview.skipped.items()), None)
+            told = "It is empty." if why is None else f"Of {why[0]:.200}: {why[1]:.300}"
+            raise ValueError(f"Nothing can be learnt from {settings.data:.300}. {told}")
+        return found
+
+    def _counted(
+        self, model: Checkpoint, flows: Sequence[Flow], precision: str, recomputed: bool
+    ) -> tuple[StepMemory, TrainedParts]:
+        """Counts the memory of a step, and what is trained, of those flows that the model has."""
+        settings = self.settings.model_copy(update={"checkpointing": recomputed})
+        dtype_of = held_as(settings, flows, precision)
+        diffuser = copy.deepcopy(model.diffuser).to_empty(device="cpu")  # room that nothing is ever written to
+        for name, parameter in diffuser.named_parameters():
+            parameter.data = torch.empty(parameter.shape, dtype=dtype_of(name, tuple(parameter.shape)))
+        prepare(diffuser, flows, settings)
+        trained = trained_parts(diffuser)
+        size = self.settings.size if precision == mixed_precision(self.settings) else None
+        task = self.run.task(diffuser, flows, RandomLatents(model.modalities, size))
+        return step_memory(task, self.run.config, precision), trained
+
+    def _time(self, flows: Sequence[Flow], step: StepMemory) -> StepTime:
+        """Takes two steps with the weights of the start, and tells how long the second one took."""
+        settings = self.settings
+        if settings.start in SIZES or is_assembled(settings.start, settings.encoders):
+            return StepTime(None, f"{settings.start} is not read for that.", hardware())
+        free, needed = free_memory(choose_device()), step.peak(at_once=True)
+        if free is not None and needed > free:
+            return StepTime(None, f"it takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are free.", hardware())
+        precision = mixed_precision(settings)
+        diffuser = OpenedModel(settings.start, flows).open_diffuser(flows, held_as(settings, flows, precision))
+        prepare(diffuser, flows, settings)
+        with TemporaryDirectory() as folder:
+            task = self.run.task(diffuser, flows, RandomLatents(self.run.model.modalities, settings.size))
+            trainer = Trainer(task, self.run.config, Path(folder), mixed_precision=precision)
+            trainer.update()
+            begun = time.perf_counter()
+            trainer.update()
+            return StepTime(time.perf_counter() - begun, "", hardware())
+
+    def _disk(self, found: DataSurvey, step: StepMemory) -> DiskNeed:
+        nearest = self.folder.absolute()
+        while not nearest.exists():
+            nearest = nearest.parent
+        whole = sum(each.numel() for part in self.run.model.modalities.values() for each in part.parameters())
+        whole += sum(each.numel() for each in self.run.model.skeleton.parameters())
+        return DiskNeed(
+            found.cache_bytes,
+            step.gradients + step.average + step.moments,
+            self.run.config.keep_checkpoints + 1,
+            step.gradients if self.settings.train is Trained.LORA else 2 * whole,
+            shutil.disk_usage(nearest).free,
+        )
+
+
+def sizes_of(settings: TrainingSettings, flows: Sequence[Flow] | None) -> Checkpoint:
+    """Returns the model that a run begins from, with nothing read of it but its sizes.
+
+    Args:
+        settings: of the run.
+        flows: only what these need; by default all that the model has.
+
+    Raises:
+        CheckpointError: see `open_source` and `assemble`.
+    """
+    if is_assembled(settings.start, settings.encoders):
+        return assemble(settings.start, settings.encoders, flows, settings.seed)
+    return _of_preset(SIZES[settings.start](), flows) if settings.start in SIZES else read_source(settings.start, flows)
+
+
+def trained_parts(diffuser: Diffuser) -> TrainedParts:
+    """Returns which parameters of a diffuser are trained, by groups of layers such as "data_layers.image"."""
+    groups: Counter[str] = Counter()
+    whole = 0
+    for name, parameter in diffuser.named_parameters():
+        whole += 0 if ".lora_" in name else parameter.numel()
+        if parameter.requires_grad:
+            groups[_group(name)] += parameter.numel()
+    return TrainedParts(dict(groups), whole)
+
+
+def _group(name: str) -> str:
+    """The group of layers that a parameter belongs to; the global ones are one."""
+    return "global_layers" if name.startswith("global_layers") else group_of(name)
+
+
+def _card(what: str, checkpointing: bool, step: StepMemory) -> CardMemory:
+    parts = {name: getattr(step, name) for name in ("weights", "gradients", "moments", "average", "activations")}
+    return CardMemory(what, checkpointing, {count: step.peak(count) for count in PROCESSES}, parts)
+
+
+def _of_preset(preset: Preset, flows: Sequence[Flow] | None) -> Checkpoint:
+    with init_empty_weights(include_buffers=False):
+        built = build(preset, flows)
+    return Checkpoint(built.diffuser, built.modalities, built.scheduler, {})

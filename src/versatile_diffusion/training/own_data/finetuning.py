@@ -1,0 +1,292 @@
+"""Training on a data set of one's own: what `vd train DATA` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from versatile_diffusion.checkpoints.errors import MissingFlowError
+from versatile_diffusion.checkpoints.fingerprints import fingerprint
+from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.data.folder import listing
+from versatile_diffusion.data.tables import captions_hint
+from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import Modality
+from versatile_diffusion.pipeline.lora import write_lora
+from versatile_diffusion.processes import processes
+from versatile_diffusion.training.loop.batch_share import WHOLE, own_share
+from versatile_diffusion.training.loop.optimizers import require_optimizer
+from versatile_diffusion.training.loop.sharding import whole
+from versatile_diffusion.training.loop.task import TrainingConfig
+from versatile_diffusion.training.loop.trackers import Tracking, run_title
+from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.own_data.opened_model import OpenedModel
+from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
+from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, require_same_run, write_settings
+from versatile_diffusion.training.own_data.starts import is_assembled, write_start
+from versatile_diffusion.training.own_data.trained_layers import LORA, held_as, mixed_precision, prepare
+from versatile_diffusion.training.report.run_card import write_run_card
+from versatile_diffusion.training.report.run_page import LearntData, RunPage
+from versatile_diffusion.training.samples.sample_cache import TRAINING, VALIDATION, SampleCache
+from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
+from versatile_diffusion.training.samples.sample_reader import SampleReader
+from versatile_diffusion.training.samples.user_samples import Samples, UserSamples, silent
+from versatile_diffusion.training.settings.choices import GradientScales
+from versatile_diffusion.training.settings.training_settings import (
+    RateSchedule,
+    Sharding,
+    Trained,
+    TrainingSettings,
+)
+from versatile_diffusion.training.stages.preparation import learnt_schedule
+from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
+
+START, STATE = "start", "training"
+"""What may lie in the folder of a run: the model that it began from if that was put together, and the checkpoints."""
+
+STATE_BYTES = 16
+"""Of a parameter that is trained: its value, gradient and two moments in float32."""
+_LARGE = 2 * 2**30
+
+
+class FineTuning:
+    """A run: a folder in which a model is trained on a data set, and which goes on where it stopped.
+
+    Args:
+        settings: what is trained, on what and how.
+        folder: of the run.
+        say: tells people something, such as how samples are encoded.
+
+    Raises:
+        ValueError: if the folder holds a run with other settings; the message names them.
+    """
+
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
+        self.settings, self.folder = settings, folder
+        self.say = say if processes().is_main_process else silent
+        require_same_run(settings, folder)
+
+    def train(self) -> Path:
+        """Trains to the last step, and returns the folder of what was trained: a LoRA, or a whole model.
+
+        Raises:
+            ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if the optimizer or a tracker is not installed.
+            KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
+        """
+        require_optimizer(self.settings.optimizer)
+        Tracking(self.settings.log_with).require()
+        schedule = self.schedule  # which is checked before anything is written
+        if processes().is_main_process:
+            write_settings(self.settings, self.folder / SETTINGS)
+        trainer = self.trainer
+        trainer.run()
+        trained = whole(trainer.trained)
+        if processes().is_main_process:
+            self._save(trained, self.target, schedule)
+            write_run_card(self.page, self.target)
+            self.page.finish(self.target)
+        return self.target
+
+    @property
+    def target(self) -> Path:
+        """The folder of what is trained: a LoRA, or a whole model."""
+        return self.folder / (LORA if self.settings.train is Trained.LORA else MODEL)
+
+    @cached_property
+    def schedule(self) -> DDIMScheduler:
+        """The noise schedule that is learnt, and what is predicted."""
+        return chosen_schedule(self.settings, self.model.scheduler)
+
+    @cached_property
+    def trainer(self) -> Trainer[Diffuser]:
+        """What trains the diffuser, with everything that it takes in place.
+
+        Raises:
+            ValueError: if the data set does not teach what was asked for.
+        """
+        data = self.samples
+        self.require_taught(self.learnt)
+        self.require_one_prediction()
+        task = self.task(self.diffuser, self.learnt, data[TRAINING], data[VALIDATION], self.model.modalities)
+        place, show, precision = self.folder / STATE, self.page.show, mixed_precision(self.settings)
+        return Trainer(task, self.config, place, "training", precision, show, self.sharded, self.tracking)
+
+    def task(
+        self,
+        diffuser: Diffuser,
+        flows: Sequence[Flow],
+        data: LatentData,
+        validation: LatentData | None = None,
+        modalities: Mapping[str, Modality] | None = None,
+    ) -> DiffuserTask:
+        """Returns what the diffuser learns, as the settings say.
+
+        Args:
+            diffuser, flows, data, validation, modalities: see `DiffuserTask`.
+        """
+        settings = self.settings
+        return DiffuserTask(
+            diffuser,
+            flows,
+            data,
+            self.schedule,
+            context_dropout=settings.context_dropout,
+            min_snr=settings.min_snr,
+            gradient_scales=GRADIENT_SCALES if settings.gradient_scales is GradientScales.PAPER else None,
+            modalities=modalities,
+            validation=validation,
+            noise_offset=settings.noise_offset,
+        )
+
+    def require_one_prediction(self) -> None:
+        """Raises ValueError if some flows of the model would predict something else than the others."""
+        if changes(learnt_schedule(self.model.scheduler), self.schedule):
+            require_all_learnt(self.model.skeleton.config, self.learnt)
+
+    @cached_property
+    def page(self) -> RunPage:
+        """The page that shows how the run goes."""
+        return RunPage(self.folder, self.settings, self.learnt_data, self.learnt, str(self.start))
+
+    def require_taught(self, learnt: Sequence[Flow]) -> None:
+        """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
+        if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
+            taught = ", ".join(map(str, learnt))
+            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
+
+    @cached_property
+    def skipped(self) -> SkippedSamples:
+        """What of the data set this process left out."""
+        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
+
+    @cached_property
+    def start(self) -> str | Path:
+        """The model that the run begins from: the one that was given, or the one that was put together of several."""
+        start, encoders = self.settings.start, self.settings.encoders
+        if not is_assembled(start, encoders):
+            return start
+        return write_start(start, encoders, self._asked, self.settings.seed, self.folder / START)
+
+    @cached_property
+    def model(self) -> OpenedModel:
+        """The model that the run begins from, opened for the flows that were asked for."""
+        try:
+            return OpenedModel(self.start, self._asked)
+        except MissingFlowError as error:
+            raise MissingFlowError(
+                f"{error} To train that flow on this model, name its encoders with --encoders."
+            ) from error
+
+    @cached_property
+    def diffuser(self) -> Diffuser:
+        """What is trained, prepared for it: the layers of the flows that are learnt."""
+        dtype_of = held_as(self.settings, self.learnt, mixed_precision(self.settings))
+        diffuser = self.model.open_diffuser(self.learnt, dtype_of)
+        prepare(diffuser, self.learnt, self.settings)
+        return diffuser
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes share the model out among them."""
+        size = STATE_BYTES * sum(parameter.numel() for parameter in self.model.skeleton.parameters())
+        sharding = self.settings.sharding
+        return sharding is Sharding.FULL or (sharding is Sharding.AUTO and size > _LARGE)
+
+    @property
+    def flows(self) -> list[Flow]:
+        """What may be learnt: the flows that were asked for, or all that the model has."""
+        config = self.model.skeleton.config
+        return self._asked or [
+            Flow(context, output) for output in config["outputs"] for context in config["context_dims"]
+        ]
+
+    @property
+    def _asked(self) -> list[Flow] | None:
+        """The flows that were asked for; None stands for all."""
+        return [Flow.parse(name) for name in self.settings.flows] or None
+
+    @cached_property
+    def samples(self) -> Mapping[str, Samples]:
+        """The samples of both splits, encoded or to be encoded on the way."""
+        settings = self.settings
+        multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
+        self.model.bring_modalities(processes().device)  # pyright: ignore - accelerate has no types
+        encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
+        origin = {
+            "data": settings.data,
+            "files": listing(settings.data),
+            "flows": sorted(map(str, self.flows)),
+            "size": settings.size,
+            "validation": settings.validation,
+            "filters": asdict(settings.filters),
+            "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
+        }
+        reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
+        with processes().main_process_first():
+            data = CaptionedData(settings.data, self.skipped)
+            samples = UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+        if isinstance(samples[TRAINING], SampleCache):
+            encoder.unconditional_of_all()
+            self.model.release_context_encoders()
+        return samples
+
+    def learnt_data(self) -> LearntData:
+        """What is told of the data, as far as it is known by now."""
+        kept = self.samples[VALIDATION]
+        count = len(kept) if isinstance(kept, SampleCache) else 0
+        return LearntData(self.samples[TRAINING].about, count, self.left_out.told(), self.left_out.reasons)
+
+    @property
+    def left_out(self) -> SkippedSamples:
+        """What of the data set any process left out."""
+        return self.skipped if own_share() == WHOLE else SkippedSamples(self.folder / SKIPPED)
+
+    @property
+    def learnt(self) -> list[Flow]:
+        """The flows that the data set teaches, of those that may be learnt."""
+        return self.samples[TRAINING].flows
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The settings as the trainer takes them."""
+        settings = self.settings
+        return TrainingConfig(
+            settings.steps,
+            settings.batch_size,
+            settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            final_rate=1.0 if settings.schedule is RateSchedule.CONSTANT else 0.05,
+            weight_decay=settings.weight_decay,
+            clip_norm=settings.clip_norm,
+            ema_decay=settings.ema_decay,
+            checkpoint_every=settings.checkpoint_every,
+            preview_every=settings.sheet_every,
+            seed=settings.seed,
+            log_every=min(10, settings.sheet_every),
+            optimizer=settings.optimizer,
+            accumulate=settings.accumulate,
+            average=settings.ema,
+        )
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Where the run is followed."""
+        title = run_title(self.folder) if processes().is_main_process else ""
+        return Tracking(self.settings.log_with, title, json.loads(self.settings.model_dump_json()))
+
+    def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
+        """Saves what was trained: a LoRA, or the model that the run began from with it."""
+        if self.settings.train is Trained.LORA:
+            factors = {name.replace(f".{LORA}.", "."): each for name, each in trained.items()}
+            write_lora(self.model.skeleton, factors, target)
+        else:
+            self.model.save(trained, target, torch.float16, schedule)

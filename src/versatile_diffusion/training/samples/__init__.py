@@ -1,0 +1,1 @@
+"""A user's samples as the diffuser learns from them: encoded first, or on the way."""

@@ -1,0 +1,1 @@
+"""What training can be told. Nothing here imports PyTorch."""
