@@ -206,6 +206,8 @@ class Trainer(Generic[M]):
         first, clock, before = self.step, time.perf_counter(), self.seconds
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
+            if self.step == 0 and self.on_preview is not None and self._takes_part:
+                self._show()  # what it makes before it learns
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
@@ -222,18 +224,21 @@ class Trainer(Generic[M]):
         """Logs, previews and saves, each when its time has come. What all processes hold parts of takes all of them."""
         done = self.step == self.config.steps
         shown = done or self.step % self.config.preview_every == 0
-        main = self.accelerator.is_main_process
-        takes_part = main or self.shards is not None
-        if shown and takes_part:
+        if shown and self._takes_part:
             with torch.no_grad(), self.average.applied():
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
-        if main and (done or self.step % self.config.log_every == 0):
+        if self.accelerator.is_main_process and (done or self.step % self.config.log_every == 0):
             self.logger.write(self.step, self._figures(speed), means)
-        if shown and takes_part:
+        if shown and self._takes_part:
             self._show()
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
+
+    @property
+    def _takes_part(self) -> bool:
+        """Whether this process is needed to look at the model: one is, or all that hold parts of it."""
+        return self.accelerator.is_main_process or self.shards is not None
 
     def _figures(self, speed: float) -> dict[str, float]:
         """What a line of the log tells besides losses; see `NO_LOSS`."""
