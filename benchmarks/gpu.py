@@ -27,9 +27,9 @@ from versatile_diffusion.bench.diffuser import converted, random_peer
 from versatile_diffusion.bench.report import Figure, Machine, Report, Result, Settings
 from versatile_diffusion.bench.timing import Timed, alternate, ratios, seconds
 from versatile_diffusion.checkpoints.components import official_scheduler
-from versatile_diffusion.cli.files import write_whole
 from versatile_diffusion.devices import DTYPES, choose_device
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.model_presets import Preset, tiny, vd_four_flow
 from versatile_diffusion.pipeline.acceleration import compile_blocks
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser

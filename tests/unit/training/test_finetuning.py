@@ -88,7 +88,7 @@ def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path)
     after = pipe.text_to_image("a red tent", generator=torch.Generator().manual_seed(0), **options).images
     assert not torch.allclose(before, after, atol=1e-3)
     page = (run / "index.html").read_text()
-    assert page.count("data:image/png") == 2 and page.count("<svg") == 2
+    assert page.count("data:image/png") == 3 and page.count("<svg") == 2
     assert not re.search(r'(src|href)="(?!data:|#)', page), "it loads nothing"
     assert "left out: 1 that cannot be used" in page and "Cannot read a picture" in page
     assert f"--lora {run / 'lora'}:1.0" in page and "steps=8" in page

@@ -206,8 +206,8 @@ class Trainer(Generic[M]):
         first, clock, before = self.step, time.perf_counter(), self.seconds
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
-            if self.step == 0 and self.on_preview is not None and self._takes_part:
-                self._show()  # what it makes before it learns
+            if self.step == 0 and self.on_preview and self.accelerator.is_main_process and self.shards is None:
+                self._show()  # what it makes before it learns; a model that is shared out must take a step first
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)

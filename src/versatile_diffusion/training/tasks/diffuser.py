@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -225,7 +225,7 @@ class DiffuserTask(Task[Diffuser]):
             Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
         )
         modality = self.modalities[flow.output]
-        return side_by_side(*(_decoded(modality, each) for each in (latents, made)))
+        return side_by_side(*(_decoded(modality.decode, each) for each in (latents, made)))
 
     def _pass(self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Pass:
         def predict() -> dict[str, Tensor]:
@@ -271,6 +271,6 @@ class DiffuserTask(Task[Diffuser]):
                 return capped / snr
 
 
-def _decoded(modality: Modality, latents: Tensor) -> list[object]:
+def _decoded(decode: Callable[..., Sequence[object]], latents: Tensor) -> list[object]:
     """What latents stand for, decoded one by one: a large image takes more memory to decode than to denoise."""
-    return [modality.decode(each[None], [Generator().manual_seed(i)])[0] for i, each in enumerate(latents)]
+    return [decode(each[None], [Generator().manual_seed(i)])[0] for i, each in enumerate(latents)]
