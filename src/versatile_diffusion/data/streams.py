@@ -72,14 +72,8 @@ def hub_rows(name: str) -> int | None:
 def tar_entries(tar: str, handler: Callable[[Exception], bool]) -> Iterator[Mapping[str, object]]:
     """Yields the entries of a tar; the handler is told of what is damaged."""
     webdataset: Any = import_module("webdataset")
-    tars = webdataset.WebDataset(
-        [tar],
-        shardshuffle=False,
-        handler=handler,
-        empty_check=False,
-        nodesplitter=iter,  # `datasets` shares tars out among processes
-    )
-    yield from tars
+    # which process reads which tar is decided before: see `share_out`
+    yield from webdataset.WebDataset([tar], shardshuffle=False, handler=handler, empty_check=False, nodesplitter=iter)
 
 
 def _entries(generate: Callable[..., Iterator[Row]], **shards: object) -> Iterator[dict[str, Row]]:
