@@ -30,6 +30,7 @@ def settings(**values: object) -> TrainingSettings:
 def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) -> None:
     words = "--optimizer muon --precision fp16 --accumulate 2 --context-dropout text=0.3 image=0 --noise-offset 0.1"
     more = "--train all --prediction-type v_prediction --zero-snr --ema cpu --gradient-scales paper"
+    more += " --shuffle-tags --tag-dropout 0.2 --keep-tags 1"
     file = tmp_path / "run.yaml"
     done = vd("train", "anything", *words.split(), *more.split(), "--save-config", str(file))
     assert done.exit_code == 0, done.output
@@ -43,6 +44,9 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
         "prediction_type": "v_prediction",
         "zero_snr": True,
         "ema": "cpu",
+        "shuffle_tags": True,
+        "tag_dropout": 0.2,
+        "keep_tags": 1,
         "gradient_scales": "paper",
     }
     assert {name: written[name] for name in expected} == expected

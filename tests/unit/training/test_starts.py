@@ -24,7 +24,8 @@ from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.fresh_layers import fresh_tensors
 from versatile_diffusion.training.own_data.named_presets import named_preset, preset_names
 from versatile_diffusion.training.own_data.starts import assemble
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 

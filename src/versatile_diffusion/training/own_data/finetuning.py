@@ -30,7 +30,7 @@ from versatile_diffusion.training.loop.trackers import Tracking, run_title
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
-from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, require_same_run, write_settings
+from versatile_diffusion.training.own_data.run_settings import MODEL, START, begin_run, require_same_run
 from versatile_diffusion.training.own_data.starts import is_assembled, write_start
 from versatile_diffusion.training.own_data.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.report.run_card import write_run_card
@@ -39,18 +39,13 @@ from versatile_diffusion.training.samples.sample_cache import TRAINING, VALIDATI
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
 from versatile_diffusion.training.samples.sample_reader import SampleReader
 from versatile_diffusion.training.samples.user_samples import Samples, UserSamples, silent
-from versatile_diffusion.training.settings.choices import GradientScales
-from versatile_diffusion.training.settings.training_settings import (
-    RateSchedule,
-    Sharding,
-    Trained,
-    TrainingSettings,
-)
+from versatile_diffusion.training.settings.choices import GradientScales, RateSchedule, Sharding, Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
 
-START, STATE = "start", "training"
-"""What may lie in the folder of a run: the model that it began from if that was put together, and the checkpoints."""
+STATE = "training"
+"""Where the checkpoints lie in the folder of a run."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -86,7 +81,7 @@ class FineTuning:
         Tracking(self.settings.log_with).require()
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
-            write_settings(self.settings, self.folder / SETTINGS)
+            begin_run(self.settings, self.folder)
         trainer = self.trainer
         trainer.run()
         trained = whole(trainer.trained)
@@ -220,7 +215,7 @@ class FineTuning:
         settings = self.settings
         multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
         self.model.bring_modalities(processes().device)  # pyright: ignore - accelerate has no types
-        encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
+        encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size, settings.tags)
         origin = {
             "data": settings.data,
             "files": listing(settings.data),
@@ -229,6 +224,7 @@ class FineTuning:
             "validation": settings.validation,
             "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
+            **({"tags": asdict(settings.tags)} if settings.tags.are_varied else {}),
         }
         reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():

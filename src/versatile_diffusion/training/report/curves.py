@@ -78,6 +78,16 @@ def curves_of_page(lines: Sequence[Line]) -> list[str]:
     )
 
 
+def curves_of_stages(logs: Mapping[str, Sequence[Line]]) -> list[str]:
+    """Draws the curves of several logs in the same way, by the name of each.
+
+    Raises:
+        ModuleNotFoundError: see `curves_of_page`.
+    """
+    panels = (panel for name, lines in logs.items() if lines for panel in _panels(name.replace("_", " "), lines))
+    return [_drawn(title, curves) for title, curves in panels]
+
+
 def _drawn(title: str, curves: Curves) -> str:
     import matplotlib
     from matplotlib.figure import Figure
@@ -93,7 +103,7 @@ def _drawn(title: str, curves: Curves) -> str:
         ax.grid(alpha=0.25, color=_LETTERS)  # pyright: ignore[reportUnknownMemberType] - likewise
         ax.spines[["top", "right"]].set_visible(False)
         for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis("{x:.2g}")
+            axis("{x:.4g}")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
         drawn = StringIO()
         figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - likewise

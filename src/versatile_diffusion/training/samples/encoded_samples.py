@@ -86,8 +86,9 @@ def pairs(
         shown, seen = map(float, choice)
         latent, place, count = among.items(flow.output, LATENTS, row, shown)
         if flow.output == flow.context and count > 1:
-            other = (place + 1 + min(int(seen * (count - 1)), count - 2)) % count
-            seen = (other + 0.5) / count
+            chosen = min(int(seen * (count - 1)), count - 2)
+            rest = 0.01 + 0.98 * min(seen * (count - 1) - chosen, 1.0)  # of the ways in which that item is written
+            seen = ((place + 1 + chosen) % count + rest) / count
         latents.append(latent)
         tokens.append(among.items(flow.context, TOKENS, row, seen)[0])
     return torch.stack(latents).float(), torch.stack(tokens).float()
