@@ -16,6 +16,7 @@ from versatile_diffusion.checkpoints.errors import MissingFlowError
 from versatile_diffusion.checkpoints.fingerprints import fingerprint
 from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.data.folder import listing
+from versatile_diffusion.data.sample import words_modality
 from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
@@ -110,6 +111,8 @@ class FineTuning:
         """
         data = self.samples
         self.require_taught(self.learnt)
+        if untaught := [flow for flow in self.flows if flow not in self.learnt]:
+            self.say(_untaught(self.learnt, untaught))
         self.require_one_prediction()
         task = self.task(self.diffuser, self.learnt, data[TRAINING], data[VALIDATION], self.model.modalities)
         place, show, precision = self.folder / STATE, self.page.show, mixed_precision(self.settings)
@@ -154,9 +157,8 @@ class FineTuning:
 
     def require_taught(self, learnt: Sequence[Flow]) -> None:
         """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
-        if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
-            taught = ", ".join(map(str, learnt))
-            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
+        if wanted := [flow for flow in self._asked or () if flow not in learnt]:
+            raise ValueError(_untaught(learnt, wanted))
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -286,3 +288,10 @@ class FineTuning:
             write_lora(self.model.skeleton, factors, target)
         else:
             self.model.save(trained, target, torch.float16, schedule)
+
+
+def _untaught(taught: Sequence[Flow], lacking: Sequence[Flow]) -> str:
+    """What a data set does not teach, and where captions are looked for if it seems to have none."""
+    knows_words = any(words_modality() in (flow.context, flow.output) for flow in taught)
+    told = f"The data set teaches {', '.join(map(str, taught))}, but not {', '.join(map(str, lacking))}."
+    return told if knows_words else f"{told} {captions_hint()}"

@@ -138,7 +138,8 @@ class SampleEncoder:
 
         Returns:
             By "MODALITY/latents" and "MODALITY/tokens" a row for each item, in half precision and on the CPU; and by
-            "MODALITY/rows" the place, among the samples, of the one that each item belongs to.
+            "MODALITY/rows" the place, among the samples, of the one that each item belongs to. Where contexts are
+            more than outputs, "MODALITY/tokens/rows" says it of the tokens.
         """
         encoded: dict[str, Tensor] = {}
         for name, modality in self.modalities.items():
@@ -151,6 +152,8 @@ class SampleEncoder:
                 encoded[f"{name}/{LATENTS}"] = _latents(modality, told)
             if seen:
                 encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
+            if shown and len(seen) > len(shown):
+                encoded[f"{name}/{TOKENS}/{ROWS}"] = torch.tensor([row for row, _ in seen], dtype=torch.int32)
         return encoded
 
     def unconditional_of_all(self) -> None:
