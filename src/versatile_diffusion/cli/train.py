@@ -193,7 +193,10 @@ def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
     """Tells what would happen."""
     require("datasets", "Training on your own data", "train")
     if settings.from_nothing:
-        raise ValueError("--dry-run tells of a model that exists: train one from nothing first, or take a preset.")
+        raise ValueError(
+            "--dry-run tells of one diffuser, and a model from nothing is trained in seven stages: look at the data with "
+            f"vd data show {settings.data}, or name models that have the encoders with --encoders."
+        )
     if settings.recipe is Recipe.PAPER:
         note("This is of all flows at once; the stages of the recipe before the last one take less.")
     with messages.status("Finding out what would happen …") as status, warnings_as_notes():
