@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -50,7 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def require_in_card(card: Path, found: dict[str, Any], data: str) -> None:
     """Figures stand in a model card for people and for the hub, beside what it had of other data."""
-    told, results = card.read_text(), metadata_load(card)["model-index"][0]["results"]
+    told, held = card.read_text(), cast("dict[str, Any]", metadata_load(card))  # which it has; see the tags
+    results = held["model-index"][0]["results"]
     assert "- lora" in told and "long ago" in told
     for flow, of_flow in found.items():
         assert told.count(f"## Measured: {flow} on {data}") == 1

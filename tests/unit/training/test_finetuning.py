@@ -98,7 +98,7 @@ def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path)
     for told in (
         "# data",
         f"A LoRA of {model}",
-        "vd image-variation FILE",
+        "vd text-to-image 'a prompt'",
         "--rank 2",
         "1 sample was left out",
         "hours:",

@@ -31,7 +31,14 @@ from versatile_diffusion.training.loop.trackers import Tracking, run_title
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
-from versatile_diffusion.training.own_data.run_settings import MODEL, START, begin_run, require_same_run
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    START,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
 from versatile_diffusion.training.own_data.starts import is_assembled, write_start
 from versatile_diffusion.training.own_data.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.report.run_card import write_run_card
@@ -80,9 +87,11 @@ class FineTuning:
         """
         require_optimizer(self.settings.optimizer)
         Tracking(self.settings.log_with).require()
+        if processes().is_main_process:
+            clear_run(self.settings, self.folder)
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
-            begin_run(self.settings, self.folder)
+            write_settings(self.settings, self.folder / SETTINGS)
         trainer = self.trainer
         trainer.run()
         trained = whole(trainer.trained)

@@ -19,7 +19,13 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.checkpoint import checkpoints
 from versatile_diffusion.training.own_data.finetuning import STATE, FineTuning
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
-from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, begin_run, require_same_run
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
 from versatile_diffusion.training.report.run_commands import RunPlaces
 from versatile_diffusion.training.report.run_page import PAGE, RunPage
 from versatile_diffusion.training.samples.user_samples import Samples, silent
@@ -60,7 +66,8 @@ class FlowRecipe:
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         if processes().is_main_process:
-            begin_run(self.settings, self.folder)
+            clear_run(self.settings, self.folder)
+            write_settings(self.settings, self.folder / SETTINGS)
         self._require_taught()
         source = self.start
         for name in STAGES:

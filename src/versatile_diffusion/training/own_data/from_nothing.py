@@ -20,7 +20,13 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.own_data.named_presets import named_preset
 from versatile_diffusion.training.own_data.own_images import TRAINING, VALIDATION, OwnImages, keep_images
 from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, own_run, stage_steps, with_vocabularies
-from versatile_diffusion.training.own_data.run_settings import MODEL, begin_run, require_same_run
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
 from versatile_diffusion.training.own_data.stages_page import StagesPage
 from versatile_diffusion.training.own_data.trained_layers import mixed_precision
 from versatile_diffusion.training.report.run_page import UNFINISHED, LearntData
@@ -118,7 +124,8 @@ class FromNothing:
         """
         main = processes().is_main_process
         if main:
-            begin_run(self.settings, self.folder)
+            clear_run(self.settings, self.folder)
+            write_settings(self.settings, self.folder / SETTINGS)
         for stage in (*OWN_STAGES, MODEL):
             self.stages.finish(stage)
             if main:

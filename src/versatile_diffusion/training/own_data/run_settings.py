@@ -45,13 +45,12 @@ def is_begun(folder: Path) -> bool:
     return any(any(folder.glob(f"{depth}step-*/")) for depth in ("*/", "*/*/"))
 
 
-def begin_run(settings: TrainingSettings, folder: Path) -> None:
-    """Writes the settings of a run to its folder. What a run of others left there, before it was begun, is removed."""
-    file, text = folder / SETTINGS, _written(settings)
-    if file.exists() and file.read_bytes() != text and not is_begun(folder):
+def clear_run(settings: TrainingSettings, folder: Path) -> None:
+    """Removes from a folder what a run of other settings left there before anything was trained."""
+    file = folder / SETTINGS
+    if file.exists() and file.read_bytes() != _written(settings) and not is_begun(folder):
         for name in (START, SHEETS):
             shutil.rmtree(folder / name, ignore_errors=True)
-    write_whole(file, text)
 
 
 def write_settings(settings: TrainingSettings, file: Path) -> None:
