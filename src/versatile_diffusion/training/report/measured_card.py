@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from versatile_diffusion.evaluation.figures import EvaluationReport, FlowFigures
 from versatile_diffusion.files import write_whole
@@ -42,9 +42,11 @@ def enter_figures(file: Path, report: EvaluationReport, data: str) -> None:
         text = f"{before.sub('', text).rstrip()}\n\n{heading}\n{_section(flow, report)}"
     card.text = text
     own = {(flow.flow, data) for flow in report.flows}
-    kept = [each for each in card.data.eval_results or [] if (each.task_type, each.dataset_name) not in own]
-    card.data.model_name = card.data.model_name or file.parent.resolve().name
-    card.data.eval_results = [*kept, *(result for flow in report.flows for result in _results(flow, data))]
+    told: object = card.data
+    assert isinstance(told, ModelCardData)  # of a model card it is
+    kept = [each for each in told.eval_results or [] if (each.task_type, each.dataset_name) not in own]
+    told.model_name = told.model_name or file.parent.resolve().name
+    told.eval_results = [*kept, *(result for flow in report.flows for result in _results(flow, data))]
     write_whole(file, str(card).encode())
 
 
