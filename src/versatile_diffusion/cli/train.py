@@ -103,6 +103,7 @@ vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
 vd train ./my-pictures --dry-run
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
+torchrun --nproc-per-node 2 -m -- versatile_diffusion.cli train ./my-pictures --start MODEL
 
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
 """
