@@ -37,8 +37,9 @@ def pixels(file: str) -> np.ndarray:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
 def test_an_example_of_each_task_gives_a_result_that_can_be_replayed(
-    visit: Visit, painter: VersatileDiffusionPipeline, task: StudioTask
+    tabs: Visit, painter: VersatileDiffusionPipeline, task: StudioTask
 ) -> None:
+    visit = tabs
     visit.choose(task.title)
     example = examples_of(task.key)[-1]
     visit.click(example.title)
@@ -78,6 +79,7 @@ def test_embeddings_are_reconstructed(visit: Visit, tmp_path: Path) -> None:
     visit.click("Generate")
     assert "choose one from 0 to 1" in visit.said("predicted.safetensors holds 2 scans")
     visit.panel.get_by_label("Scan", exact=True).fill("1")
+    visit.take_few_steps()
     visit.generate()
 
 
@@ -189,6 +191,7 @@ def test_results_become_inputs_and_are_compared(visit: Visit) -> None:
     visit.click("Image to text")
     visit.page.locator("[role=tab][aria-selected=true]:text-is('Image to text')").wait_for()
     visit.panel.get_by_test_id("image").locator("img").first.wait_for()
+    visit.take_few_steps()
     visit.generate()
     words = visit.panel.locator(".vd-texts label").first.inner_text().strip()
     visit.click("Text variation")
