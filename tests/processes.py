@@ -220,10 +220,6 @@ class _Sibling(ForkServerProcess):
             started.write(f"{self.pid}\n")
 
 
-class _Siblings(ForkServerContext):
-    Process = _Sibling
-
-
 def _begin(
     said: Path,
     known: Mapping[str, object],
@@ -244,7 +240,8 @@ def _begin(
 
 
 def _share(known: Mapping[str, object], said: Path) -> None:
-    """Has the server fork what this process, which is its child, would spawn."""
+    """Has the server fork what this process, which is its child, would spawn, and what starts as this one did."""
     use_server(known)
     _Sibling.said = said
-    multiprocessing.get_context = lambda method=None: _Siblings() if method == "spawn" else _get_context(method)
+    ForkServerContext.Process = _Sibling
+    multiprocessing.get_context = lambda method=None: _get_context("forkserver" if method == "spawn" else method)
