@@ -86,6 +86,7 @@ class Visit:
         self.page.get_by_role("button", name="Generate").wait_for()
 
     def choose(self, tab: str) -> None:
+        self.page.evaluate("document.querySelectorAll('.toast-close').forEach(each => each.click())")  # over the tabs
         self.page.get_by_role("tab", name=tab, exact=True).click()
         self.page.locator(f"[role=tab][aria-selected=true]:text-is('{tab}')").wait_for()
 
