@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _ONE_AT_A_TIME = threading.Lock()
 # a process that is forked while another thread holds it would wait for it forever
@@ -20,7 +20,7 @@ os.register_at_fork(
 )
 
 
-def tokenized(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: Any) -> BatchEncoding:
+def tokenized(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: Any) -> Any:
     """Calls a tokenizer, which only one thread at a time may do.
 
     How a text is cut and padded is state of the tokenizer, which transformers sets at each call: a thread whose call
@@ -30,6 +30,9 @@ def tokenized(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **opti
         tokenizer: is called.
         texts: what it is called with.
         options: of the call, such as padding and truncation.
+
+    Returns:
+        The BatchEncoding that the tokenizer gives, whose fields transformers leaves untyped.
     """
     with _ONE_AT_A_TIME:
         return tokenizer(texts, **options)
