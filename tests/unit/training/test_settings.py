@@ -12,6 +12,7 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
 from versatile_diffusion.training.own_data.predictions import chosen_schedule, require_all_learnt
+from versatile_diffusion.training.own_data.run_settings import clear_run, write_settings
 from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName, PredictionType
 from versatile_diffusion.training.settings.config import differences, with_settings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
@@ -30,6 +31,7 @@ def settings(**values: object) -> TrainingSettings:
 def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) -> None:
     words = "--optimizer muon --precision fp16 --accumulate 2 --context-dropout text=0.3 image=0 --noise-offset 0.1"
     more = "--train all --prediction-type v_prediction --zero-snr --ema cpu --gradient-scales paper"
+    more += " --shuffle-tags --tag-dropout 0.2 --keep-tags 1"
     file = tmp_path / "run.yaml"
     done = vd("train", "anything", *words.split(), *more.split(), "--save-config", str(file))
     assert done.exit_code == 0, done.output
@@ -43,6 +45,9 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
         "prediction_type": "v_prediction",
         "zero_snr": True,
         "ema": "cpu",
+        "shuffle_tags": True,
+        "tag_dropout": 0.2,
+        "keep_tags": 1,
         "gradient_scales": "paper",
     }
     assert {name: written[name] for name in expected} == expected
@@ -85,6 +90,18 @@ def test_what_cannot_be_is_named(words: tuple[str, ...], message: str, tmp_path:
     done = vd("train", "anything", *words, "--save-config", str(tmp_path / "run.yaml"))
     assert done.exit_code in (1, 2) and message in " ".join(done.output.replace("│", " ").split())
     assert not (tmp_path / "run.yaml").exists()
+
+
+@pytest.mark.parametrize(("begun", "seed", "stays"), [("", 1, False), ("", 0, True), ("training/", 1, True)])
+def test_what_other_settings_left_is_removed_if_they_trained_nothing(
+    begun: str, seed: int, stays: bool, tmp_path: Path
+) -> None:
+    write_settings(settings(), tmp_path / "run.yaml")
+    for name in ("start", "sheets", f"{begun}step-00000001"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sheets" / "step-00000001.png").touch()  # is no checkpoint
+    clear_run(settings(seed=seed), tmp_path)
+    assert (tmp_path / "start").exists() == (tmp_path / "sheets").exists() == stays
 
 
 def test_a_lora_keeps_the_schedule_of_its_model() -> None:
