@@ -51,7 +51,8 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program == "vd"
-        few = {"train": ["--steps", "2", "--batch-size", "2"], "text-to-image": ["--steps", "2"]}.get(words[0], [])
+        short = ["--steps", "2", "--batch-size", "2"]
+        few = {"train": short, "distill": short, "text-to-image": ["--steps", "2"]}.get(words[0], [])
         few += ["--flows", "text-to-image"] if "--dry-run" in words else []  # memory is counted flow by flow
         if words[0] == "train" and {"--output", "--dry-run"} & set(words) and "--start" not in words:
             few += ["--start", stand_ins["shi-labs/versatile-diffusion"]]  # the bundled one is trained once

@@ -48,6 +48,16 @@ class FilterPreset(StrEnum):
     PAPER = "paper"
 
     @property
+    def command(self) -> list[str]:
+        """The words of the command that trains so, after `vd`, but for what `not_options` leaves out of the options."""
+        return ["train", self.data]
+
+    @property
+    def not_options(self) -> tuple[str, ...]:
+        """The settings that `command` names."""
+        return ("data",)
+
+    @property
     def filters(self) -> SampleFilters:
         """What they are."""
         return PAPER if self is FilterPreset.PAPER else SampleFilters()
@@ -224,6 +234,16 @@ class TrainingSettings(TrainingOptions):
     kl_adversarial: Annotated[StageSettings, Field(description="Of its discriminator.")] = StageSettings()
     clip: Annotated[StageSettings, Field(description="Of the context encoders, from nothing.")] = StageSettings()
     optimus: Annotated[StageSettings, Field(description="Of the autoencoder of texts.")] = StageSettings()
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the command that trains so, after `vd`, but for what `not_options` leaves out of the options."""
+        return ["train", self.data]
+
+    @property
+    def not_options(self) -> tuple[str, ...]:
+        """The settings that `command` names."""
+        return ("data",)
 
     @property
     def filters(self) -> SampleFilters:
