@@ -9,9 +9,9 @@ is expected, is imported as ever.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from importlib import import_module
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, wraps
+from importlib import import_module, metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -163,9 +163,35 @@ class _WithoutUnused(_LeanLoader):
     """Loads a module that tells what is installed, as where some libraries are not."""
 
     def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
-        for name in UNUSED[module.__name__]:
-            vars(module)[f"is_{name}_available"] = _no
+        count = metadata.packages_distributions
+        metadata.packages_distributions = _Distributions
+        try:
+            self.loader.exec_module(module)
+        finally:
+            metadata.packages_distributions = count
+        functions = vars(module)
+        functions |= {f"is_{name}_available": _no for name in UNUSED[module.__name__]}
+        if "define_import_structure" in functions:
+            from versatile_diffusion.import_cache import kept  # needed by few processes, and they have what it imports
+
+            functions["define_import_structure"] = kept(functions["define_import_structure"])
+
+
+class _Distributions(Mapping[str, list[str]]):
+    """What `packages_distributions` returns, found once it is asked for: all files of all packages are listed."""
+
+    @cached_property
+    def _found(self) -> Mapping[str, list[str]]:
+        return metadata.packages_distributions()
+
+    def __getitem__(self, package: str) -> list[str]:
+        return self._found[package]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 class _MarkingLater(_LeanLoader):

@@ -1,6 +1,7 @@
 """The studio as people use it."""
 
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 
 from tests.browser.conftest import visited
-from tests.browser.visiting import Studio, Visit
+from tests.browser.visiting import PATIENCE, Studio, Visit
 from tests.processes import start_vd
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.provenance.output_files import read_outputs
@@ -79,6 +80,20 @@ def test_embeddings_are_reconstructed(visit: Visit, tmp_path: Path) -> None:
     assert "choose one from 0 to 1" in visit.said("predicted.safetensors holds 2 scans")
     visit.panel.get_by_label("Scan", exact=True).fill("1")
     visit.generate()
+
+
+def test_what_it_knows_is_searched_and_styled(visit: Visit) -> None:
+    visit.panel.get_by_role("button", name="What it knows").click()
+    visit.panel.get_by_label("Search", exact=True).fill("red ten")
+    expect(visit.panel.get_by_text("a blue tent in the mountains")).to_have_count(0, timeout=PATIENCE)
+    visit.panel.get_by_text("a red tent in a meadow").click()
+    prompt = visit.panel.get_by_label("Text", exact=True)
+    expect(prompt).to_have_value("a red tent in a meadow", timeout=PATIENCE)
+    for style in ("watercolor", "pixel art"):
+        visit.panel.get_by_role("button", name=style, exact=True).click()
+        expect(prompt).to_have_value(re.compile(style), timeout=PATIENCE)
+    expect(prompt).to_have_value("a red tent in a meadow, in pixel art")
+    visit.shoot("repertoire")
 
 
 def test_what_is_wrong_is_explained(visit: Visit) -> None:

@@ -32,6 +32,8 @@ ROOMS = (
     ("diffuser",),
     ("kernels",),
     ("context",),
+    ("lean",),
+    ("import_cache",),
     (
         "flows",
         "arrays",
@@ -42,7 +44,6 @@ ROOMS = (
         "processes",
         "extras",
         "bundled",
-        "lean",
         "lettering",
         "_moved",
     ),

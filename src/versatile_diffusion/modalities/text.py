@@ -23,7 +23,7 @@ from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
 from versatile_diffusion.modalities.text_encoders import T5, T5TextEncoder, TextEncoder
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
-from versatile_diffusion.modalities.vocabulary import Tokenizers, present
+from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, present
 from versatile_diffusion.validation import shortened
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
@@ -235,7 +235,9 @@ def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: 
     unknown = tokenizer.unk_token_id
     words = dict.fromkeys(text[a:b] for i, (a, b) in zip(ids[:kept], places, strict=False) if i == unknown)
     if words and unknown != tokenizer.eos_token_id:  # where these are one, as in the official CLIP, no word is unknown
-        warnings.warn(f"The text encoder does not know: {_quote(list(words))}", UserWarning, stacklevel=4)
+        like = nearest_words(tokenizer.get_vocab(), list(words)[:_NAMED])
+        known = f". The nearest that it knows: {', '.join(like)}." if like else ""
+        warnings.warn(f"The text encoder does not know: {_quote(list(words))}{known}", UserWarning, stacklevel=4)
 
 
 def _quote(words: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -80,6 +81,8 @@ def word_tokenizers(texts: Iterable[str]) -> Tokenizers:
     )
 
 
+_ALIKE = 0.75
+"""How much of two words must be the same for the one to be meant by the other."""
 PIECES = 8000
 """Word pieces of a vocabulary that is trained, at most."""
 
@@ -130,6 +133,13 @@ def present(tokenizer: PreTrainedTokenizerBase | None, name: str = "") -> PreTra
 def vocabulary_of(texts: Iterable[str]) -> list[str]:
     """Returns the words and punctuation marks of these texts in lower case, sorted, each once."""
     return sorted({word for text in texts for word, _ in _split().pre_tokenize_str(text.lower())})
+
+
+def nearest_words(vocabulary: Iterable[str], words: Iterable[str]) -> list[str]:
+    """Returns, for each word that a vocabulary lacks, the one that is written most like it, if any is much like it."""
+    known = sorted(word for word in vocabulary if word.isalpha())
+    found = (get_close_matches(word.lower(), known, n=1, cutoff=_ALIKE) for word in words)
+    return list(dict.fromkeys(word for each in found for word in each))
 
 
 def _word_tokenizer(words: Sequence[str], wrap: str | None, **roles: str) -> PreTrainedTokenizerFast:

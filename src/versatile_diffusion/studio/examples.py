@@ -12,7 +12,7 @@ from PIL import Image
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.controls import MaskedImage, NamedFile, Values
-from versatile_diffusion.worlds.base import ExampleImage
+from versatile_diffusion.worlds.base import ExampleImage, Repertoire, World
 from versatile_diffusion.worlds.registry import find_world, get_world
 
 SIZE = 256
@@ -44,8 +44,22 @@ def examples_of(task: str, models: Iterable[str] = ()) -> list[Example]:
         task: its key.
         models: names of the models that the studio shows.
     """
-    world = next((found for name in models if (found := find_world(name))), None) or get_world(DEFAULT_MODEL)
+    world = _first_world(models) or get_world(DEFAULT_MODEL)
     return [Example(example.title, example.values) for example in world.examples(task)]
+
+
+def repertoire_of(models: Iterable[str]) -> Repertoire | None:
+    """Returns what the first model that is a world can be asked for, if there is one.
+
+    Args:
+        models: names of the models that the studio shows.
+    """
+    world = _first_world(models)
+    return world and world.repertoire()
+
+
+def _first_world(models: Iterable[str]) -> World | None:
+    return next((found for name in models if (found := find_world(name))), None)
 
 
 def _filled(value: str | float | bool | ExampleImage | Path) -> object:

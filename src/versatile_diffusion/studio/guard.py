@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,6 +65,12 @@ class PageEvent(BaseModel):
     session_hash: str
     trigger_id: int | None = None
     event_data: SelectedItem | None = None
+
+    @field_validator("event_data", mode="before")
+    @classmethod
+    def _says_what_was_chosen(cls, value: object) -> object:
+        """What is told of a change is the new value, which is among the data as well."""
+        return None if isinstance(value, str | int | float | list) else value
 
 
 class EventCancellation(BaseModel):

@@ -27,7 +27,7 @@ from versatile_diffusion.serving.schemas import JobOut, generate_model
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.studio import status
 from versatile_diffusion.studio.controls import Values
-from versatile_diffusion.studio.examples import Example, examples_of
+from versatile_diffusion.studio.examples import Example, examples_of, repertoire_of
 from versatile_diffusion.studio.forms import Form
 from versatile_diffusion.studio.guard import visitor_of
 from versatile_diffusion.studio.options import (
@@ -36,6 +36,7 @@ from versatile_diffusion.studio.options import (
     fields_asked,
     preset_values,
 )
+from versatile_diffusion.studio.repertoire_panel import RepertoirePanel
 from versatile_diffusion.studio.results_panel import ResultsPanel
 from versatile_diffusion.studio.results_store import ResultsStore
 from versatile_diffusion.studio.tasks import StudioTask, shown_as
@@ -93,6 +94,7 @@ class TaskTab:
     def _build_inputs(self) -> None:
         self.form = Form(self.task.controls)
         self._build_examples()
+        self._build_repertoire()
         self._build_options()
         with gr.Row(elem_classes="vd-run"):
             self.run_button = gr.Button("Generate", variant="primary", scale=3)
@@ -105,6 +107,11 @@ class TaskTab:
         gr.HTML('<p class="vd-label">Examples</p>', padding=False)
         with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
             self.examples = [gr.Button(example.title, size="sm") for example in self._examples]
+
+    def _build_repertoire(self) -> None:
+        repertoire, prompt = repertoire_of(self._jobs.engine.models), self.form.components.get("prompt")
+        if self.task.prompted and repertoire is not None and isinstance(prompt, gr.Textbox):
+            self.repertoire = RepertoirePanel(repertoire, prompt)
 
     def _build_options(self) -> None:
         with gr.Row():

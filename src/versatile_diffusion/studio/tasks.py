@@ -43,6 +43,7 @@ class StudioTask:
         to: the modality that it makes.
         controls: what there is to fill in.
         ask: turns what was filled in into fields of `GenerateIn`; it raises `MissingInput`.
+        prompted: its text may name whatever the model knows, of which people are shown a list.
     """
 
     key: str
@@ -51,6 +52,7 @@ class StudioTask:
     to: str
     controls: Sequence[Control]
     ask: Callable[[Values], Mapping[str, object]]
+    prompted: bool = False
 
     def takes(self, modality: str) -> Control | None:
         """Returns the control where a result of that modality can be put as input; None if there is none."""
@@ -94,6 +96,7 @@ TASKS = (
         IMAGE.name,
         [PROMPT],
         ask_of_text,
+        prompted=True,
     ),
     StudioTask(
         "image-to-text",

@@ -54,6 +54,49 @@ class WorldExample:
     values: Mapping[str, str | float | bool | ExampleImage | Path]
 
 
+@dataclass(frozen=True)
+class KnownThing:
+    """Something that the model of a world can be asked for.
+
+    Attributes:
+        prompt: asks for it, such as "an owl".
+        words: all by which people may look for it, its kind included, in lower case.
+        symbol: a character that looks like it, if there is one.
+    """
+
+    prompt: str
+    words: Sequence[str]
+    symbol: str = ""
+
+    def is_meant_by(self, search: str) -> bool:
+        """Tells whether every word of a search is the beginning of one of its own."""
+        return all(any(word.startswith(part) for word in self.words) for part in search.lower().split())
+
+
+@dataclass(frozen=True)
+class Repertoire:
+    """What the model of a world can be asked for.
+
+    Attributes:
+        things: in the order in which they are shown.
+        styles: what may stand behind a prompt, such as ", flat style", by what its button says.
+    """
+
+    things: Sequence[KnownThing]
+    styles: Mapping[str, str]
+
+    def search(self, words: str) -> list[KnownThing]:
+        """Returns the things that these words may mean; all for none."""
+        return [thing for thing in self.things if thing.is_meant_by(words)]
+
+    def styled(self, prompt: str, style: str) -> str:
+        """Returns a prompt in a style, instead of the one that it is in."""
+        plain = prompt.rstrip()
+        for ending in sorted(self.styles.values(), key=len, reverse=True):
+            plain = plain.removesuffix(ending)
+        return plain + self.styles[style]
+
+
 class WorldReport(ABC):
     """What an evaluation found."""
 
@@ -203,3 +246,7 @@ class World(ABC):
     def examples(self, task: str) -> Sequence[WorldExample]:
         """Returns what fills in the form of a task of the studio, such as "text-to-image"; none by default."""
         return ()
+
+    def repertoire(self) -> Repertoire | None:
+        """Returns what its model can be asked for, for people to look through; None by default."""
+        return None

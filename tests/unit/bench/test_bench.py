@@ -98,7 +98,8 @@ def test_compiled_networks_are_compared() -> None:
     assert compiled.returncode == 0, compiled.stderr
     found = json.loads(compiled.stdout)
     first = {name: figure["median"] for name, figure in found["figures"].items() if name.startswith("first step")}
-    assert len(first) == 3 and min(first.values()) > 0
+    assert len(first) == 4 and min(first.values()) > 0
+    assert "diffusers, OpenVINO / ours, packed" in found["figures"]
     assert found["figures"]["diffusers, compiled / ours, packed"]["at_least"] == 1
 
 

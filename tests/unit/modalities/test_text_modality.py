@@ -120,6 +120,11 @@ def test_unknown_words_are_named_once(text: TextModality) -> None:
     assert len(caught) == 1
 
 
+def test_the_nearest_words_are_named(text: TextModality) -> None:
+    with pytest.warns(UserWarning, match=r'does not know: "Medow zebra"\. The nearest that it knows: meadow\.$'):
+        text.embed(["a red tent in the Medow, a zebra"])
+
+
 def test_known_texts_give_no_warning(text: TextModality) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -70,8 +70,8 @@ class EmojiRecipe(ModelRecipe):
     seed: Count = SEED
     attribute_classifier: TrainingConfig = TrainingConfig(20_000, 48, 2e-3, seed=1, checkpoint_every=200)
     perceptual_network: TrainingConfig = TrainingConfig(8000, 48, 2e-3, seed=2, checkpoint_every=200)
-    kl: TrainingConfig = TrainingConfig(40_000, 16, 8e-4, seed=3, checkpoint_every=100, preview_every=1000)
-    kl_adversarial: TrainingConfig = TrainingConfig(10_000, 16, 2e-4, seed=9, checkpoint_every=100, preview_every=1000)
+    kl: TrainingConfig = TrainingConfig(26_000, 16, 8e-4, seed=3, checkpoint_every=100, preview_every=1000)
+    kl_adversarial: TrainingConfig = TrainingConfig(8000, 16, 2e-4, seed=9, checkpoint_every=100, preview_every=1000)
     clip: TrainingConfig = TrainingConfig(6000, 192, 1e-3, seed=4)
     optimus: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=5)
     one_flow: TrainingConfig = TrainingConfig(4000, 64, 1e-3, final_rate=1.0, seed=6)

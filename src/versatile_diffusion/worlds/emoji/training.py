@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import rich
 
+from versatile_diffusion.files import write_whole
 from versatile_diffusion.modalities import ImageModality
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.stages.card import CardTexts
@@ -25,6 +26,7 @@ from versatile_diffusion.worlds.emoji.classifier import (
 from versatile_diffusion.worlds.emoji.data.builder import build
 from versatile_diffusion.worlds.emoji.data.notice import notice
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
+from versatile_diffusion.worlds.emoji.data.things import THINGS
 from versatile_diffusion.worlds.emoji.evaluation.stage_scores import accuracies, reconstruction_figures
 from versatile_diffusion.worlds.emoji.recipe import EmojiRecipe
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
@@ -120,7 +122,8 @@ class EmojiTraining(ModelTraining):
         return {"accuracy": held_out["thing"], "seen": seen, "held_out": held_out}
 
     def save_companions(self, folder: Path) -> None:
-        """See `ModelTraining.save_companions`: the classifier, to measure the model with."""
+        """See `ModelTraining.save_companions`: the classifier, to measure the model with, and the things it knows."""
+        write_whole(folder / THINGS, (self.folder / "data" / THINGS).read_bytes())
         save_emoji_classifier(self.attribute_classifier, folder)
 
     def _classifier(self, stage: str, widths: Sequence[int], parts: Sequence[EmojiData]) -> EmojiClassifier:

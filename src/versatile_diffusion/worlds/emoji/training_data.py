@@ -8,16 +8,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int64
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from versatile_diffusion.modalities.vocabulary import Tokenizers, vocabulary_of, word_tokenizers
 from versatile_diffusion.training.stages.captioned_folder import CaptionedFolder
 from versatile_diffusion.training.tasks.data import CaptionRoles
-from versatile_diffusion.worlds.emoji.data.builder import THINGS
 from versatile_diffusion.worlds.emoji.data.captions import phrases
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
-from versatile_diffusion.worlds.emoji.data.things import Thing
+from versatile_diffusion.worlds.emoji.data.things import Thing, read_thing_list
 from versatile_diffusion.worlds.emoji.labels import HAND_NAMES, LABELS, TREATMENT_NAMES
 
 ROLES = CaptionRoles(complete=(2, 2, 3, 3), paraphrase=(1, 0, 3, 2))
@@ -65,15 +63,3 @@ class EmojiData(CaptionedFolder):
     def tokenizers(self) -> Tokenizers:
         """See `TrainingData.tokenizers`."""
         return word_tokenizers(self.words)
-
-
-def read_thing_list(data: Path) -> tuple[Thing, ...]:
-    """Returns the things of a data set.
-
-    Raises:
-        FileNotFoundError: if there is no data set in this folder.
-    """
-    file = data / THINGS
-    if not file.is_file():
-        raise FileNotFoundError(f"{data} holds no data set of emoji: write it with `vd data emoji --output {data}`.")
-    return tuple(TypeAdapter(list[Thing]).validate_json(file.read_bytes()))

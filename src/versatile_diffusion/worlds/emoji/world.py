@@ -11,6 +11,7 @@ from versatile_diffusion.worlds.base import (
     DataRequest,
     Evaluation,
     EvaluationRequest,
+    Repertoire,
     TrainingRequest,
     World,
     WorldReport,
@@ -61,6 +62,12 @@ class EmojiWorld(World):
         packages = request.packages or request.folder / "packages"
         images, seed = request.images or IMAGES, SEED if request.seed is None else request.seed
         build(request.folder, packages, images, seed, request.say, fetches=request.packages is None)
+
+    def repertoire(self) -> Repertoire | None:
+        """See `World.repertoire`: all things and looks, if there is a bundled model."""
+        from versatile_diffusion.worlds.emoji.repertoire import repertoire
+
+        return None if self.weights is None else repertoire(self.weights)
 
 
 def _measure_flows(pipe: VersatileDiffusionPipeline, request: EvaluationRequest) -> WorldReport:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from versatile_diffusion.worlds.base import ExampleImage, WorldExample
-from versatile_diffusion.worlds.postcards.data import Scene, render
+from versatile_diffusion.worlds.base import ExampleImage, KnownThing, Repertoire, WorldExample
+from versatile_diffusion.worlds.postcards.data import ATTRIBUTES, Scene, render
+from versatile_diffusion.worlds.postcards.data.captions import PLACE, STYLE_LAST
 
 
 def scene(subject: str, color: str, place: str, **more: str) -> Scene:
@@ -77,3 +78,13 @@ EXAMPLES: Mapping[str, Sequence[WorldExample]] = {
     ],
 }
 """Examples by the studio's tasks."""
+
+
+def repertoire() -> Repertoire:
+    """Returns what the bundled model can be asked for: each subject, in each place and colour."""
+    things = [
+        KnownThing(f"a {color} {subject} {PLACE[place][0].replace('*', '')}", (subject, color, place))
+        for subject in ATTRIBUTES["subject"]
+        for place, color in zip(ATTRIBUTES["place"], ATTRIBUTES["color"], strict=False)
+    ]
+    return Repertoire(things, {style: f", {phrases[0].replace('*', '')}" for style, phrases in STYLE_LAST.items()})

@@ -11,6 +11,7 @@ from versatile_diffusion.training.stages.names import MODEL, STAGES
 from versatile_diffusion.worlds.base import (
     Evaluation,
     EvaluationRequest,
+    Repertoire,
     TrainingRequest,
     World,
     WorldExample,
@@ -18,7 +19,7 @@ from versatile_diffusion.worlds.base import (
     WorldSample,
 )
 from versatile_diffusion.worlds.postcards.data import Postcards
-from versatile_diffusion.worlds.postcards.studio_examples import EXAMPLES
+from versatile_diffusion.worlds.postcards.studio_examples import EXAMPLES, repertoire
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -62,6 +63,10 @@ class PostcardsWorld(World):
     def examples(self, task: str) -> Sequence[WorldExample]:
         """See `World.examples`."""
         return EXAMPLES.get(task, ())
+
+    def repertoire(self) -> Repertoire:
+        """See `World.repertoire`."""
+        return repertoire()
 
 
 def _measure_flows(pipe: VersatileDiffusionPipeline, request: EvaluationRequest) -> WorldReport:

@@ -8,12 +8,12 @@ from PIL import Image
 
 from tests.unit.worlds.emoji import packages as made_up
 from versatile_diffusion.worlds.emoji.data import packages as npm
-from versatile_diffusion.worlds.emoji.data.builder import METADATA, NOTICE, THINGS, build
+from versatile_diffusion.worlds.emoji.data.builder import METADATA, NOTICE, build
 from versatile_diffusion.worlds.emoji.data.catalog import Catalog, read_catalog, treatments_of
 from versatile_diffusion.worlds.emoji.data.hands import HANDS, STRANGER
 from versatile_diffusion.worlds.emoji.data.samples import EmojiSamples
 from versatile_diffusion.worlds.emoji.data.split import HELD_OUT_SHARE, EmojiSplit, holds_out_hand, holds_out_treatment
-from versatile_diffusion.worlds.emoji.data.things import slugs
+from versatile_diffusion.worlds.emoji.data.things import THINGS, slugs
 from versatile_diffusion.worlds.emoji.data.treatments import COLORS, TREATMENTS
 
 

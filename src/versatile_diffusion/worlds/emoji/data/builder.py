@@ -27,8 +27,9 @@ from versatile_diffusion.worlds.emoji.data.catalog import Catalog, read_catalog
 from versatile_diffusion.worlds.emoji.data.notice import notice
 from versatile_diffusion.worlds.emoji.data.samples import SIZE, EmojiSample, EmojiSamples
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
+from versatile_diffusion.worlds.emoji.data.things import THINGS
 
-METADATA, THINGS, NOTICE, SETTINGS = "metadata.jsonl", "things.json", "NOTICE.md", "settings.json"
+METADATA, NOTICE, SETTINGS = "metadata.jsonl", "NOTICE.md", "settings.json"
 FOLDER = 1000
 """Images in a folder."""
 SHARES: Mapping[EmojiSplit, float] = {

@@ -90,10 +90,10 @@ def caption(shown: Shown, rng: np.random.Generator, mention: Collection[str] = P
         noun, behind = _styled(noun, shown.hand, rng, plainly, counted="thing" in mention)
         after = behind + after if rng.random() < 0.5 else after + behind
     elif "thing" in mention:
-        noun = _with_article(noun) if before or rng.random() < 0.6 else noun
+        noun = with_article(noun) if before or rng.random() < 0.6 else noun
         if not before and not plainly and rng.random() < 0.15:
             before = _pick(rng, A_PICTURE) + " "
-            noun = _with_article(noun.removeprefix("a ").removeprefix("an "))
+            noun = with_article(noun.removeprefix("a ").removeprefix("an "))
     return f"{before}{noun}{after}"
 
 
@@ -149,12 +149,12 @@ def _styled(noun: str, hand: Hand, rng: np.random.Generator, plainly: bool, coun
     style = (hand.style if plainly else _pick(rng, hand.styles)).lower()
     where = rng.random()
     if where < 0.35:
-        return (_with_article(noun) if counted else noun), f", {style} style"
+        return (with_article(noun) if counted else noun), f", {style} style"
     if where < 0.6:
-        return (_with_article(noun) if counted else noun), f" in {style} style"
+        return (with_article(noun) if counted else noun), f" in {style} style"
     if not counted:
         return f"{noun} {style}", ""
-    return _with_article(f"{style} {noun}" if where < 0.85 else f"{style} style {noun}"), ""
+    return with_article(f"{style} {noun}" if where < 0.85 else f"{style} style {noun}"), ""
 
 
 def _treated(shown: Shown, rng: np.random.Generator, plainly: bool) -> tuple[str, str]:
@@ -169,7 +169,8 @@ def _treated(shown: Shown, rng: np.random.Generator, plainly: bool) -> tuple[str
     return "", ""
 
 
-def _with_article(noun: str) -> str:
+def with_article(noun: str) -> str:
+    """Returns "an owl" for "owl", and what is several, such as "grapes", as it is."""
     head = noun.split(",")[0]
     if head.endswith("s") and not head.endswith(("ss", "us", "bus")):
         return noun

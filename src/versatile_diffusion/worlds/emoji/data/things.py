@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -19,6 +20,9 @@ GROUPS = {
     8: "symbols",
 }
 """Groups of emojibase that things are taken from: neither components nor flags."""
+
+THINGS = "things.json"
+"""The file, in the folder of a data set and of a model, that lists all things."""
 
 _JOINER = "200D"
 _CLOCK_FACE = re.compile(r"(o.clock|-thirty)$")
@@ -104,6 +108,20 @@ def read_things(listed: bytes, groups: bytes, unicode_names: bytes) -> list[Thin
         if each.group in GROUPS and each.subgroup is not None and _JOINER not in each.hexcode.split("-")
     ]
     return [thing for thing in things if _is_told_apart(thing)]
+
+
+def read_thing_list(folder: Path) -> tuple[Thing, ...]:
+    """Returns the things of a data set, or of a model.
+
+    Raises:
+        FileNotFoundError: if neither is in this folder.
+    """
+    file = folder / THINGS
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no data set of emoji: write it with `vd data emoji --output {folder}`."
+        )
+    return tuple(TypeAdapter(list[Thing]).validate_json(file.read_bytes()))
 
 
 def slugs(label: str, formal: str = "") -> tuple[str, ...]:

@@ -21,12 +21,12 @@ from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier, EmojiFeatures
 from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
-from versatile_diffusion.worlds.emoji.data.things import Thing
+from versatile_diffusion.worlds.emoji.data.things import Thing, read_thing_list
 from versatile_diffusion.worlds.emoji.evaluation.flows_report import EmojiReport, Figures
 from versatile_diffusion.worlds.emoji.evaluation.maker import FLOWS, Maker
 from versatile_diffusion.worlds.emoji.evaluation.measured import Measured, draw_measured
 from versatile_diffusion.worlds.emoji.labels import LABELS
-from versatile_diffusion.worlds.emoji.training_data import EmojiData, read_thing_list
+from versatile_diffusion.worlds.emoji.training_data import EmojiData
 
 PARTS = {"seen": EmojiSplit.VALIDATION, "held_out": EmojiSplit.HELD_OUT}
 SHOWN, SAID = 8, 5

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from versatile_diffusion.checkpoints.sources import locate
-from versatile_diffusion.worlds.emoji.data.builder import THINGS
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
+from versatile_diffusion.worlds.emoji.data.things import THINGS
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
 
 WRITTEN = Path("data", "emoji")
