@@ -23,6 +23,7 @@ from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
 from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.settings.distillation_settings import DistillationSettings
+from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.consistency import ConsistencyTask, Jumps
 from versatile_diffusion.validation import checked
 
@@ -30,7 +31,7 @@ SCALES = {"image": 3.0, "text": 2.0}
 
 
 def jumps(predicts: str = "epsilon", phases: int = 4) -> Jumps:
-    return Jumps(DDIMScheduler(prediction_type=predicts), solver_steps=20, phases=phases)
+    return Jumps(learnt_schedule(DDIMScheduler(), predicts), solver_steps=20, phases=phases)
 
 
 def student(
@@ -47,7 +48,7 @@ def student(
         parameter.requires_grad_(False)
     for name, parameter in learnt.model.named_parameters():
         parameter.requires_grad_(".lora_" in name)
-    scheduler = DDIMScheduler(prediction_type=predicts)
+    scheduler = learnt_schedule(DDIMScheduler(), predicts)
     return ConsistencyTask(
         learnt.model,
         flows,
@@ -78,7 +79,7 @@ def test_phases_end_where_the_sampler_steps() -> None:
 @pytest.mark.parametrize("predicts", PREDICTION_TYPES)
 def test_a_jump_of_the_truth_leads_along_it(predicts: str) -> None:
     cut = jumps(predicts)
-    scheduler = DDIMScheduler(prediction_type=predicts)
+    scheduler = learnt_schedule(DDIMScheduler(), predicts)
     clean, noise = (torch.randn(3, 4, 2, 2, generator=Generator().manual_seed(seed)) for seed in (0, 1))
     start, end = torch.tensor([999, 749, 99]), torch.tensor([749, 0, 99])
     noisy, expected = (scheduler.add_noise(clean, noise, each) for each in (start, end))  # pyright: ignore[reportArgumentType]
@@ -104,6 +105,18 @@ def test_the_teacher_is_the_model_without_its_lora_and_guided() -> None:
     assert not torch.allclose(before, changed)
     torch.testing.assert_close(before, again)
     assert all(each.requires_grad for name, each in task.model.named_parameters() if ".lora_" in name)
+
+
+def test_passes_that_are_computed_at_once_find_the_lora_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = student()
+    passes = list(task.passes(task.draw(Generator().manual_seed(0), 2)))
+
+    def refused(_: object) -> None:
+        raise AssertionError("a pass switched the LoRA off")
+
+    monkeypatch.setattr("versatile_diffusion.training.tasks.consistency.without_loras", refused)
+    losses = {name: loss for compute in passes for name, loss in compute().items()}
+    assert losses.keys() == set(map(str, ALL_FLOWS)) and all(loss.requires_grad for loss in losses.values())
 
 
 def test_a_student_learns_to_jump_where_its_teacher_walks(tmp_path: Path) -> None:

@@ -48,16 +48,6 @@ class FilterPreset(StrEnum):
     PAPER = "paper"
 
     @property
-    def command(self) -> list[str]:
-        """The words of the command that trains so, after `vd`, but for what `not_options` leaves out of the options."""
-        return ["train", self.data]
-
-    @property
-    def not_options(self) -> tuple[str, ...]:
-        """The settings that `command` names."""
-        return ("data",)
-
-    @property
     def filters(self) -> SampleFilters:
         """What they are."""
         return PAPER if self is FilterPreset.PAPER else SampleFilters()
@@ -237,7 +227,7 @@ class TrainingSettings(TrainingOptions):
 
     @property
     def command(self) -> list[str]:
-        """The words of the command that trains so, after `vd`, but for what `not_options` leaves out of the options."""
+        """The words of the command that trains so, after `vd` and before its options."""
         return ["train", self.data]
 
     @property

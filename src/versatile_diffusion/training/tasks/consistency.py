@@ -7,7 +7,7 @@ the whole way, as in the first paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora_layers import without_loras
 from versatile_diffusion.sampling.sampler import Schedule
+from versatile_diffusion.training.loop.task import Batch, Pass
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 
 
@@ -53,7 +54,7 @@ class Jumps:
         following = torch.cat([self.timesteps[1:], torch.zeros(1, dtype=torch.long)])
         self._next, self._end = (torch.zeros(len(scheduler.betas), dtype=torch.long) for _ in range(2))
         self._next[self.timesteps] = following
-        for timestep in self.timesteps.tolist():
+        for timestep in map(int, self.timesteps):
             self._end[timestep] = edges[edges < timestep].max()
         self._alphas = scheduler.alphas_cumprod.double().sqrt().float()
         self._sigmas = (1 - scheduler.alphas_cumprod.double()).sqrt().float()
@@ -143,35 +144,55 @@ class ConsistencyTask(DiffuserTask):
         """See `DiffuserTask.preview_schedule`: a step for each phase."""
         return Schedule.plan(self.jumps.sampler, self.jumps.phases, device=device)
 
-    def _weights(self, timesteps: Int64[Tensor, "b"]) -> Float[Tensor, "b"]:
-        return torch.ones(len(timesteps), device=timesteps.device)
+    def passes(self, batch: Batch) -> Iterator[Pass]:
+        """See `Task.passes`. What the teacher says is computed here, one flow after the other.
+
+        Passes may be computed at once, and must not find the LoRA switched off by each other.
+        """
+        for flow in self.flows:
+            latents, tokens, noise, start = (
+                batch[f"{flow}/{part}"] for part in ("latents", "tokens", "noise", "timesteps")
+            )
+            noisy = self._noised(latents, noise, start)
+            yield self._pass_of(flow, noisy, tokens, start, self._nearer(flow, noisy, tokens, start))
+
+    def _pass_of(self, flow: Flow, noisy: Tensor, tokens: Tensor, start: Tensor, nearer: Tensor) -> Pass:
+        return lambda: {str(flow): self._distances(flow, noisy, tokens, start, nearer).mean()}
 
     def _errors(
         self, flow: Flow, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor
     ) -> Float[Tensor, "b"]:
         """How far each jump is from where it should lead."""
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType]
-        end = self.jumps.end(timesteps)
-        target = self._aim(flow, noisy, tokens, timesteps, end)
-        reached = self._jump(flow, noisy, tokens, timesteps, end)
-        return ((reached - target).square() + self.huber**2).sqrt().sub(self.huber).flatten(1).mean(1)
+        noisy = self._noised(latents, noise, timesteps)
+        return self._distances(flow, noisy, tokens, timesteps, self._nearer(flow, noisy, tokens, timesteps))
 
-    @torch.no_grad()
-    def _aim(
+    def _distances(
         self,
         flow: Flow,
         noisy: Float[Tensor, "b *latent"],
         tokens: Float[Tensor, "b n d"],
-        timesteps: Int64[Tensor, "b"],
-        end: Int64[Tensor, "b"],
+        start: Int64[Tensor, "b"],
+        nearer: Float[Tensor, "b *latent"],
+    ) -> Float[Tensor, "b"]:
+        """How far jumps from noisy latents are from those that begin a step of the teacher further on."""
+        end = self.jumps.end(start)
+        with torch.no_grad():
+            target = self._jump(flow, nearer, tokens, self.jumps.after(start), end)
+        reached = self._jump(flow, noisy, tokens, start, end)
+        return ((reached - target).square() + self.huber**2).sqrt().sub(self.huber).flatten(1).mean(1)
+
+    @torch.no_grad()
+    def _nearer(
+        self, flow: Flow, noisy: Float[Tensor, "b *latent"], tokens: Float[Tensor, "b n d"], start: Int64[Tensor, "b"]
     ) -> Float[Tensor, "b *latent"]:
-        """Where the student jumps to from one guided step of the teacher further on."""
-        following = self.jumps.after(timesteps)
+        """Where one guided step of the teacher leads."""
         with self.autocast(), without_loras(self.model):
             teacher = self.guided(self.model, flow, tokens, self.guidance_scales[flow.output])
-            guided = teacher(noisy, timesteps).float()
-        nearer = self.jumps.jump(noisy, guided, timesteps, following)
-        return self._jump(flow, nearer, tokens, following, end)
+            guided = teacher(noisy, start).float()
+        return self.jumps.jump(noisy, guided, start, self.jumps.after(start))
+
+    def _noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        return self.scheduler.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType] - diffusers asks for an IntTensor
 
     def _jump(
         self,
