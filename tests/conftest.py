@@ -87,9 +87,9 @@ CAPTIONS = (
 
 @pytest.fixture(scope="session", autouse=True)
 def short_previews() -> Iterator[None]:
-    """What a diffuser makes while it is trained takes two steps, since no test asks how good it is."""
+    """What is shown of a training run is little, here as in the processes that tests start."""
     with pytest.MonkeyPatch.context() as shorter:
-        shorter.setattr("versatile_diffusion.training.tasks.diffuser.PREVIEW_STEPS", 2)
+        processes.shorten(shorter.setattr)
         yield
 
 

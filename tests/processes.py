@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,6 +33,13 @@ IMPORTED = (
     "transformers.models.clip.modeling_clip",
     "transformers.models.gpt2.modeling_gpt2",
 )
+
+SHORTER = {
+    "versatile_diffusion.training.tasks.diffuser": {"PREVIEW_STEPS": 1, "PREVIEWED": 2, "VALIDATED": 8},
+    "versatile_diffusion.training.tasks.kl_autoencoder": {"PREVIEWED": 2},
+    "versatile_diffusion.training.tasks.optimus": {"PREVIEWED": 2},
+}
+"""What is shown of a training run, and measured on the way, is less in tests, of which none asks how good it is."""
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(list(IMPORTED))
@@ -83,6 +91,13 @@ class Running:
 
     def kill(self) -> None:
         self.process.kill()
+
+
+def shorten(put: Callable[[Any, str, int], object]) -> None:
+    """Puts what SHORTER says into its modules, with a function such as `setattr`."""
+    for module, values in SHORTER.items():
+        for name, value in values.items():
+            put(import_module(module), name, value)
 
 
 def server() -> dict[str, Any]:
@@ -205,10 +220,6 @@ class _Sibling(ForkServerProcess):
             started.write(f"{self.pid}\n")
 
 
-class _Siblings(ForkServerContext):
-    Process = _Sibling
-
-
 def _begin(
     said: Path,
     known: Mapping[str, object],
@@ -220,6 +231,7 @@ def _begin(
         os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.update(environment)
     _share(known, said)
+    shorten(setattr)
     try:
         function(*arguments)
     finally:
@@ -228,7 +240,8 @@ def _begin(
 
 
 def _share(known: Mapping[str, object], said: Path) -> None:
-    """Has the server fork what this process, which is its child, would spawn."""
+    """Has the server fork what this process, which is its child, would spawn, and what starts as this one did."""
     use_server(known)
     _Sibling.said = said
-    multiprocessing.get_context = lambda method=None: _Siblings() if method == "spawn" else _get_context(method)
+    ForkServerContext.Process = _Sibling
+    multiprocessing.get_context = lambda method=None: _get_context("forkserver" if method == "spawn" else method)

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,6 @@ from playwright.sync_api import Browser, BrowserContext, Request, ViewportSize, 
 from tests.browser.visiting import PATIENCE, Studio, Visit
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.engine.workers import Source, open_models
-
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +27,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(message)
         pytest.skip(message)
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield opened
         opened.close()
 
@@ -83,11 +82,25 @@ def visited(browser: Browser, studio: Studio, viewport: ViewportSize = WIDE, col
     return visit
 
 
-@pytest.fixture
-def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A window; a test may ask for options of it."""
-    visit = visited(browser, studio, **getattr(request, "param", {}))
+@contextmanager
+def visiting(browser: Browser, studio: Studio, **options: Any) -> Iterator[Visit]:
+    """A window that is closed in the end, once it is checked that nothing in it asked another host."""
+    visit = visited(browser, studio, **options)
     yield visit
     visit.page.close()
     own = (f"{studio.address}/", "data:", f"blob:{studio.address}/")
     assert [url for url in visit.asked if not url.startswith(own)] == []
+
+
+@pytest.fixture
+def visit(browser: Browser, studio: Studio, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A window of its own; a test may ask for options of it."""
+    with visiting(browser, studio, **getattr(request, "param", {})) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def tabs(browser: Browser, studio: Studio) -> Iterator[Visit]:
+    """A window for all tests that need no more than a tab to themselves: a page takes longer to load than most."""
+    with visiting(browser, studio) as visit:
+        yield visit

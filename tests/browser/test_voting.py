@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import SHOTS
+from tests.browser.visiting import shoot
 from tests.unit.serving.running import listening
 from versatile_diffusion.provenance import png
 from versatile_diffusion.voting.page import build
@@ -143,4 +143,4 @@ def test_screenshots(browser: Browser, address: str, scheme: str, width: int, he
     settled(page, 0)
     ink, ground = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
     assert ink != ground
-    page.screenshot(path=SHOTS / f"vote-{scheme}-{width}.png")
+    shoot(page, f"vote-{scheme}-{width}")

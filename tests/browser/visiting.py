@@ -1,6 +1,7 @@
 """The studio in a process of its own, and in a window of a browser."""
 
 import json
+import os
 import signal
 import time
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class Visit:
         self.page.get_by_role("button", name="Generate").wait_for()
 
     def choose(self, tab: str) -> None:
+        self.page.evaluate("document.querySelectorAll('.toast-close').forEach(each => each.click())")  # over the tabs
         self.page.get_by_role("tab", name=tab, exact=True).click()
         self.page.locator(f"[role=tab][aria-selected=true]:text-is('{tab}')").wait_for()
 
@@ -103,7 +105,7 @@ class Visit:
         self.click("Generate")
         return self.said("Done in")
 
-    def take_few_steps(self, steps: int = 8) -> None:
+    def take_few_steps(self, steps: int = 2) -> None:
         """Asks for few steps, where it does not matter how good the result is."""
         options = self.panel.get_by_role("button", name="Advanced options")
         options.click()
@@ -141,5 +143,11 @@ class Visit:
                 self.page.wait_for_timeout(1000)  # what a canvas shows cannot be asked for
 
     def shoot(self, name: str) -> None:
+        shoot(self.page, name)
+
+
+def shoot(page: Page, name: str) -> None:
+    """Leaves what a page shows in build/screenshots for people to look at, if VD_SCREENSHOTS asks for that."""
+    if os.environ.get("VD_SCREENSHOTS"):
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=True)

@@ -1,4 +1,4 @@
-"""The blocks of docs/recipes.md marked <!-- test --> run as they stand, one after the other."""
+"""The blocks of docs/recipes.md marked <!-- test --> run as they stand, one after the other, in few steps."""
 
 import re
 import shlex
@@ -28,7 +28,8 @@ def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
             exec(compile(code, str(PAGE), "exec"), names)
             continue
         for line in code.strip().splitlines():
-            made = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+            words = shlex.split(line, comments=True)[1:]
+            made = CliRunner().invoke(app, [*words, *(["--steps", "2"] if words[0] == "edit" else [])])
             assert made.exit_code == 0, made.output
             told = made.stderr
     assert "The same picture, pixel for pixel." in told

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from versatile_diffusion.diffuser import ContextTokens
+from versatile_diffusion.modalities.vocabulary import tokenized
 
 logger = logging.get_logger(__name__)
 
@@ -64,9 +65,8 @@ def of_texts(pipe: Any, prompts: list[str], negative: list[str] | None, repeats:
     """Context tokens of texts, `repeats` in a row for each."""
 
     def encode(items: list[str]) -> Float[Tensor, "b n d"]:
-        inputs = pipe.tokenizer(
-            items, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
-        ).to(pipe._execution_device)
+        cut = {"padding": "max_length", "max_length": longest, "truncation": True, "return_tensors": "pt"}
+        inputs = tokenized(pipe.tokenizer, items, **cut).to(pipe._execution_device)
         mask = inputs.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
         outputs = encoder(inputs.input_ids, attention_mask=mask)
         tokens = encoder.text_projection(outputs.last_hidden_state)
@@ -74,7 +74,7 @@ def of_texts(pipe: Any, prompts: list[str], negative: list[str] | None, repeats:
 
     encoder, longest = pipe.text_encoder, pipe.tokenizer.model_max_length
     for prompt in prompts:
-        if len(pipe.tokenizer(prompt, verbose=False).input_ids) > longest:
+        if len(tokenized(pipe.tokenizer, prompt, verbose=False).input_ids) > longest:
             logger.warning(f"CLIP reads {longest} tokens at most, so the end of this text is left out: {prompt!r}")
     return _pair("text", encode(prompts), encode(negative) if negative else None, repeats, weight)
 

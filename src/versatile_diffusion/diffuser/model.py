@@ -116,7 +116,7 @@ class Diffuser(ModelMixin, ConfigMixin):
                 latents are denoised k times; what no context has told apart yet is computed once.
         """
         prepared = [c if isinstance(c, PreparedContext) else self._prepared(c) for c in contexts]
-        stacks = [zip(self._context_blocks(c.modality), c.kv_cache, strict=True) for c in prepared]
+        stacks = [zip(self.context_blocks(c.modality), c.kv_cache, strict=True) for c in prepared]
         total = sum(c.weight for c in prepared)
         shares = [c.weight / total for c in prepared]
         attending = (partial(self._attend, calls=calls, shares=shares) for calls in zip(*stacks, strict=True))
@@ -173,11 +173,12 @@ class Diffuser(ModelMixin, ConfigMixin):
         self.require_no_loras()
         super().save_pretrained(*args, **options)  # pyright: ignore[reportUnknownMemberType] - untyped in part
 
-    def _context_blocks(self, modality: str) -> Iterable[ContextBlock]:
+    def context_blocks(self, modality: str) -> Iterable[ContextBlock]:
+        """Returns the context layers of a modality, one for each context step of the plan."""
         return cast(Iterable[ContextBlock], self.context_layers[modality])  # a ModuleDict holds modules of any kind
 
     def _prepared(self, context: ContextTokens) -> PreparedContext:
-        blocks = self._context_blocks(context.modality)
+        blocks = self.context_blocks(context.modality)
         kv_cache = tuple(block.attend_cross.keys_values(context.tokens) for block in blocks)
         return PreparedContext(context.modality, kv_cache, context.weight)
 

@@ -1,5 +1,5 @@
 """What a CPU computes quicker than with PyTorch alone, applied to a network from outside."""
 
-from versatile_diffusion.kernels.optimization import optimize, restore
+from versatile_diffusion.kernels.optimization import optimize, restore, run_elsewhere
 
-__all__ = ["optimize", "restore"]
+__all__ = ["optimize", "restore", "run_elsewhere"]

@@ -18,6 +18,8 @@ from versatile_diffusion.kernels.packing import pack, unpack
 from versatile_diffusion.kernels.rows import compute_by_rows, compute_whole
 
 Function = Callable[..., object]
+_FORWARD = "_forward_elsewhere"
+"""The attribute of a network that runs elsewhere."""
 R = TypeVar("R")
 
 Step = tuple[nn.Module, tuple[Tensor, Tensor]]
@@ -35,7 +37,7 @@ def optimize(network: nn.Module, *, training: bool = False) -> None:
         network: to be changed; `restore` brings back what it was.
         training: whether to do only what leaves all weights to be trained, which is attention.
     """
-    if any(getattr(part, "_compiled_call_impl", None) is not None for part in network.modules()):
+    if _FORWARD in vars(network) or any(getattr(part, "_compiled_call_impl", None) for part in network.modules()):
         return
     if training:
         _exchange(network, {scaled_dot_product_attention: attention})
@@ -45,8 +47,20 @@ def optimize(network: nn.Module, *, training: bool = False) -> None:
     pack(network)
 
 
+def run_elsewhere(network: nn.Module, forward: Function) -> None:
+    """Lets a function compute what a network computes, until `restore` is called."""
+    restore(network)
+    vars(network)[_FORWARD] = vars(network).get("forward")  # where something else, such as a hook, stands in its place
+    network.forward = forward
+
+
 def restore(network: nn.Module) -> None:
-    """Brings back what `optimize` replaced: the network is as it was, and may be trained, changed or moved."""
+    """Brings back what was replaced: the network is as it was, and may be trained, changed or moved."""
+    if _FORWARD in vars(network):
+        former = vars(network).pop(_FORWARD)
+        del network.forward
+        if former is not None:
+            network.forward = former
     unpack(network)
     compute_whole(network)
     _exchange(network, {quicker: plain for plain, quicker in _QUICKER.items()})

@@ -23,7 +23,7 @@ from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
 from versatile_diffusion.modalities.text_encoders import T5, T5TextEncoder, TextEncoder
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
-from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, present
+from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, present, tokenized
 from versatile_diffusion.validation import shortened
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
@@ -211,7 +211,7 @@ class TextModality(ModalityOfParts[str]):
         self.tokenizers = Tokenizers.load(folder)
 
     def _ids(self, tokenizer: PreTrainedTokenizerBase, texts: list[str], longest: int, padding: str) -> Tensor:
-        encoded = tokenizer(texts, padding=padding, truncation=True, max_length=longest, return_tensors="pt")
+        encoded = tokenized(tokenizer, texts, padding=padding, truncation=True, max_length=longest, return_tensors="pt")
         return encoded["input_ids"].to(self.device)  # pyright: ignore
 
     def _autoencoder(self) -> Optimus:
@@ -226,7 +226,7 @@ def _text_encoder(config: Mapping[str, Any], projected: bool) -> TextEncoder:
 
 
 def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: int) -> None:
-    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    encoded = tokenized(tokenizer, text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
     ids, places = encoded["input_ids"], encoded["offset_mapping"]  # pyright: ignore
     kept = longest - tokenizer.num_special_tokens_to_add()
     if len(ids) > kept:

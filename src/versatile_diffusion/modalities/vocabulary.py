@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+_ONE_AT_A_TIME = threading.Lock()
+# a process that is forked while another thread holds it would wait for it forever
+os.register_at_fork(
+    before=_ONE_AT_A_TIME.acquire, after_in_parent=_ONE_AT_A_TIME.release, after_in_child=_ONE_AT_A_TIME.release
+)
+
+
+def tokenized(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: Any) -> Any:
+    """Calls a tokenizer, which only one thread at a time may do.
+
+    How a text is cut and padded is state of the tokenizer, which transformers sets at each call: a thread whose call
+    says something else would change what another one, on its way, gets.
+
+    Args:
+        tokenizer: is called.
+        texts: what it is called with.
+        options: of the call, such as padding and truncation.
+
+    Returns:
+        The BatchEncoding that the tokenizer gives, whose fields transformers leaves untyped.
+    """
+    with _ONE_AT_A_TIME:
+        return tokenizer(texts, **options)
 
 
 @dataclass(frozen=True)

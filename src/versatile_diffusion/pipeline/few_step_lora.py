@@ -24,6 +24,7 @@ from versatile_diffusion.kernels.quantization import is_quantized
 from versatile_diffusion.pipeline import lora
 from versatile_diffusion.pipeline.lora_layers import adaptable_layers
 from versatile_diffusion.pipeline.lora_matching import matched
+from versatile_diffusion.pipeline.openvino import OpenVinoForward
 from versatile_diffusion.sampling.few_steps import FewSteps
 from versatile_diffusion.sampling.schedulers import named_scheduler
 
@@ -70,7 +71,8 @@ class FewStepLora:
 
     @torch.no_grad()
     def _make(self, diffuser: Diffuser) -> Diffuser:
-        made = copy.deepcopy(diffuser)
+        elsewhere = vars(diffuser).get("forward")  # what may stand in its place
+        made = copy.deepcopy(diffuser, {id(elsewhere): elsewhere})
         packed = any(isinstance(module, PackedLayer) for module in made.modules())
         kernels.restore(made)
         lora.fuse_and_unload_lora(made)
@@ -80,7 +82,9 @@ class FewStepLora:
             with reading(path):
                 _add(layers[path], factors)
         made.requires_grad_(False)
-        if packed:
+        if isinstance(elsewhere, OpenVinoForward):
+            kernels.run_elsewhere(made, elsewhere.of(made))
+        elif packed:
             kernels.optimize(made)
         return made
 
@@ -99,4 +103,10 @@ def _state(diffuser: Diffuser) -> State:
         for tensor in diffuser.parameters()
     ]
     packed = [id(module.weight) for module in diffuser.modules() if isinstance(module, PackedLayer)]
-    return (id(diffuser), tuple(weights), tuple(packed), tuple(lora.adapters(diffuser).items()))
+    return (
+        id(diffuser),
+        id(vars(diffuser).get("forward")),
+        tuple(weights),
+        tuple(packed),
+        tuple(lora.adapters(diffuser).items()),
+    )

@@ -20,6 +20,7 @@ from versatile_diffusion.modalities.collection import Modalities
 from versatile_diffusion.pipeline import lora, offloading
 from versatile_diffusion.pipeline.acceleration import compile_blocks, optimizable
 from versatile_diffusion.pipeline.few_step_lora import FewStepLora
+from versatile_diffusion.pipeline.openvino import OPENVINO, OpenVinoForward
 from versatile_diffusion.sampling.few_steps import FewSteps
 from versatile_diffusion.sampling.options import PresetName
 
@@ -277,8 +278,21 @@ class ModelPipeline(DiffusionPipeline):
     # ---- speed ----
 
     def compile(self, **options: Any) -> None:
-        """Compiles the diffuser block by block, which takes a minute or more; see `compile_blocks`."""
-        compile_blocks(self.diffuser, **options)
+        """Compiles the diffuser: block by block, which takes a minute or more, or each flow as a whole by OpenVINO.
+
+        Args:
+            options: of `torch.compile`; see `compile_blocks`. With backend="openvino" those of OpenVINO instead; see
+                `OpenVinoForward`. A LoRA that comes or goes undoes that, and so does `unpack`: compile it again.
+
+        Raises:
+            ImportError: if OpenVINO is asked for and not installed.
+            ValueError: if OpenVINO cannot run the diffuser as it is.
+        """
+        if options.get("backend") == OPENVINO:
+            given = {name: value for name, value in options.items() if name != "backend"}
+            kernels.run_elsewhere(self.diffuser, OpenVinoForward(self.diffuser, given))
+        else:
+            compile_blocks(self.diffuser, **options)
 
     def pack(self) -> None:
         """Makes the diffuser and autoencoders quicker on the CPU; see `kernels.optimize`.

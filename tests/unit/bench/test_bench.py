@@ -54,6 +54,8 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
         less.setattr(subprocess, "run", forked_run)
         less.setattr(startup, "compile_byte_code", lambda works: None)
         less.setattr(generation, "_BATCHES", (1, 3))
+        shorter = {name: {**each, "num_inference_steps": 2} for name, each in generation.SAMPLING_PRESETS.items()}
+        less.setattr(generation, "SAMPLING_PRESETS", shorter)
         less.setattr(training, "get_world", lambda name: SimpleNamespace(recipe=lambda: smaller))
         less.setattr(memory, "FLOWS", FLOWS[:1])
         for name, value in (("SIZES", tiny().diffuser), ("PICTURES", 8), ("BATCH", 4), ("_TOLERANCE", 10)):

@@ -61,14 +61,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recorded(session_pipe: VersatileDiffusionPipeline) -> bytes:
+def recorded(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A picture with its recipe."""
     from versatile_diffusion.cli.opening import records_of
     from versatile_diffusion.provenance.output_files import write_output
 
     made = session_pipe.text_to_image("a tent", num_inference_steps=1, seeds=(3,))
     (record,) = records_of(session_pipe, made.origins, ModelOptions())
-    file = Path("recorded.png")
+    file = tmp_path_factory.mktemp("recorded") / "recorded.png"
     write_output(file, "image", made.images[0], {"command": "text-to-image"}, record)
     return file.read_bytes()
 

@@ -73,7 +73,7 @@ def test_a_killed_computation_fails_and_the_next_one_succeeds(pipe: VersatileDif
     with pytest.raises(BatchFailed):
         worker.run([ASKED], Watch(lambda: set()))
     assert len(worker.run([ASKED, ASKED], Watch())) == 2
-    long = [changed(num_inference_steps=200, seeds=(seed,)) for seed in (1, 2)]
+    long = [changed(num_inference_steps=30, seeds=(seed,)) for seed in (1, 2)]
     left, stayed = worker.run(long, Watch(lambda: {1}))
     assert left is None and isinstance(stayed, JobResult) and stayed.batch.remainders[0].rows == (1,)
     _test_batches_within_a_step(worker, image)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def cluster() -> Iterator[str]:
 def test_ray_data_makes_what_the_command_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_prompts()
-    options = ["--steps", "2", "--seed", "4", "--actors", "2", "--dtype", "fp32"]
+    options = ["--steps", "2", "--seed", "4", "--dtype", "fp32"]
     monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", *options])
     runpy.run_path(RAY, run_name="__main__")
     compare_with_the_command()
@@ -137,6 +137,9 @@ def serving(example: str, *options: str, environment: Mapping[str, str] | None) 
         family += [psutil.Process(pid) for pid in running.started if psutil.pid_exists(pid)]
         running.process.terminate()
         running.process.join()
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.terminate()
         for member in psutil.wait_procs(family, timeout=10)[1]:
             member.kill()
 

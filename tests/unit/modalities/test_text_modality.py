@@ -1,10 +1,13 @@
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Generator
+from transformers import PreTrainedTokenizerFast
 
 from versatile_diffusion.diffuser.plan import DiffuserConfig, Plan
 from versatile_diffusion.modalities.text import TextModality
@@ -129,6 +132,20 @@ def test_known_texts_give_no_warning(text: TextModality) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text.embed([*_CAPTIONS, ""])
+
+
+def test_threads_do_not_disturb_each_other(text: TextModality, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = PreTrainedTokenizerFast.set_truncation_and_padding
+
+    def settle_slowly(self: PreTrainedTokenizerFast, *arguments: Any, **options: Any) -> None:
+        settle(self, *arguments, **options)
+        time.sleep(0.001)  # long enough for another thread to set something else before this one reads its texts
+
+    alone = text.context_ids(["a red tent"])
+    monkeypatch.setattr(PreTrainedTokenizerFast, "set_truncation_and_padding", settle_slowly)
+    with ThreadPoolExecutor(4) as threads:
+        for together in threads.map(text.context_ids, [["a red tent"]] * 20):
+            assert torch.equal(together, alone)
 
 
 def test_the_end_token_has_unit_length_in_context(text: TextModality) -> None:

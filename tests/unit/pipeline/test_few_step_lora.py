@@ -138,6 +138,13 @@ def test_packed_or_not_it_makes_the_same(opened: Pipe) -> None:
     torch.testing.assert_close(latents(opened, **FAST), plain, atol=1e-4, rtol=1e-3)
 
 
+def test_what_openvino_runs_it_runs_as_well(opened: Pipe) -> None:
+    pytest.importorskip("openvino")
+    plain = latents(opened, **FAST)
+    opened.compile(backend="openvino")
+    torch.testing.assert_close(latents(opened, **FAST), plain, atol=1e-3, rtol=1e-3)
+
+
 def test_guidance_and_other_schedulers_take_the_better_solver(opened: Pipe) -> None:
     for options in ({"guidance_scale": 3.0}, {"negative": "a house"}, {"scheduler": "unipc"}):
         made = opened.text_to_image("a red tent", seeds=(1,), output_type="latent", **FAST, **options)

@@ -134,7 +134,7 @@ def train_flows(folder: str, batch_size: str) -> None:
     # With 32 channels each is a group of its norms, which leaves biases before them no gradients but rounding.
     flows = [Flow("text", "image"), Flow("image", "text")]
     task = four_flow_task(flows, channels=64, min_snr=5.0, gradient_scales=GRADIENT_SCALES)
-    train(task, folder, replace(SHARDED, steps=6, batch_size=int(batch_size), checkpoint_every=6))
+    train(task, folder, replace(SHARDED, steps=3, batch_size=int(batch_size), checkpoint_every=3))
 
 
 def train_branches(folder: str, batch_size: str) -> None:
@@ -156,7 +156,7 @@ def train_in_all_ways(folder: str, batch_size: str) -> None:
     """Trains layers that are large enough to be remembered in 8 bits, in each way in a folder of its own."""
     for name, (changes, precision) in WAYS.items():
         size = int(batch_size) // changes.get("accumulate", 1)
-        config = replace(SHARDED, steps=10, checkpoint_every=5, batch_size=size, learning_rate=1e-2, **changes)
+        config = replace(SHARDED, steps=6, checkpoint_every=3, batch_size=size, learning_rate=1e-2, **changes)
         train(Branches(width=128), f"{folder}/{name}", config, precision)
 
 

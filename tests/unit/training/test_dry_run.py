@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from tests.processes import start
 from tests.unit.training import drawn_data
+from tests.unit.training.shallow_model import SHALLOW, save_shallow
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser import DiffuserConfig
@@ -35,9 +36,7 @@ from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 
 @pytest.fixture(scope="module")
 def model(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    session_pipe.save_pretrained(folder)
-    return str(folder)
+    return save_shallow(session_pipe, tmp_path_factory.mktemp("models") / "shallow")
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _small_official_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = replace(tiny(), diffuser=DiffuserConfig(32, (1,), (1,), (True,), num_heads=4))
-    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, lambda: small)
+    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, lambda: replace(tiny(), diffuser=SHALLOW))
 
 
 def vd(*words: str) -> Any:

@@ -18,7 +18,6 @@ from versatile_diffusion.training.settings.choices import GradientScales
 from versatile_diffusion.training.settings.config import read_settings
 from versatile_diffusion.training.settings.stage_settings import Recipe
 from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
-from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 
 SMALL = ["--batch-size", "2", "--warmup-steps", "1", "--validation", "0", "--checkpoint-every", "1"]
@@ -27,12 +26,6 @@ SMALL = ["--batch-size", "2", "--warmup-steps", "1", "--validation", "0", "--che
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return drawn_data.folder(tmp_path_factory.mktemp("data"), 4)
-
-
-@pytest.fixture(autouse=True)
-def quick_previews(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffuser, "PREVIEW_STEPS", 1)
-    monkeypatch.setattr(diffuser, "PREVIEWED", 2)
 
 
 def vd(*words: str) -> Any:

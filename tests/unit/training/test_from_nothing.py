@@ -15,14 +15,11 @@ from versatile_diffusion.model_presets import stable_diffusion_v1
 from versatile_diffusion.training.own_data.from_nothing import FromNothing
 from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, with_vocabularies
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
-from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 
 
 @pytest.fixture(autouse=True)
-def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffuser, "PREVIEW_STEPS", 1)
-    monkeypatch.setattr(diffuser, "PREVIEWED", 2)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FromNothing, "_curves", lambda self: "")  # which are drawn for the model card as well
 
 

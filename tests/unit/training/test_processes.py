@@ -56,7 +56,7 @@ def test_two_processes_that_share_a_diffuser_out_train_it_as_one_with_twice_the_
     diffuser_runs.train_flows(str(tmp_path / "one"), "6")
     require_equal(tmp_path / "two", tmp_path / "one")
     logs = [read_log(tmp_path / run / "log.jsonl") for run in ("two", "one")]
-    assert len(logs[0]) == 6
+    assert len(logs[0]) == 3
     for two, one in zip(*logs, strict=True):
         for flow in ("text-to-image", "image-to-text"):
             assert two[flow] == pytest.approx(one[flow], abs=1e-5)
@@ -91,7 +91,7 @@ def test_a_rank_that_is_killed_leaves_the_last_checkpoint_whole(alone: Path, tmp
 def test_two_processes_take_steps_in_all_ways_as_one_does(tmp_path: Path) -> None:
     finished(together(diffuser_runs.train_in_all_ways, str(tmp_path / "two"), "192"))
     for way in diffuser_runs.WAYS:  # what two have begun, one finishes as well
-        begun = Path(way, "step-00000005")
+        begun = Path(way, "step-00000003")
         shutil.copytree(tmp_path / "two" / begun, tmp_path / "half" / begun)
     for run in ("one", "half"):
         diffuser_runs.train_in_all_ways(str(tmp_path / run), "384")

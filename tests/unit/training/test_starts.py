@@ -25,7 +25,6 @@ from versatile_diffusion.training.own_data.fresh_layers import fresh_tensors
 from versatile_diffusion.training.own_data.named_presets import named_preset, preset_names
 from versatile_diffusion.training.own_data.starts import assemble
 from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
-from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.validation import checked
 
 SMALL: dict[str, Any] = {"steps": 1, "batch_size": 2, "warmup_steps": 1, "validation": 0, "checkpoint_every": 1}
@@ -49,12 +48,6 @@ def stable(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_t5(tmp_path_factory.mktemp("models") / "t5")
-
-
-@pytest.fixture(autouse=True)
-def quick_previews(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffuser, "PREVIEW_STEPS", 1)
-    monkeypatch.setattr(diffuser, "PREVIEWED", 2)
 
 
 def settings(data: str, **changes: Any) -> TrainingSettings:

@@ -84,7 +84,9 @@ def _drawn(title: str, curves: Curves) -> str:
 
     style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _LETTERS)
     with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):  # pyright: ignore - untyped in part
-        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+        figure = Figure(figsize=(6.4, 3.9))
+        legend = 0.2 * -(-len(curves) // 2)
+        figure.subplots_adjust(left=0.1, right=0.99, top=0.92, bottom=(BOTTOM + legend) / 3.9)
         ax = figure.subplots()
         for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
             marker = "o" if len(steps) == 1 else None
@@ -94,7 +96,7 @@ def _drawn(title: str, curves: Curves) -> str:
         ax.spines[["top", "right"]].set_visible(False)
         for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
             axis("{x:.2g}")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
+        figure.legend(loc="lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
         drawn = StringIO()
         figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - likewise
     svg = drawn.getvalue().replace(_LETTERS, "currentColor")

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from versatile_diffusion.training.tasks import diffuser
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 from versatile_diffusion.worlds.postcards.training import PostcardsTraining
 
 
 def train_postcards(folder: str) -> None:
-    """Trains all stages of the tiny recipe, with short previews as in the other tests."""
-    diffuser.PREVIEW_STEPS = 2
+    """Trains all stages of the tiny recipe."""
     PostcardsTraining(tiny_recipe(), Path(folder)).finish("model")
