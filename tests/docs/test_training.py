@@ -56,8 +56,9 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program == "vd"
-        few = {"train": ["--steps", "2", "--batch-size", "2"], "text-to-image": ["--steps", "2"]}.get(words[0], [])
-        if words[0] == "train" and not {"--flows", "--start"} & set(words):
+        short = ["--steps", "2", "--batch-size", "2"]
+        few = {"train": short, "distill": short, "text-to-image": ["--steps", "2"]}.get(words[0], [])
+        if words[0] in ("train", "distill") and not {"--flows", "--start"} & set(words):
             few += ["--flows", "text-to-image"]  # one stands for all
         if words[0] == "train" and {"--output", "--dry-run"} & set(words) and "--start" not in words:
             few += ["--start", stand_ins["dry" if "--dry-run" in words else "shi-labs/versatile-diffusion"]]

@@ -39,10 +39,11 @@ def test_the_openapi_document_holds_it(option: str) -> None:
 def test_the_studio_asks_for_it(option: str) -> None:
     from versatile_diffusion.engine.workers import ModelInfo
     from versatile_diffusion.modalities.size_range import SizeRange
-    from versatile_diffusion.studio.options import advanced_controls, stored_key
+    from versatile_diffusion.studio.options import advanced_controls, initial_values, stored_key
     from versatile_diffusion.studio.tasks import TASKS
 
     both = ("image", "text")
     advanced = advanced_controls("image", ModelInfo(both, both, {}, {"image": SizeRange.of(64)}))
     asked = {control.name for control in [*advanced, *(control for task in TASKS for control in task.controls)]}
+    asked |= initial_values([]).keys()  # of every task
     assert stored_key(option) in asked

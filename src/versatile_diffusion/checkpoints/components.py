@@ -27,11 +27,17 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Components:
-    """A model in memory: what a pipeline is made of."""
+    """A model in memory: what a pipeline is made of.
+
+    Attributes:
+        diffuser, modalities, scheduler: its parts.
+        few_steps: the folder of the LoRA with which it samples in few steps, if it carries one.
+    """
 
     diffuser: Diffuser
     modalities: dict[str, Modality]
     scheduler: SchedulerMixin
+    few_steps: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Checkpoint:
         diffuser, modalities, scheduler: as in `Components`; modalities have their assets.
         tensors: what the diffuser (under DIFFUSER) and each modality are to be filled with, under our keys.
         companions: folders that go with the model and are written as they are, such as the classifier that measures it.
+        few_steps: as in `Components`; it is written as it is.
     """
 
     diffuser: Diffuser
@@ -49,12 +56,13 @@ class Checkpoint:
     scheduler: SchedulerMixin
     tensors: Mapping[str, Tensors]
     companions: tuple[Path, ...] = ()
+    few_steps: Path | None = None
 
     def load(self, dtype: torch.dtype | None = None) -> Components:
         """Fills the modules, with floating-point numbers of `dtype` or as they are stored."""
         fill(self.diffuser, self.tensors[DIFFUSER], dtype)
         modalities = {name: self.load_modality(name, dtype) for name in self.modalities}
-        return Components(self.diffuser, modalities, self.scheduler)
+        return Components(self.diffuser, modalities, self.scheduler, self.few_steps)
 
     def load_modality(self, name: str, dtype: torch.dtype | None = None) -> Modality:
         """Fills one modality, and nothing else."""
@@ -86,7 +94,8 @@ class Checkpoint:
             name: {key: LazyTensor.of(tensor) for key, tensor in module.state_dict().items()}
             for name, module in modules.items()
         }
-        return cls(components.diffuser, components.modalities, components.scheduler, tensors)
+        few = components.few_steps
+        return cls(components.diffuser, components.modalities, components.scheduler, tensors, few_steps=few)
 
 
 DIFFUSER = "diffuser"

@@ -4,6 +4,7 @@ model_index.json   which modalities there are
 diffuser/          config.json and safetensors
 image/  text/ …    config.json, safetensors and assets, one folder a modality
 scheduler/         scheduler_config.json
+fast/              only with some models: the LoRA with which they sample in few steps
 oracle/            only with some bundled models: the classifier that measures them
 """
 
@@ -31,6 +32,7 @@ from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariable
 from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Components, Wanted, empty, empty_diffuser
 from versatile_diffusion.checkpoints.errors import CheckpointError, shortened
 from versatile_diffusion.checkpoints.keys import check
+from versatile_diffusion.checkpoints.lora_folder import copy_lora
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_all
 from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions, find_weights
 from versatile_diffusion.diffuser import DiffuserConfig
@@ -48,6 +50,8 @@ SCHEDULER = "scheduler"
 CLASSIFIER = "oracle"
 """The folder of the classifier that goes with a bundled model, named as in the first one."""
 COMPANIONS = (CLASSIFIER,)
+FEW_STEPS = "fast"
+"""The folder of the LoRA with which a model samples in few steps."""
 
 
 def load(
@@ -88,7 +92,8 @@ def read(
     modules = {DIFFUSER: diffuser, **built}
     tensors = {name: _read_tensors(folder / name, module.state_dict(), options) for name, module in modules.items()}
     companions = tuple(folder / name for name in COMPANIONS if (folder / name).is_dir())
-    return Checkpoint(diffuser, built, read_scheduler(folder / SCHEDULER), tensors, companions)
+    few = folder / FEW_STEPS if (folder / FEW_STEPS).is_dir() else None
+    return Checkpoint(diffuser, built, read_scheduler(folder / SCHEDULER), tensors, companions, few)
 
 
 def outputs_of(folder: Path) -> tuple[str, ...]:
@@ -143,6 +148,8 @@ def write(
             _write_tensors(tensors, target / name, dtype, max_shard_size)
         for companion in checkpoint.companions:
             shutil.copytree(companion, target / companion.name)
+        if checkpoint.few_steps is not None:
+            copy_lora(checkpoint.few_steps, target / FEW_STEPS)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from huggingface_hub.errors import (
 
 from versatile_diffusion.checkpoints import official
 from versatile_diffusion.checkpoints.errors import CheckpointError, UnavailableError
+from versatile_diffusion.checkpoints.folder import FEW_STEPS
+from versatile_diffusion.checkpoints.lora_folder import WEIGHTS
 from versatile_diffusion.checkpoints.weight_files import FileOptions, WeightName, chosen
 from versatile_diffusion.flows import Flow
 
@@ -75,7 +77,7 @@ def needed(files: Iterable[str], flows: Sequence[Flow] | None, options: FileOpti
     roots = {file.split("/")[0] for file in files}
     pth = official.first_of((PurePosixPath(file).name for file in files), options.variant)
     if "diffuser" in roots:
-        parts = {"diffuser", *(_modalities(flows) if flows else roots)}
+        parts = {"diffuser", FEW_STEPS, *(_modalities(flows) if flows else roots)}
     elif roots & {"image_unet", "text_unet"}:
         outputs = [flow.output for flow in flows] if flows else list(_OUTPUTS)
         contexts = [flow.context for flow in flows] if flows else list(_CONTEXTS)
@@ -102,7 +104,7 @@ def _each_weight_once(files: Sequence[str], options: FileOptions) -> list[str]:
         if WeightName.of(name):
             weights[folder].append(name)
     taken = [f"{folder}/{name}" for folder, names in weights.items() for name in chosen(names, options)]
-    others = [file for file in files if _TEXTS.fullmatch(file) or file.endswith(".pth")]
+    others = [file for file in files if _TEXTS.fullmatch(file) or file.endswith((".pth", f"{FEW_STEPS}/{WEIGHTS}"))]
     return [file for file in others if not WeightName.of(file.rpartition("/")[2])] + taken
 
 

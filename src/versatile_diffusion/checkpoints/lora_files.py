@@ -22,11 +22,11 @@ from torch import Tensor
 from versatile_diffusion.checkpoints import lora_kinds
 from versatile_diffusion.checkpoints.errors import CheckpointError, first_few, reading
 from versatile_diffusion.checkpoints.folder import read_json
+from versatile_diffusion.checkpoints.lora_folder import CONFIG, FEW_STEPS, FORMAT, WEIGHTS
 from versatile_diffusion.checkpoints.lora_keys import ALPHA, DOWN, UP, is_of_text_encoder, read_key
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_tensors
-
-CONFIG, WEIGHTS, FORMAT = "config.json", "lora.safetensors", 1
-"""What our own folder holds."""
+from versatile_diffusion.sampling.few_steps import FewSteps
+from versatile_diffusion.validation import checked
 
 _FOLDER_FILES = (WEIGHTS, "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_CONFIG = "adapter_config.json"
@@ -114,6 +114,27 @@ def read_lora(place: Path, context_dims: Mapping[str, int]) -> LoraFile:
         layers = _layers(stored, file, _scaling(file))
         unet = {name: factors for name, factors in layers.items() if not is_of_text_encoder(name)}
         return LoraFile(file, unet, {name: layers[name] for name in layers.keys() - unet.keys()}, index)
+
+
+def few_steps_of(place: Path) -> FewSteps | None:
+    """Returns how a LoRA of ours samples in few steps; None if it is none that does.
+
+    Args:
+        place: a folder, or its .safetensors file.
+
+    Raises:
+        CheckpointError: if its configuration is damaged.
+    """
+    file = (place if place.is_dir() else place.parent) / CONFIG
+    if not file.is_file() or not (file.parent / WEIGHTS).is_file() or (place.is_file() and place.name != WEIGHTS):
+        return None
+    said = read_json(file).get(FEW_STEPS)
+    if said is None:
+        return None
+    try:
+        return checked(FewSteps, cast("dict[str, object]", dict(said)))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} does not say how it samples ({error}): copy or make the LoRA again.") from error
 
 
 def _file(place: Path) -> Path:

@@ -17,6 +17,7 @@ from versatile_diffusion.cli import (
     convert,
     data,
     demo,
+    distill,
     edit,
     embed,
     evaluate,
@@ -86,6 +87,7 @@ app.add_typer(
     name="train",
     rich_help_panel="Models",
 )
+app.command(rich_help_panel="Models", cls=ManyValues)(spread(distill.distill))
 evaluations = _group(
     cls=world_commands(evaluate.evaluate_command, has=lambda world: bool(world.evaluations)), help=evaluate.HELP
 )

@@ -17,7 +17,7 @@ from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.decoding import decoding_words, read_decoding
 from versatile_diffusion.cli.files import require_writable_folder
 from versatile_diffusion.cli.flags import OfEveryModality, Taken
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.opening import open_pipeline, records_of, resolved_for, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, Loras, ModelOptions, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import require_same_settings
@@ -156,9 +156,8 @@ class _ListJob:
         from versatile_diffusion.applications.prompt_lists import make
 
         options, total, made = self.how.options, sum(map(len, batches)), 0
-        scale = scale_of(pipe, options.to, self.how.sampling.guidance_scale)
-        sampling = self.how.sampling.replaced(guidance_scale=scale)
-        given = {**set_options(sampling), **self.how.read}
+        sampling = resolved_for(pipe, options.to, self.how.sampling)
+        given = {**set_options(self.how.sampling), **self.how.read}
         shown = shown and messages.is_terminal
         with warnings_as_notes(), Progress(console=messages, transient=True, disable=not shown) as progress:
             task = progress.add_task(f"Making {total} × {options.to}", total=total)

@@ -15,7 +15,7 @@ from rich.text import Text
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.flags import Taken
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.opening import open_pipeline, records_of, resolved_for, show_progress
 from versatile_diffusion.cli.options import ModelOptions, Overwrite, require_seeds, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import write_whole
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
 PICTURE = Path(__file__).parents[1] / "assets" / "example.png"
 FLOWS = [Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation")]
-COUNT = 4
+COUNT, STEPS = 4, 25
 
 
 def demo(
     options: ModelOptions,
-    sampling: Annotated[Sampling, Taken(without=("strength", "height", "width"), instead={"num_inference_steps": 25})],
+    sampling: Annotated[Sampling, Taken(without=("strength", "height", "width"))],
     prompt: Annotated[str, typer.Option(help="A text to start from.")] = PROMPT,
     image: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to start from; a postcard if left out.")
@@ -45,7 +45,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the first output of each flow; the next has the next.")] = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Run all four flows, and write a page that shows them.
+    """Run all four flows in 25 steps, or as you say, and write a page that shows them.
 
     \b
     vd demo
@@ -54,6 +54,8 @@ def demo(
     from versatile_diffusion.cli.page import FlowResult, page
     from versatile_diffusion.modalities.images import read_images, to_pil
 
+    if sampling.preset is None and sampling.num_inference_steps is None:
+        sampling = sampling.replaced(num_inference_steps=STEPS)
     seeds = require_seeds(seed, COUNT)
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == IMAGE.name}
     index = output / "index.html"
@@ -61,19 +63,19 @@ def demo(
     contexts = {TEXT.name: prompt, IMAGE.name: to_pil(read_images(image or PICTURE)[0])}
 
     pipe = open_pipeline(options, [str(flow) for flow in FLOWS])
-    scales = {to: scale_of(pipe, to, sampling.guidance_scale) for to in (IMAGE.name, TEXT.name)}
+    how = {to: resolved_for(pipe, to, sampling) for to in (IMAGE.name, TEXT.name)}
     started, made = time.perf_counter(), list[FlowResult]()
     for flow in FLOWS:
         outputs = _run(pipe, flow, contexts[flow.context], seeds, sampling)
         made.append(FlowResult(str(flow), contexts[flow.context], outputs.items))
         results.print(Text(str(flow), "bold"))
-        how = sampling.replaced(guidance_scale=scales[flow.output])
-        _write(pipe, flow, outputs, files.get(flow, []), seeds, options, how)
+        _write(pipe, flow, outputs, files.get(flow, []), seeds, options, how[flow.output])
         for shown in files.get(flow) or outputs.items:
             results.print(Text(f"  {shown}"))
     say(f"{len(FLOWS) * COUNT} outputs in {time.perf_counter() - started:.1f} s.")
-    told = f"Model {options.model}, {sampling.num_inference_steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
-    told += f"guidance scale {scales[IMAGE.name]} for pictures and {scales[TEXT.name]} for texts."
+    told = f"Model {options.model}, {how[IMAGE.name].num_inference_steps} steps, seeds {seeds[0]} to {seeds[-1]}, "
+    scales = [how[to].guidance_scale for to in (IMAGE.name, TEXT.name)]
+    told += f"guidance scale {scales[0]} for pictures and {scales[1]} for texts."
     write_whole(index, page(made, told).encode())
     results.print(Text(f"Open {index} in a browser.", "bold"))
 

@@ -15,10 +15,23 @@ from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.opening import open_pipeline
-from versatile_diffusion.cli.options import GuidanceScale, ModelOptions, Overwrite, Scheduler, Steps
+from versatile_diffusion.cli.options import (
+    GuidanceScale,
+    Loras,
+    ModelOptions,
+    Overwrite,
+    Preset,
+    Scheduler,
+    StepsOrPreset,
+)
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.sampling.few_steps import resolved
+from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.worlds.base import Evaluation, EvaluationRequest, World
+
+STEPS = 25
+"""Of the sampler, where nothing else is said."""
 
 HELP = f"""Measure a model: on captioned pictures of your own, or of a bundled world.
 
@@ -26,6 +39,7 @@ HELP = f"""Measure a model: on captioned pictures of your own, or of a bundled w
 vd evaluate images --data my-pictures --num 200
 vd evaluate texts --data my-pictures --num 200
 vd evaluate {DEFAULT_MODEL}
+vd evaluate {DEFAULT_MODEL} --preset fast
 """
 
 
@@ -37,9 +51,11 @@ def evaluate_command(world: World) -> tuple[Callable[..., None], str]:
         choices: object,
         num: Annotated[int, typer.Option(min=2, help="Fresh samples of each kind.")] = 256,
         seed: Annotated[int, typer.Option(min=0, help="Of the samples and of the noise.")] = 1,
-        steps: Steps = 25,
+        preset: Preset = None,
+        steps: StepsOrPreset = None,
         guidance_scale: GuidanceScale = None,
         scheduler: Scheduler = None,
+        lora: Loras = None,
         as_json: Annotated[
             Path | None, typer.Option("--json", dir_okay=False, help="A file for all figures as JSON.")
         ] = None,
@@ -51,12 +67,17 @@ def evaluate_command(world: World) -> tuple[Callable[..., None], str]:
             require(evaluation.needs, "Evaluation", "evaluate")
         if drawing and evaluation.drawing_needs:
             require(evaluation.drawing_needs, f"A {evaluation.drawing}", "evaluate")
-        pipe = open_pipeline(options, None)
-        if scheduler is not None:
+        pipe = open_pipeline(options, None, loras=lora)
+        count = STEPS if preset is None and steps is None else steps
+        asked = Sampling(preset=preset, num_inference_steps=count, guidance_scale=guidance_scale, scheduler=scheduler)
+        asked = resolved(asked, pipe.few_steps)
+        pipe.preset = asked.preset
+        if asked.scheduler is not None and asked.preset is None:
             from versatile_diffusion.sampling.schedulers import named_scheduler
 
-            pipe.scheduler = named_scheduler(scheduler, pipe.scheduler)
-        report = evaluation.measure(pipe, EvaluationRequest(options.model, num, seed, steps, guidance_scale))
+            pipe.scheduler = named_scheduler(asked.scheduler, pipe.scheduler)
+        count = asked.num_inference_steps or STEPS
+        report = evaluation.measure(pipe, EvaluationRequest(options.model, num, seed, count, asked.guidance_scale))
         for table in report.tables():
             results.print(table)
         if as_json:

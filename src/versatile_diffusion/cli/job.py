@@ -17,7 +17,7 @@ from versatile_diffusion import __version__
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import plan_files, require_writable
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of
+from versatile_diffusion.cli.opening import open_pipeline, records_of, resolved_for
 from versatile_diffusion.cli.options import MOST_OUTPUTS, JobOptions, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import write_whole
@@ -63,7 +63,6 @@ class GenerationJob:
     def run(self, make: Make) -> None:
         """Makes and writes. Nothing is computed unless all can be written."""
         options = self.options
-        sampling = options.with_preset(self.sampling)
         first = random.randrange(2**31) if options.seed is None else options.seed
         seeds = options.seeds(first)
         files = self._plan(seeds)
@@ -73,9 +72,11 @@ class GenerationJob:
         started = time.perf_counter()
         each = [seed for _ in self.subjects for seed in seeds]
         with warnings_as_notes():
-            outputs = make(pipe, {"num_outputs": options.num, "seeds": each, **set_options(sampling)})
+            outputs = make(pipe, {"num_outputs": options.num, "seeds": each, **set_options(self.sampling)})
         say(f"{len(outputs.items)} × {self.to} in {time.perf_counter() - started:.1f} s, seed {first}.")
-        sampling = sampling.replaced(guidance_scale=scale_of(pipe, self.to, sampling.guidance_scale))
+        sampling = (
+            outputs.origins[0].request.sampling if outputs.origins else resolved_for(pipe, self.to, self.sampling)
+        )
         own = self.own_words or [dict[str, object]()] * len(self.subjects)
         words = [
             {**self._words(subject, seed, sampling), **more}

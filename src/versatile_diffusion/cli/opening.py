@@ -12,6 +12,8 @@ from rich.text import Text
 from versatile_diffusion.cli.console import messages, note
 from versatile_diffusion.cli.options import ModelOptions, weighted
 from versatile_diffusion.extras import silence_opening
+from versatile_diffusion.sampling.few_steps import resolved
+from versatile_diffusion.sampling.options import Sampling
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -76,6 +78,12 @@ def records_of(
     except Exception as error:  # whatever it is, outputs come first
         note(f"What was made is written without its recipe, which cannot be kept: {error}")
         return [None] * len(origins)
+
+
+def resolved_for(pipe: VersatileDiffusionPipeline, to: str, sampling: Sampling) -> Sampling:
+    """Returns how outputs of a modality are sampled: what the user gave, and what presets and the model say beside."""
+    found = resolved(sampling, pipe.few_steps)
+    return found.replaced(guidance_scale=scale_of(pipe, to, found.guidance_scale))
 
 
 def scale_of(pipe: VersatileDiffusionPipeline, to: str, given: float | None) -> float:

@@ -18,9 +18,8 @@ from typer.core import TyperCommand
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.flags import OptionGroup, given, group_of, option_info
-from versatile_diffusion.sampling.options import Sampling, SchedulerName
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
+from versatile_diffusion.cli.flags import OptionGroup, group_of, option_info
+from versatile_diffusion.sampling.options import PresetName, Sampling, SchedulerName
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
 MOST_OUTPUTS = 65536
@@ -42,14 +41,9 @@ class Weights(StrEnum):
     INT8 = "int8"
 
 
-class PresetName(StrEnum):
-    """Ways to sample, as in `sampling.presets.SAMPLING_PRESETS`."""
-
-    QUALITY = "quality"
-    FAST = "fast"
-
-
 Steps = Annotated[int, option_info(Sampling, "num_inference_steps")]
+StepsOrPreset = Annotated[int | None, option_info(Sampling, "num_inference_steps")]
+Preset = Annotated[PresetName | None, option_info(Sampling, "preset")]
 GuidanceScale = Annotated[float | None, option_info(Sampling, "guidance_scale")]
 Scheduler = Annotated[SchedulerName | None, option_info(Sampling, "scheduler")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
@@ -97,10 +91,6 @@ class JobOptions(ModelOptions):
         int | None,
         typer.Option("--seed", min=0, help="Of the first output; the next has the next. Random if left out."),
     ] = None
-    preset: Annotated[
-        PresetName,
-        typer.Option(help="fast takes 8 steps of a better solver instead of 50."),
-    ] = PresetName.QUALITY
     output: Annotated[
         Path | None,
         typer.Option(
@@ -112,10 +102,6 @@ class JobOptions(ModelOptions):
     overwrite: Overwrite = False
     lora: Loras = None
     as_json: AsJson = False
-
-    def with_preset(self, sampling: Sampling) -> Sampling:
-        """Returns what the preset says, as far as nothing else was asked for."""
-        return sampling.replaced(**{**SAMPLING_PRESETS[self.preset], **given(sampling)})
 
     def seeds(self, first: int) -> range:
         """Returns the seeds of the outputs of a prompt.

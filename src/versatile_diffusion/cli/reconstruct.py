@@ -18,7 +18,7 @@ from versatile_diffusion import __version__
 from versatile_diffusion.cli.console import messages, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder
 from versatile_diffusion.cli.flags import given
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.opening import open_pipeline, records_of, resolved_for, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, ModelOptions, require_seeds, set_options
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.files import require_same_settings, write_whole
@@ -181,11 +181,10 @@ class _Reconstruction:
         from versatile_diffusion.provenance.words import sampling_words
 
         options = self.options
-        scale = scale_of(self.pipe, IMAGE.name, self.sampling.guidance_scale)
         entries = {
             "command": "reconstruct",
             "embeddings": self.source,
-            **sampling_words(self.sampling.replaced(guidance_scale=scale)),
+            **sampling_words(resolved_for(self.pipe, IMAGE.name, self.sampling)),
             "image_weight": options.image_weight,
             "strength": given(self.sampling).get("strength"),
             "unconditional": options.unconditional.value,

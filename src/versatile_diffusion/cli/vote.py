@@ -15,7 +15,7 @@ from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
-from versatile_diffusion.cli.opening import open_pipeline, records_of, scale_of, show_progress
+from versatile_diffusion.cli.opening import open_pipeline, records_of, show_progress
 from versatile_diffusion.cli.options import MOST_OUTPUTS, Dtype, ModelOptions, Overwrite
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.extras import extra
@@ -184,12 +184,11 @@ def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequen
     contexts = sorted({context for batch in missing for context in batch[0].prompt.contexts})
     pipe = open_pipeline(options, [f"{context}-to-{IMAGE.name}" for context in contexts])
     show_progress(pipe, None)
-    how = {**side.options, "guidance_scale": scale_of(pipe, IMAGE.name, side.options.get("guidance_scale"))}
     made = 0
     with warnings_as_notes(), Progress(console=messages, transient=True, disable=not messages.is_terminal) as progress:
         task = progress.add_task(f"Making pictures with {side.name}", total=sum(map(len, missing)))
         for batch in missing:  # whole, since a smaller one would round otherwise
-            outputs = make(pipe, IMAGE.name, batch, **how)
+            outputs = make(pipe, IMAGE.name, batch, **side.options)
             records = records_of(pipe, outputs.origins, options)
             unwritten = [
                 UnwrittenOutput(output / _file(key, wanted), image, _words(side, wanted), record)

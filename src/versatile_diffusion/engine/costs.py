@@ -14,7 +14,7 @@ _NEWEST = 0.2
 def cost(job: JobRequest, model: ModelInfo) -> float:
     """Returns what a job costs: steps × evaluations of a step × positions of a latent × outputs."""
     request = job.request
-    steps = max(1, request.num_inference_steps * request.strength)
+    steps = max(1, (request.num_inference_steps or 1) * request.strength)
     scale = request.guidance_scale
     guided = model.guidance_scales.get(job.to, 1.0) if scale is None else scale
     low, high = request.guidance_interval or (0, 1)

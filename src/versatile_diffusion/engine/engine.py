@@ -91,12 +91,14 @@ class Engine:
 
         Raises:
             KeyError: if there is no such model.
+            ValueError: if a preset cannot be used so; see `resolved`.
             TooLong: if it would take longer than a job may, even at the best speed that was seen.
             Busy: if too many are waiting, or unfinished.
             Closed: if nothing is computed any more.
         """
         if request.model not in self.models:
             raise KeyError(request.model)
+        request = request.resolved(self.models[request.model].few_steps)
         job = Job(request, owner, cost(request, self.models[request.model]))
         self._require_time(job)
         with self._changed:

@@ -17,6 +17,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.request import Request
 from versatile_diffusion.provenance.words import sampling_words
+from versatile_diffusion.sampling.few_steps import FewSteps, resolved
 from versatile_diffusion.validation import Number, Strict
 
 Words = Annotated[str, Field(max_length=2000)]
@@ -89,6 +90,10 @@ class JobRequest:
         """
         request = Request.of(to, contexts, seeds=tuple(seeds), num_outputs=len(seeds), **options)
         return cls(model, request, edit, preview_every)
+
+    def resolved(self, few: FewSteps | None) -> JobRequest:
+        """Returns the same with what its preset stands for; see `sampling.few_steps.resolved`."""
+        return replace(self, request=resolved(self.request, few))
 
     @property
     def to(self) -> str:

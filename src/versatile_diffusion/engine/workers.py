@@ -11,6 +11,7 @@ from versatile_diffusion.engine.requests import JobRequest
 from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.extras import silence_imports, silence_opening
 from versatile_diffusion.modalities.size_range import SizeRange
+from versatile_diffusion.sampling.few_steps import FewSteps
 
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
@@ -25,12 +26,14 @@ class ModelInfo:
         contexts: the modalities that it takes.
         guidance_scales: by output, the guidance scale where the user gives none.
         sizes: by output, the sizes in pixels that it makes well; outputs without a size are left out.
+        few_steps: how it samples with its few-step LoRA, if it carries one.
     """
 
     outputs: tuple[str, ...]
     contexts: tuple[str, ...]
     guidance_scales: Mapping[str, float]
     sizes: Mapping[str, SizeRange]
+    few_steps: FewSteps | None = None
 
     @classmethod
     def of(cls, pipe: VersatileDiffusionPipeline) -> ModelInfo:
@@ -38,7 +41,7 @@ class ModelInfo:
         outputs = {name: pipe.modality(name) for name in pipe.diffuser.data_layers}
         scales = {name: modality.guidance_scale for name, modality in outputs.items()}
         sizes = {name: found for name, modality in outputs.items() if (found := modality.sizes) is not None}
-        return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes)
+        return cls(tuple(outputs), tuple(pipe.diffuser.context_layers), scales, sizes, pipe.few_steps)
 
     def require(self, model: str, to: str, contexts: Iterable[str]) -> None:
         """Raises ValueError unless the model makes such outputs of such contexts; the message says what it knows.

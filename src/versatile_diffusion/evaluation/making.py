@@ -18,6 +18,9 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.pipeline.pipeline import FlowPipeline
+from versatile_diffusion.sampling.few_steps import resolved
+from versatile_diffusion.sampling.options import Sampling
+from versatile_diffusion.validation import checked
 
 SETTINGS, MODEL = "settings.json", "model.json"
 """Beside outputs: how they were made, as the user asked for it, and what the model itself says of it."""
@@ -86,8 +89,9 @@ class OutputMaker:
 
     def _tell(self, pipe: FlowPipeline) -> None:
         """Writes down what the model itself says of how it makes outputs, where the options do not."""
-        scheduler = self.options.get("scheduler") or type(pipe.scheduler).__name__
-        scale = self.options.get("guidance_scale")
+        asked = {name: value for name, value in self.options.items() if name in Sampling.model_fields}
+        sampling = resolved(checked(Sampling, asked), pipe.few_steps)
+        scheduler, scale = sampling.scheduler or type(pipe.scheduler).__name__, sampling.guidance_scale
         own = pipe.modalities.named(self.flow.output).guidance_scale
         told = {"scheduler": str(scheduler), "guidance_scale": own if scale is None else scale}
         write_whole(self.folder / MODEL, (json.dumps(told, indent=2) + "\n").encode())

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from versatile_diffusion import kernels
 from versatile_diffusion.checkpoints.errors import CheckpointError
 from versatile_diffusion.checkpoints.folder import replacing
-from versatile_diffusion.checkpoints.lora_files import CONFIG, FORMAT, WEIGHTS, Factors, read_lora
+from versatile_diffusion.checkpoints.lora_files import Factors, read_lora
+from versatile_diffusion.checkpoints.lora_folder import CONFIG, FEW_STEPS, FORMAT, WEIGHTS
 from versatile_diffusion.checkpoints.lora_keys import text_layers, unet_layers
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.pipeline.lora_matching import fill, matched
+from versatile_diffusion.sampling.few_steps import FewSteps
 
 Layers = Literal["cross-attention", "context", "data", "both"]
 
@@ -98,23 +100,28 @@ def save_lora(diffuser: Diffuser, folder: Path | str, name: str | None = None) -
     write_lora(diffuser, tensors, folder)
 
 
-def write_lora(diffuser: Diffuser, tensors: Mapping[str, Tensor], folder: Path | str) -> None:
+def write_lora(
+    diffuser: Diffuser, tensors: Mapping[str, Tensor], folder: Path | str, few: FewSteps | None = None
+) -> None:
     """Writes the two factors of each layer of a LoRA, whole or not at all, as `save_lora` does.
 
     Args:
         diffuser: whose layers it changes; its weights need not be there.
         tensors: the factors, by "LAYER.lora_A.weight" and "LAYER.lora_B.weight".
         folder: see `save_lora`.
+        few: how it samples, if it was distilled to few steps.
 
     Raises:
         FileExistsError: if the folder holds something else.
     """
-    index = {
+    index: dict[str, object] = {
         "format": FORMAT,
         "rank": next(len(tensor) for key, tensor in tensors.items() if ".lora_A." in key),
         "layers": sorted({group_of(path) for path in tensors}),
         "model": {key: diffuser.config[key] for key in (*(f.name for f in fields(DiffuserConfig)), "context_dims")},
     }
+    if few is not None:
+        index[FEW_STEPS] = few.model_dump(mode="json")
     with replacing(Path(folder), _saved_parts, "LoRA") as target:
         (target / CONFIG).write_text(json.dumps(index, indent=2) + "\n")
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, target / WEIGHTS)

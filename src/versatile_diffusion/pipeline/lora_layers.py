@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -65,6 +66,19 @@ def inject(diffuser: nn.Module, name: str, ranks: Mapping[str, int]) -> None:
         r=rank, lora_alpha=rank, target_modules=list(ranks), rank_pattern=others, alpha_pattern=dict(others)
     )
     inject_adapter_in_model(config, diffuser, name)
+
+
+@contextmanager
+def without_loras(diffuser: nn.Module) -> Generator[None]:
+    """Within this context a diffuser computes as if it held no LoRAs. Those that are active learn again afterwards."""
+    layers = [layer for _, layer in adapted_layers(diffuser)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def group_of(path: str) -> str:

@@ -19,7 +19,10 @@ from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.collection import Modalities
 from versatile_diffusion.pipeline import lora, offloading
 from versatile_diffusion.pipeline.acceleration import compile_blocks, optimizable
+from versatile_diffusion.pipeline.few_step_lora import FewStepLora
 from versatile_diffusion.pipeline.openvino import OPENVINO, OpenVinoForward
+from versatile_diffusion.sampling.few_steps import FewSteps
+from versatile_diffusion.sampling.options import PresetName
 
 if TYPE_CHECKING:
     from versatile_diffusion.checkpoints import Components
@@ -44,6 +47,10 @@ class ModelPipeline(DiffusionPipeline):
         diffuser: predicts the noise.
         scheduler: any scheduler of `schedulers.USABLE`; may be replaced at any time.
         modalities: by name.
+
+    Attributes:
+        preset: how calls sample that name neither a preset nor a scheduler; None is the official way.
+        few_step_lora: with which the preset fast samples; see `load_lora`.
     """
 
     model_cpu_offload_seq = "modalities->diffuser"
@@ -56,6 +63,9 @@ class ModelPipeline(DiffusionPipeline):
         self.diffuser: Diffuser
         self.scheduler: Any
         self.modalities: Modalities
+        self.preset: PresetName | str | None = None
+        self.few_step_lora: FewStepLora | None = None
+        self._own_few_step_lora: FewStepLora | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name not in _FORMER_NAMES:
@@ -95,6 +105,7 @@ class ModelPipeline(DiffusionPipeline):
             CheckpointError: if the source is unknown, incomplete or damaged; the message says what to do.
         """
         from versatile_diffusion.checkpoints import open_source
+        from versatile_diffusion.checkpoints.lora_files import few_steps_of
         from versatile_diffusion.pipeline.opening import OpeningOptions, as_dtype
 
         names = [flows] if isinstance(flows, str) else flows
@@ -109,6 +120,8 @@ class ModelPipeline(DiffusionPipeline):
                 if module.dtype == torch.float16:
                     module.float()  # pyright: ignore[reportUnknownMemberType] - wrapped by diffusers
         pipe = cls(parts.diffuser, chosen.scheduler or parts.scheduler, parts.modalities)
+        if parts.few_steps is not None and (how := few_steps_of(parts.few_steps)) is not None:
+            pipe.few_step_lora = pipe._own_few_step_lora = FewStepLora(parts.few_steps, how)
         return pipe if device is None else pipe.to(device)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
 
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - the options are those of an upload
@@ -141,7 +154,8 @@ class ModelPipeline(DiffusionPipeline):
         """What is saved."""
         from versatile_diffusion.checkpoints import Components
 
-        return Components(self.diffuser, dict(self.modalities.items()), self.scheduler)
+        few = None if self.few_step_lora is None else self.few_step_lora.folder
+        return Components(self.diffuser, dict(self.modalities.items()), self.scheduler, few)
 
     # ---- LoRAs of the diffuser ----
 
@@ -149,13 +163,30 @@ class ModelPipeline(DiffusionPipeline):
         """Adds a LoRA to those that are active, and returns its name; see `lora.load_lora`.
 
         It may be a folder of ours, or a .safetensors file that others wrote for Stable Diffusion v1. What it changes of
-        CLIP's text encoder is changed, too.
+        CLIP's text encoder is changed, too. One for few steps, which `vd distill` makes, is what the preset fast uses
+        from now on, on top of the LoRAs that are active, and changes nothing else.
+
+        Raises:
+            ValueError: if one for few steps is to be added at another scale than 1.
         """
+        from versatile_diffusion.checkpoints.lora_files import few_steps_of
         from versatile_diffusion.modalities.clip import ClipTextEncoder
 
+        place = Path(folder).expanduser()
+        if (how := few_steps_of(place)) is not None:
+            if scale != 1:
+                raise ValueError(f"A LoRA for few steps is used as it was trained, at scale 1, got {scale:g}.")
+            self.few_step_lora = FewStepLora(place if place.is_dir() else place.parent, how)
+            return name or self.few_step_lora.folder.name
         encoders = context_encoders(self.modalities.values())
         of_texts = next((encoder for encoder in encoders if isinstance(encoder, ClipTextEncoder)), None)
         return lora.load_lora(self.diffuser, folder, name, scale, of_texts)
+
+    @property
+    def few_steps(self) -> FewSteps | None:
+        """How the preset fast samples with a few-step LoRA; None without one, or where the weights take none."""
+        found = self.few_step_lora
+        return found.how if found is not None and found.usable_with(self.diffuser) else None
 
     @property
     def adapters(self) -> dict[str, float]:
@@ -183,6 +214,7 @@ class ModelPipeline(DiffusionPipeline):
         """Removes all LoRAs: the model is as it was before."""
         for part in self._adapted():
             lora.unload_lora(part)
+        self.few_step_lora = self._own_few_step_lora
 
     def fuse_and_unload_lora(self) -> None:
         """Adds the active LoRAs to the weights for good and removes all: what is left is a model like any other."""

@@ -65,6 +65,10 @@ class OpenVinoForward:
         self._converted: dict[_Call, Any] = {}  # of OpenVINO, whose types not everyone has
         self._lock = threading.Lock()  # what is compiled computes one request at a time
 
+    def of(self, diffuser: Diffuser) -> OpenVinoForward:
+        """Returns the same for another diffuser."""
+        return OpenVinoForward(diffuser, self._given)
+
     def __call__(
         self,
         latents: Float[Tensor, "b *latent"],

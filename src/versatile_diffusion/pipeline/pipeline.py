@@ -23,7 +23,9 @@ from versatile_diffusion.pipeline.model import ModelPipeline
 from versatile_diffusion.pipeline.offloading import bring_modalities, put_away
 from versatile_diffusion.pipeline.outputs import Origin, Outputs, check_output_type
 from versatile_diffusion.pipeline.request import Request
+from versatile_diffusion.sampling.few_steps import resolved
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
+from versatile_diffusion.sampling.options import PresetName
 from versatile_diffusion.sampling.sampler import Denoiser, OnStep, Rows, Schedule, Step, StepChange, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler, chosen_scheduler
 
@@ -104,15 +106,16 @@ class FlowPipeline(ModelPipeline):
         Raises:
             ValueError, TypeError: if the request cannot be fulfilled; the message says what could be.
         """
+        request = self._resolved(request, scheduler)
         to, modality = request.to, self._made(request, output_type)
         start = read_start(request.start, modality.latent_shape(request.height, request.width))
         request = request.model_copy(update={"start": start})  # as records hold it
-        chosen = chosen_scheduler(request.scheduler, self.scheduler) if scheduler is None else scheduler
+        diffuser, chosen = self._sampled_by(request, scheduler)
         check_scheduler(chosen)
         check_generator(generator)
         scale = modality.guidance_scale if request.guidance_scale is None else request.guidance_scale
         guidance = Guidance.of(request, scale, chosen.config.num_train_timesteps)
-        device, dtype = self._execution_device, self.diffuser.dtype
+        device, dtype = self._execution_device, diffuser.dtype
 
         conditional, unconditional = self._encode_contexts(request, guidance)
         begin = self._encode_start(request)
@@ -128,9 +131,10 @@ class FlowPipeline(ModelPipeline):
 
         def denoiser(rows: Sequence[int]) -> Denoiser:
             with_context, without = (of_rows(each, rows) for each in (conditional, unconditional))
-            return guided_denoiser(self.diffuser, to, with_context, without, guidance)
+            return guided_denoiser(diffuser, to, with_context, without, guidance)
 
         rows = Rows(len(batch), denoiser)
+        assert request.num_inference_steps is not None  # as it is resolved
         schedule = Schedule.plan(chosen, request.num_inference_steps, request.strength, device)
         with self._calls.begun() as call, self._shown(len(schedule.timesteps), call, on_step) as after_step:
             latents = sample(
@@ -146,8 +150,8 @@ class FlowPipeline(ModelPipeline):
         items = self._decode_going(request, latents, rows.going, output_type, generators)
         put_away(self.modalities)
         self.maybe_free_model_hooks()
-        resolved = request.model_copy(update={"guidance_scale": scale, "seeds": seeds})
-        origins = (Origin(resolved, batch.items, row, tuple(rows.remainders)) for row in rows.going)
+        whole = request.model_copy(update={"guidance_scale": scale, "seeds": seeds})
+        origins = (Origin(whole, batch.items, row, tuple(rows.remainders)) for row in rows.going)
         return Outputs(to, items, latents, request.num_outputs, tuple(origins))
 
     # ---- parts of it ----
@@ -192,6 +196,23 @@ class FlowPipeline(ModelPipeline):
     @_interrupt.setter
     def _interrupt(self, value: bool) -> None:
         self._calls.interrupt(value)
+
+    def _resolved(self, request: Request, scheduler: Any) -> Request:
+        """A request with what its preset, or the pipeline's, stands for."""
+        if scheduler is not None:
+            return resolved(request, None)
+        if request.preset is None and request.scheduler is None and self.preset is not None:
+            request = request.replaced(preset=self.preset)
+        return resolved(request, self.few_steps)
+
+    def _sampled_by(self, request: Request, scheduler: Any) -> tuple[Diffuser, Any]:
+        """The diffuser and the scheduler of a request that is resolved."""
+        lora = self.few_step_lora
+        if request.preset is PresetName.FAST and lora is not None:
+            name = request.scheduler or lora.how.scheduler
+            return lora.applied_to(self.diffuser), lora.scheduler(name, self.scheduler)
+        chosen = chosen_scheduler(request.scheduler, self.scheduler) if scheduler is None else scheduler
+        return self.diffuser, chosen
 
     def _made(self, request: Request, output_type: str) -> Modality:
         """The modality that is asked for. Finds before sampling what would fail after it."""

@@ -82,6 +82,11 @@ class Request(RequestOf[Context, object, LiveArray]):
         return None if latents is None else as_tensor(latents, "latents")
 
     @property
+    def is_guided(self) -> bool:
+        """See `Sampling.is_guided`; away from something negative it is."""
+        return super().is_guided or bool(self.negative)
+
+    @property
     def kind(self) -> Hashable:
         """What requests must have in common to be computed as one batch.
 

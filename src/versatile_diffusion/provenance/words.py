@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from versatile_diffusion.fields import flags
+from versatile_diffusion.sampling.few_steps import resolved
 from versatile_diffusion.sampling.options import Sampling
 
 _ALWAYS = ("num_inference_steps",)
 
 
 def sampling_words(sampling: Sampling) -> dict[str, object]:
-    """Returns the options that are not as by default, and the steps, by the names that the command line gives them."""
+    """Returns the options that are not as by default, and the steps, by the names that the command line gives them.
+
+    What a preset stands for is known with the model only: of options that are not resolved it says the preset's name.
+    """
+    known = resolved(sampling, None) if sampling.preset is None else sampling
     return {
         _word(name): value
-        for name, value in dict(sampling).items()
-        if name in _ALWAYS or value != Sampling.model_fields[name].default
+        for name, value in dict(known).items()
+        if value is not None and (name in _ALWAYS or value != Sampling.model_fields[name].default)
     }
 
 

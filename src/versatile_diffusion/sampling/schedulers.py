@@ -8,8 +8,10 @@ from typing import Any
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_lms_discrete import LMSDiscreteScheduler
 from diffusers.schedulers.scheduling_pndm import PNDMScheduler
+from diffusers.schedulers.scheduling_tcd import TCDScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -19,6 +21,8 @@ SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "euler": (EulerDiscreteScheduler, {}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),  # Runge-Kutta steps cost four evaluations each
     "lms": (LMSDiscreteScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+    "tcd": (TCDScheduler, {}),
 }
 
 
@@ -105,22 +109,27 @@ def _is_of_users(cls: type) -> bool:
     return not cls.__module__.startswith("diffusers.")
 
 
-def named_scheduler(name: str, like: Any) -> Any:
+def named_scheduler(name: str, like: Any, **options: object) -> Any:
     """Returns a scheduler of that name, for the noise schedule of another one.
+
+    Args:
+        name: one of SCHEDULERS.
+        like: the other one.
+        options: of the scheduler of that name.
 
     Raises:
         ValueError: if there is none of that name, or it does not know such a noise schedule.
     """
     if name not in SCHEDULERS:
         raise ValueError(f"A scheduler is one of {', '.join(SCHEDULERS)}, got {name!r:.80}.")
-    made, options = SCHEDULERS[name]
+    made, own = SCHEDULERS[name]
     if like.config.get("rescale_betas_zero_snr") and not _knows_zero_snr(made):
         others = [other for other, (cls, _) in SCHEDULERS.items() if _knows_zero_snr(cls)]
         raise ValueError(
             f"The scheduler {name} knows no noise schedule that ends at pure noise (rescale_betas_zero_snr), as this "
             f"model has: take one of {', '.join(others)}."
         )
-    return made.from_config(like.config, **options)
+    return made.from_config(like.config, **own, **options)
 
 
 def chosen_scheduler(choice: Any, default: Any) -> Any:

@@ -64,6 +64,7 @@ class JobService:
             models = self.engine.models
             try:
                 request = read(Uploads(files, self.limits.input_pixels), models)
+                request = request.resolved(models[request.model].few_steps)
                 self.limits.check(request, models[request.model])
                 return self.engine.submit(request, owner, self.limits.concurrency if owner else None)
             except UnknownModel as error:

@@ -51,7 +51,7 @@ class Limits:
         words = [data for data in (*(context.data for context in contexts), request.start) if isinstance(data, str)]
         asked = {
             "outputs": (request.num_outputs, self.outputs),
-            "steps": (request.num_inference_steps, self.steps),
+            "steps": (request.num_inference_steps or 0, self.steps),
             "contexts": (len(contexts), self.contexts),
             "characters": (max(map(len, words), default=0), self.characters),
         }

@@ -67,12 +67,12 @@ Size = Annotated[
     Field(pattern=rf"^(auto|[1-9]\d{{0,{_LONGEST_SIDE - 1}}}x[1-9]\d{{0,{_LONGEST_SIDE - 1}}})$"),
 ]
 Steps = Annotated[
-    Integer,
+    Integer | None,
     Field(
         ge=1,
         le=1000,
         validation_alias=AliasChoices("steps", "num_inference_steps"),
-        description="Ours: steps of the whole schedule.",
+        description="Ours: steps of the whole schedule; 50, or those of the preset, if left out.",
     ),
 ]
 Given = Annotated[
@@ -105,7 +105,7 @@ class ImageOptions(Sampling):
     ] = None
     stream: Annotated[bool | None, AfterValidator(_require_no_stream), Field(description="Only false.")] = None
     seed: Annotated[Seed | None, Field(description="Ours: of the first picture; the next has the next.")] = None
-    num_inference_steps: Steps = 50
+    num_inference_steps: Steps = None
     guidance_scale: GuidanceScale = None
 
     @model_validator(mode="before")

@@ -19,8 +19,8 @@ from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.fields import data_fields, flags
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.text_spec import TEXT
-from versatile_diffusion.sampling.options import Sampling
-from versatile_diffusion.sampling.presets import SAMPLING_PRESETS
+from versatile_diffusion.sampling.few_steps import resolved
+from versatile_diffusion.sampling.options import PresetName, Sampling
 from versatile_diffusion.studio.controls import (
     ChoiceControl,
     Control,
@@ -42,6 +42,9 @@ _STORED_AS = {"num_inference_steps": "steps"}
 """Keys of options in the forms that the history keeps, where they are not the options' names."""
 _OF_TASKS = frozenset({"strength"})
 """Options that the tasks with a start ask for themselves."""
+_OF_ALL_TASKS = frozenset({"preset"})
+"""Options that every task asks for beside its own."""
+_SET_BY_PRESETS = ("num_inference_steps", "guidance_scale", "guidance_interval", "scheduler")
 _OF_SIZED_OUTPUTS = frozenset({"height", "width"})
 _RANGES = {"num_inference_steps": (1, 250, 1), "guidance_scale": (1, 20, 0.1)}
 """Least, largest and step that a slider offers, where far more is allowed than anybody needs."""
@@ -61,8 +64,9 @@ def advanced_controls(to: str, model: ModelInfo) -> list[Control]:
         to: the modality that is made.
         model: the model whose defaults are shown at first.
     """
-    left_out = _OF_TASKS if to in model.sizes else _OF_TASKS | _OF_SIZED_OUTPUTS
-    defaults = {"guidance_scale": own_guidance_scale(model, to), **SAMPLING_PRESETS["fast"]}
+    left_out = _OF_TASKS | _OF_ALL_TASKS
+    left_out = left_out if to in model.sizes else left_out | _OF_SIZED_OUTPUTS
+    defaults = _set_by(PresetName.FAST, model, to)
     away = TextControl("negative", "Negative text", "What to keep away from.")
     return [
         *option_controls(Sampling, left_out, defaults),
@@ -104,10 +108,16 @@ def stored_key(option: str) -> str:
     return _STORED_AS.get(option, option)
 
 
-def preset_values(preset: str) -> dict[str, object]:
-    """Returns what a preset of sampling fills in, by the names of controls."""
-    fields = Sampling.model_fields
-    return {stored_key(name): _shown(fields[name], value) for name, value in SAMPLING_PRESETS[preset].items()}
+def preset_values(preset: str, model: ModelInfo, to: str) -> dict[str, object]:
+    """Returns what a preset of sampling fills in, by the names of controls.
+
+    Args:
+        preset: its name.
+        model: that samples, in few steps if it has learnt that.
+        to: the modality that is made.
+    """
+    fields, values = Sampling.model_fields, _set_by(PresetName(preset), model, to)
+    return {stored_key(name): _shown(fields[name], value) for name, value in values.items()}
 
 
 def initial_values(controls: list[Control]) -> dict[str, object]:
@@ -142,6 +152,14 @@ def title(task: StudioTask, values: Values) -> str:
     """Returns what is made, in words."""
     said = [words for name in ("prompt", "remove", "add") if (words := text_in(values, name))]
     return " · ".join(said) or task.title
+
+
+def _set_by(preset: PresetName, model: ModelInfo, to: str) -> dict[str, object]:
+    """What a preset stands for, by the names of options."""
+    found = resolved(Sampling(preset=preset), model.few_steps)
+    values = {name: getattr(found, name) for name in _SET_BY_PRESETS}
+    scale = values["guidance_scale"]
+    return {**values, "guidance_scale": own_guidance_scale(model, to) if scale is None else scale}
 
 
 # ---- what a field says of its control ----

@@ -34,7 +34,6 @@ from versatile_diffusion.studio.options import (
     RANDOM,
     advanced_controls,
     fields_asked,
-    own_guidance_scale,
     preset_values,
 )
 from versatile_diffusion.studio.repertoire_panel import RepertoirePanel
@@ -138,11 +137,11 @@ class TaskTab:
         return {**self.form.components, **self._common, **self.options.components}
 
     def _wire(self, model: gr.Dropdown) -> None:
-        scale = self.options.components["guidance_scale"]
-        model.input(self._guidance_scale, model, scale, show_progress="hidden", queue=False)  # a replay sets both
         self.dice.click(_random_seed, None, self.seed, show_progress="hidden", queue=False)
-        set_by_preset = [self.options.components[name] for name in preset_values("fast")]
-        self.preset.input(_preset, self.preset, set_by_preset, show_progress="hidden", queue=False)
+        first = next(iter(self._jobs.engine.models))
+        set_by_preset = [self.options.components[name] for name in self._by_preset("fast", first)]
+        for changed in (self.preset, model):  # by the user: a replay sets all
+            changed.input(self._preset, [self.preset, model], set_by_preset, show_progress="hidden", queue=False)
         targets = list(self.form.components.values())
         for example, button in zip(self._examples, self.examples, strict=True):
             button.click(self._filler(example), None, targets, show_progress="hidden", queue=False)
@@ -159,8 +158,11 @@ class TaskTab:
             concurrency_limit=None,
         )
 
-    def _guidance_scale(self, model: str) -> float:
-        return own_guidance_scale(self._jobs.engine.models[model], self.task.to)
+    def _preset(self, preset: str, model: str) -> list[object]:
+        return list(self._by_preset(preset, model).values())
+
+    def _by_preset(self, preset: str, model: str) -> dict[str, object]:
+        return preset_values(preset, self._jobs.engine.models[model], self.task.to)
 
     def fill(self, values: Values, visitor: Visitor) -> dict[Component, object]:
         """Returns components with what they are to show a visitor, such as what was filled in for a former result."""
@@ -232,10 +234,6 @@ class TaskTab:
 
 def _random_seed() -> int:
     return random.randrange(2**31)
-
-
-def _preset(name: str) -> list[object]:
-    return list(preset_values(name).values())
 
 
 def _empty(task: StudioTask) -> str:

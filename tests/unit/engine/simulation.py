@@ -47,9 +47,11 @@ class TimedWorker:
         first, rows = requests[0].request, sum(len(request.seeds) for request in requests)
         share = (first.height or SIZES.native) * (first.width or SIZES.native) / SIZES.native**2
         self._clock.now += 0.05
-        for step in range(first.num_inference_steps):
+        steps = first.num_inference_steps
+        assert steps is not None
+        for step in range(steps):
             self._clock.now += 0.01 + 0.0015 * rows * share
-            if not watch.step(step + 1, first.num_inference_steps, {}):
+            if not watch.step(step + 1, steps, {}):
                 raise RuntimeError("stopped")
         self._clock.now += 0.005 * rows * share
         return [JobResult([IMAGE] * len(request.seeds), 1.0) for request in requests]

@@ -1,5 +1,6 @@
 """The advanced options of the studio are those of `Sampling` and of decoding, and nothing is added for a new one."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from versatile_diffusion.engine.workers import ModelInfo
 from versatile_diffusion.fields import Flag
 from versatile_diffusion.modalities.size_range import SizeRange
 from versatile_diffusion.modalities.text_spec import TextDecoding
+from versatile_diffusion.sampling.few_steps import FewSteps, resolved
 from versatile_diffusion.sampling.options import Sampling, SchedulerName
 from versatile_diffusion.studio.controls import ChoiceControl, NumberControl, SwitchControl, TextControl
 from versatile_diffusion.studio.options import (
@@ -78,7 +80,7 @@ def test_what_was_filled_in_becomes_options() -> None:
 
 def test_all_options_of_sampling_are_asked_for() -> None:
     controls = {control.name: control for control in advanced_controls("image", PAINTER)}
-    of_tasks = {"strength"}  # which needs a start, and tasks with one ask for it
+    of_tasks = {"strength", "preset"}  # one needs a start, and tasks with one ask for it; all ask for the other
     assert {stored_key(name) for name in Sampling.model_fields} - of_tasks == controls.keys() - {"negative"}
     for name, field in Sampling.model_fields.items():
         if name not in of_tasks:
@@ -95,5 +97,15 @@ def test_texts_have_no_size_and_their_own_options() -> None:
 
 
 def test_presets_fill_in_their_options() -> None:
-    assert preset_values("fast") == {"steps": 8, "guidance_interval": None, "scheduler": "dpm"}
-    assert preset_values("quality") == {"steps": 50, "guidance_interval": None, "scheduler": OWN}
+    own: dict[str, object] = {"guidance_scale": 3.0, "guidance_interval": None}
+    assert preset_values("fast", PAINTER, "image") == {**own, "steps": 8, "scheduler": "dpm"}
+    assert preset_values("quality", PAINTER, "image") == {**own, "steps": 50, "scheduler": OWN}
+
+
+def test_a_model_that_carries_a_few_step_lora_is_filled_in_as_it_samples() -> None:
+    few = replace(PAINTER, few_steps=FewSteps(scheduler=SchedulerName.TCD, steps=4, solver_steps=50))
+    filled = preset_values("fast", few, "image")
+    assert filled == {"steps": 4, "guidance_scale": 1.0, "guidance_interval": None, "scheduler": "tcd"}
+    asked = Sampling.model_validate(chosen_options(Sampling, {"preset": "fast", **filled}))
+    assert resolved(asked, few.few_steps).preset == "fast"
+    assert preset_values("quality", few, "image") == preset_values("quality", PAINTER, "image")

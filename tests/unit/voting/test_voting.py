@@ -26,7 +26,7 @@ from versatile_diffusion.voting.settings import StudySide, require_unlike
 from versatile_diffusion.voting.study import CHOICES, ImagePair, Study, arranged
 
 PLAIN = {"num_inference_steps": 50, "guidance_interval": None, "scheduler": None}
-FAST = {"num_inference_steps": 8, "guidance_interval": None, "scheduler": "dpm"}
+FAST = {"preset": "fast"}
 
 
 def pairs_of(count: int) -> list[ImagePair]:

@@ -25,6 +25,7 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.machine import free_memory, hardware
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.data_survey import DataSurvey, survey
+from versatile_diffusion.training.own_data.distillation import Distillation
 from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.run_plan import (
@@ -41,6 +42,7 @@ from versatile_diffusion.training.own_data.trained_layers import held_as, mixed_
 from versatile_diffusion.training.samples.random_latents import RandomLatents
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.distillation_settings import DistillationSettings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 OFFICIAL = "shi-labs/versatile-diffusion"
@@ -77,7 +79,8 @@ class DryRun:
         self, settings: TrainingSettings, folder: Path, progress: Callable[[str], None] = lambda _: None
     ) -> None:
         self.settings, self.folder, self.progress = settings, folder, progress
-        self.run = FineTuning(settings, folder)
+        distilled = isinstance(settings, DistillationSettings)
+        self.run = Distillation(settings, folder) if distilled else FineTuning(settings, folder)
         self.run.model = SizedModel(sizes_of(settings, [Flow.parse(name) for name in settings.flows] or None))
 
     def plan(self) -> RunPlan:

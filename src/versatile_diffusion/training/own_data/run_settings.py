@@ -9,6 +9,7 @@ from typing import cast
 
 import yaml
 
+from versatile_diffusion.checkpoints.lora_folder import WEIGHTS
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.training.own_data.trained_layers import LORA
 from versatile_diffusion.training.report.run_page import SHEETS
@@ -26,12 +27,12 @@ def require_same_run(settings: TrainingSettings, folder: Path) -> None:
     file = folder / SETTINGS
     if not (file.exists() and is_begun(folder)):
         return
-    before = checked(TrainingSettings, read_settings(file))
-    done = (folder / LORA).exists() or (folder / MODEL).exists()
+    before = _read(settings, file)
+    done = any((folder / made).exists() for made in (LORA, MODEL, WEIGHTS))
     free = MAY_CHANGE if done else (*MAY_CHANGE, *MAY_CHANGE_UNTIL_DONE)
     changed = [
         f"{name} was {_told(getattr(before, name))} and is {_told(getattr(settings, name))}"
-        for name in TrainingSettings.model_fields
+        for name in type(settings).model_fields
         if name not in free and getattr(before, name) != getattr(settings, name)
     ]
     if changed:
@@ -61,6 +62,17 @@ def write_settings(settings: TrainingSettings, file: Path) -> None:
 def _written(settings: TrainingSettings) -> bytes:
     values = json.loads(settings.model_dump_json())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+
+
+def _read(settings: TrainingSettings, file: Path) -> TrainingSettings:
+    """What the file says, which must be settings of the same kind of run."""
+    values = read_settings(file)
+    kind = type(settings)
+    if other := [name for name in values if name not in kind.model_fields]:
+        raise ValueError(
+            f"{file.parent} is a run of another kind, which has {', '.join(other)}: take another --output."
+        )
+    return checked(kind, values)
 
 
 def _told(value: object) -> str:

@@ -53,11 +53,11 @@ def write_run_card(page: RunPage, target: Path) -> Path:
 
 def run_command(settings: TrainingSettings, folder: Path) -> list[str]:
     """Returns the words of the command that trains with these settings, as it was started here."""
-    words = [*program(), "train", settings.data, "--output", str(folder)]
-    names = flags(TrainingSettings)
-    for name, info in TrainingSettings.model_fields.items():
+    words = [*program(), *settings.command, "--output", str(folder)]
+    names = flags(type(settings))
+    for name, info in type(settings).model_fields.items():
         value: object = getattr(settings, name)
-        if name == "data" or value == info.default:
+        if name in settings.not_options or value == info.default:
             continue
         flag = names[name].name or f"--{name.replace('_', '-')}"
         if isinstance(value, bool):

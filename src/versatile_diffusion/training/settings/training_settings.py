@@ -52,6 +52,16 @@ class TrainingSettings(TrainingOptions):
     optimus: Annotated[StageSettings, Field(description="Of the autoencoder of texts.")] = StageSettings()
 
     @property
+    def command(self) -> list[str]:
+        """The words of the command that trains so, after `vd` and before its options."""
+        return ["train", self.data]
+
+    @property
+    def not_options(self) -> tuple[str, ...]:
+        """The settings that `command` names."""
+        return ("data",)
+
+    @property
     def filters(self) -> SampleFilters:
         """Which samples are wanted: what was asked for, and of the preset what was not."""
         asked = {name: getattr(self, name) for name in FILTERS if getattr(self, name) is not None}

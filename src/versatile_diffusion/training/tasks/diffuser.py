@@ -17,7 +17,7 @@ from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.sampling.guidance import Guidance, guided_denoiser
-from versatile_diffusion.sampling.sampler import Schedule, sample
+from versatile_diffusion.sampling.sampler import Denoiser, Schedule, sample
 from versatile_diffusion.sampling.schedulers import check_scheduler
 from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.loop.preview import PREVIEWED, side_by_side
@@ -144,9 +144,12 @@ class DiffuserTask(Task[Diffuser]):
             batch[f"{flow}/latents"] = latents
             batch[f"{flow}/tokens"] = torch.where(dropped, self.data.unconditional(flow), tokens)
             batch[f"{flow}/noise"] = share.of(self._noise((count, *latents.shape[1:]), generator))
-            timesteps = torch.randint(len(self.scheduler.betas), (count,), generator=generator)
-            batch[f"{flow}/timesteps"] = share.of(timesteps)
+            batch[f"{flow}/timesteps"] = share.of(self.draw_timesteps(count, generator))
         return batch
+
+    def draw_timesteps(self, count: int, generator: Generator) -> Int64[Tensor, "b"]:
+        """Returns the timesteps at which so many samples are learnt: any of the schedule, each as often."""
+        return torch.randint(len(self.scheduler.betas), (count,), generator=generator)
 
     def memory(self) -> object:
         """See `Task.memory`: where a stream of samples is."""
@@ -193,14 +196,33 @@ class DiffuserTask(Task[Diffuser]):
                 latents, tokens = self.validation.first(flow, VALIDATED)
                 noise = torch.randn(latents.shape, generator=Generator().manual_seed(0))
                 for level in LEVELS:
-                    timesteps = torch.full((len(latents),), int(level * len(self.scheduler.betas)))
+                    timesteps = torch.full((len(latents),), self.timestep_at(level))
                     batch = (part.to(model.device) for part in (latents, tokens, noise, timesteps))
                     found[f"{flow}/{level:g}"] = float(self._errors(flow, *batch).mean())
         return found
 
+    def timestep_at(self, level: float) -> int:
+        """Returns the timestep that is learnt at a level of noise, from 0 to 1."""
+        return int(level * len(self.scheduler.betas))
+
     def preview(self, model: Diffuser) -> Preview:
         """See `Task.preview`: of each flow the first samples, and beside them what is made from their contexts."""
         return {str(flow): self._preview(model, flow) for flow in self.flows if flow.output in self.modalities}
+
+    def preview_guidance(self, flow: Flow) -> float:
+        """Returns the guidance scale of previews."""
+        return PREVIEW_GUIDANCE
+
+    def preview_schedule(self, device: torch.device) -> Schedule:
+        """Returns the steps of previews."""
+        return Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=device)
+
+    def guided(self, diffuser: Diffuser, flow: Flow, tokens: Float[Tensor, "b n d"], scale: float) -> Denoiser:
+        """Returns a denoiser of a flow that is guided from no context towards these tokens."""
+        nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
+        given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
+        with self.autocast():
+            return guided_denoiser(diffuser, flow.output, given, none, Guidance(scale))
 
     def _noise(self, shape: Sequence[int], generator: Generator) -> Tensor:
         noise = torch.randn(shape, generator=generator)
@@ -210,20 +232,14 @@ class DiffuserTask(Task[Diffuser]):
 
     def _preview(self, diffuser: Diffuser, flow: Flow) -> Tensor | str:
         latents, tokens = (part.to(diffuser.device) for part in self.data.first(flow, PREVIEWED))
-        nothing = self.data.unconditional(flow).to(tokens).expand_as(tokens)
-        given, none = ([ContextTokens(flow.context, context)] for context in (tokens, nothing))
-        with self.autocast():
-            guided = guided_denoiser(diffuser, flow.output, given, none, Guidance(PREVIEW_GUIDANCE))
+        guided = self.guided(diffuser, flow, tokens, self.preview_guidance(flow))
 
         def denoise(noisy: Tensor, timestep: Tensor) -> Tensor:
             with self.autocast():
                 return guided(noisy, timestep)
 
-        made = sample(
-            denoise,
-            torch.randn(latents.shape, generator=Generator().manual_seed(0)).to(latents),
-            Schedule.plan(copy.deepcopy(self.scheduler), PREVIEW_STEPS, device=diffuser.device),
-        )
+        noise = torch.randn(latents.shape, generator=Generator().manual_seed(0)).to(latents)
+        made = sample(denoise, noise, self.preview_schedule(diffuser.device))
         modality = self.modalities[flow.output]
         return side_by_side(*(_decoded(modality.decode, each) for each in (latents, made)))
 
