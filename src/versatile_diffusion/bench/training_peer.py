@@ -40,7 +40,8 @@ from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.samples.sample_cache import TRAINING
-from versatile_diffusion.training.settings.training_settings import CachePolicy, TrainingSettings
+from versatile_diffusion.training.settings.choices import CachePolicy
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.worlds.registry import get_world
 

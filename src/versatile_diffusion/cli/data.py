@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from versatile_diffusion.cli.console import results, say
+from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
 from versatile_diffusion.cli.options import AsJson, Overwrite
 from versatile_diffusion.extras import require
-from versatile_diffusion.training.settings.training_settings import FilterPreset
+from versatile_diffusion.training.settings.training_options import FilterPreset
 from versatile_diffusion.worlds.base import DataRequest, World
 
 HELP = """Write the data set of {name}: images with captions. It is made from {sources}.
@@ -73,7 +73,8 @@ def show(
     from versatile_diffusion.modalities.registry import modality_names, modality_spec
 
     modalities = {name: modality_spec(name).load()() for name in modality_names()}
-    found = look_at(CaptionedData(data), modalities, most, filter.filters)
+    with warnings_as_notes():
+        found = look_at(CaptionedData(data), modalities, most, filter.filters)
     if output is not None:
         samples_sheet(found.shown).save(output, "PNG")
         say(f"Written: {output}.")

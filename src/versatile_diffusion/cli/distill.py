@@ -12,8 +12,9 @@ from versatile_diffusion.cli.console import messages, note, results, say, warnin
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import Taken, given
 from versatile_diffusion.extras import require
+from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.distillation_settings import DistillationOptions, DistillationSettings
-from versatile_diffusion.training.settings.training_settings import DATA, LEARNT, RUN, TrackerName
+from versatile_diffusion.training.settings.training_options import DATA, LEARNT, RUN
 from versatile_diffusion.validation import checked
 
 NOT_TAKEN = ("start", "train", "recipe", "min_snr", "noise_offset", "prediction_type", "zero_snr", "gradient_scales")

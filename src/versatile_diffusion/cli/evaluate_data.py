@@ -67,6 +67,10 @@ class ReportOptions:
         Path | None,
         typer.Option("--sheet", dir_okay=False, help="A .png file for the first samples."),
     ] = None
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", help="A model card that the figures are entered into, or the folder that it lies in."),
+    ] = None
     overwrite: Overwrite = False
 
 
@@ -143,6 +147,7 @@ class _EvaluationJob:
         from versatile_diffusion.processes import ProcessShare, processes
 
         state, folder = processes(), self._folder()
+        card = self._card()
         with state.main_process_first():
             require_writable(files, self.reporting.overwrite)
             require_writable_folder(folder)
@@ -163,7 +168,7 @@ class _EvaluationJob:
                 evaluation.make(self._open)
             report = evaluation.measure() if state.is_main_process and part in (None, EvaluationPart.MEASURE) else None
         if report is not None:
-            self._tell(report)
+            self._tell(report, card)
         elif state.is_main_process:
             what = folder / SAMPLES if part is EvaluationPart.LIST else folder
             say(f"{count} samples {'chosen' if part is EvaluationPart.LIST else 'made'}: {what}.")
@@ -218,13 +223,26 @@ class _EvaluationJob:
         show_progress(pipe, None)
         return pipe
 
-    def _tell(self, report: EvaluationReport) -> None:
+    def _card(self) -> Path | None:
+        """The model card that the user means."""
+        if self.reporting.card is None:
+            return None
+        from versatile_diffusion.training.report.measured_card import find_card
+
+        return find_card(self.reporting.card)
+
+    def _tell(self, report: EvaluationReport, card: Path | None) -> None:
         for table in report.tables():
             results.print(table)
         if self.reporting.as_json:
             write_whole(self.reporting.as_json, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
         if self.reporting.sheet:
             write_whole(self.reporting.sheet, report.drawing())
+        if card is not None:
+            from versatile_diffusion.training.report.measured_card import enter_figures
+
+            enter_figures(card, report, self.options.data)
+            say(f"Entered into {card}.")
         if self.to == IMAGE.name and self.options.inception is None:
             note(
                 "The FID was left out, since it needs the weights of its Inception: give their file with --inception, "

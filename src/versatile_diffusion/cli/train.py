@@ -1,7 +1,9 @@
 # pyright: strict
 """Train a model."""
 
+import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,15 +15,10 @@ from versatile_diffusion.cli.console import messages, note, results, say, warnin
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
 from versatile_diffusion.extras import require
+from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.stage_settings import Recipe
-from versatile_diffusion.training.settings.training_settings import (
-    LEARNT,
-    RUN,
-    TrackerName,
-    Trained,
-    TrainingOptions,
-    TrainingSettings,
-)
+from versatile_diffusion.training.settings.training_options import LEARNT, RUN, TrainingOptions
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 from versatile_diffusion.worlds.base import TrainingRequest, World
 
@@ -106,6 +103,7 @@ vd train run.yaml --set steps=20000
 vd train ./my-pictures --save-config run.yaml
 vd train ./my-pictures --dry-run
 accelerate launch --multi_gpu --num_processes 2 --num_machines 1 -m versatile_diffusion.cli train ./my-pictures
+torchrun --nproc-per-node 2 -m -- versatile_diffusion.cli train ./my-pictures --start MODEL
 
 The same command goes on where a run stopped. Look at a data set first with: vd data show ./my-pictures
 """
@@ -114,75 +112,92 @@ _learnt = partial(typer.Option, rich_help_panel=LEARNT)
 _run = partial(typer.Option, rich_help_panel=RUN)
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is told besides `TrainingOptions`."""
+
+    flows: Annotated[list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")] = (
+        None
+    )
+    log_with: Annotated[
+        list[TrackerName] | None,
+        _run("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
+    ] = None
+    encoders: Annotated[
+        list[str] | None,
+        _learnt(
+            "--encoders",
+            metavar="MODEL…",
+            help="Where encoders come from that the start lacks: models, or folders of CLIP or T5.",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None, _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False)
+    ] = None
+    settings: Annotated[
+        list[str] | None, _run("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None
+    save_config: Annotated[
+        Path | None, _run("--save-config", help="Write the settings to a file, and train nothing.", dir_okay=False)
+    ] = None
+    dry_run: Annotated[
+        bool, _run("--dry-run", help="Tell what would happen: data, memory, time, disk; and train nothing.")
+    ] = False
+    as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False
+
+    @property
+    def several(self) -> dict[str, tuple[str, ...]]:
+        """The settings that hold several values, of those that were given."""
+        given = {"flows": self.flows, "encoders": self.encoders, "log_with": self.log_with}
+        return {name: tuple(values) for name, values in given.items() if values}
+
+
 def train_on_data_command(source: str) -> tuple[Callable[..., None], str]:
     """Returns the command that trains on a data set, or as a file of settings says, and its help."""
 
-    def train(
-        options: TrainingOptions,
-        flows: Annotated[
-            list[str] | None, _learnt("--flows", metavar="FLOW…", help="What is learnt; all by default.")
-        ] = None,
-        log_with: Annotated[
-            list[TrackerName] | None,
-            _run("--log-with", help="Where it can be followed, one or several; tensorboard by default."),
-        ] = None,
-        encoders: Annotated[
-            list[str] | None,
-            _learnt(
-                "--encoders",
-                metavar="MODEL…",
-                help="Where encoders come from that the start lacks: models, or folders of CLIP or T5.",
-            ),
-        ] = None,
-        output: Annotated[
-            Path | None,
-            _run("--output", "-o", help="Folder of the run; runs/NAME by default.", file_okay=False),
-        ] = None,
-        settings: Annotated[
-            list[str] | None, _run("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-        ] = None,
-        save_config: Annotated[
-            Path | None, _run(help="Write the settings to a file, and train nothing.", dir_okay=False)
-        ] = None,
-        dry_run: Annotated[
-            bool, _run("--dry-run", help="Tell what would happen: data, memory, time, disk; and train nothing.")
-        ] = False,
-        as_json: Annotated[bool, _run("--json", help="Print what --dry-run finds as JSON.")] = False,
-    ) -> None:
-        from versatile_diffusion.training.settings.config import joined, parse_settings, read_settings
-
-        file = Path(source)
-        values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
-        values = joined(values | given(options), parse_settings(settings or []))
-        values |= {
-            name: tuple(each)
-            for name, each in (("flows", flows), ("encoders", encoders), ("log_with", log_with))
-            if each
-        }
-        chosen = checked(TrainingSettings, values)
-        if save_config is not None:
-            from versatile_diffusion.training.own_data.run_settings import write_settings
-
-            write_settings(chosen, save_config)
-            say(f"Written: {save_config}. Train with: vd train {save_config}")
-            return
-        run = output or Path("runs", slug(Path(chosen.data).name))
-        require_writable_folder(run)
-        if as_json and not dry_run:
+    def train(of_run: RunOptions, options: TrainingOptions) -> None:
+        if of_run.as_json and not of_run.dry_run:
             raise typer.BadParameter("It prints what --dry-run finds: give that, too.", param_hint="--json")
-        if dry_run:
-            _tell(chosen, run, as_json)
+        chosen = _settings(source, options, of_run)
+        if of_run.save_config is not None:
+            _save(chosen, of_run.save_config)
+            return
+        run = of_run.output or Path("runs", slug(Path(chosen.data).name))
+        require_writable_folder(run)
+        if of_run.dry_run:
+            _tell(chosen, run, of_run.as_json)
         else:
             _train(chosen, run)
 
     return train, DATA_HELP
 
 
+def _settings(source: str, options: TrainingOptions, of_run: RunOptions) -> TrainingSettings:
+    """The settings of a file, if the source is one, as the options change them."""
+    from versatile_diffusion.training.settings.config import joined, parse_settings, read_settings
+
+    file = Path(source)
+    values = read_settings(file) if file.suffix.lower() in _RUN_FILES else {"data": source}
+    values = joined(values | given(options), parse_settings(of_run.settings or []))
+    return checked(TrainingSettings, values | of_run.several)
+
+
+def _save(settings: TrainingSettings, file: Path) -> None:
+    """Writes settings to a file."""
+    from versatile_diffusion.training.own_data.run_settings import write_settings
+
+    write_settings(settings, file)
+    say(f"Written: {file}. Train with: vd train {file}")
+
+
 def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
     """Tells what would happen."""
     require("datasets", "Training on your own data", "train")
     if settings.from_nothing:
-        raise ValueError("--dry-run tells of a model that exists: train one from nothing first, or take a preset.")
+        raise ValueError(
+            "--dry-run tells of one diffuser, and a model from nothing is trained in seven stages: look at the data "
+            f"with vd data show {settings.data}, or name models that have the encoders with --encoders."
+        )
     if settings.recipe is Recipe.PAPER:
         note("This is of all flows at once; the stages of the recipe before the last one take less.")
     with messages.status("Finding out what would happen …") as status, warnings_as_notes():
@@ -204,6 +219,7 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     from versatile_diffusion.processes import processes
     from versatile_diffusion.training.own_data.own_training import open_training
     from versatile_diffusion.training.report.publishing import publish, require_hub
+    from versatile_diffusion.training.report.run_commands import model_options, use_command
 
     training = open_training(settings, run, say)
     if settings.push_to_hub is not None:
@@ -214,9 +230,9 @@ def _train(settings: TrainingSettings, run: Path) -> None:
         return
     if len(left_out := training.left_out):
         note(f"{left_out.told()}. {run / 'skipped.jsonl'} says why.")
-    model = f"--model {training.start} --lora {target}:1.0" if settings.train is Trained.LORA else f"--model {target}"
     say(f"Trained: {target}. How it went: {run / 'index.html'}")
-    results.print(f"vd {training.learnt[0]} … {model}", markup=False)
+    model = model_options(settings, str(training.start), target)
+    results.print(shlex.join(use_command(training.learnt, model)), markup=False)
     if settings.push_to_hub is not None:
         say(f"Uploaded: {publish(target, settings.push_to_hub)}")
 

@@ -16,7 +16,7 @@ def folder_rows(folder: Path) -> dict[str, list[str]]:
     Names are relative to the folder; hidden files and folders are left out. Nothing is opened.
     """
     found: dict[str, list[str]] = {}
-    for place in _files(folder):
+    for place in files_below(folder):
         if file_modality(place) is not None:
             found.setdefault(str(Path(place).with_suffix("")), []).append(place)
     return found
@@ -53,7 +53,9 @@ def named_files(source: str, suffixes: Sequence[str]) -> list[Path]:
 def listing(source: str) -> str:
     """Returns a checksum of the names, sizes and times of the files of a data set, which tells whether it changed."""
     path = Path(source)
-    files = [path / name for name in _files(path)] if path.is_dir() else named_files(source, (path.suffix.lower(),))
+    files = (
+        [path / name for name in files_below(path)] if path.is_dir() else named_files(source, (path.suffix.lower(),))
+    )
     digest = sha256()
     for file in files:
         status = file.lstat()  # a link to nowhere is a sample that will be named
@@ -61,9 +63,17 @@ def listing(source: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Yields the files in a folder and below it, in the order of their names, relative to it."""
-    for place, folders, files in os.walk(folder):
+def files_below(folder: Path) -> Iterator[str]:
+    """Yields the files in a folder and below it, in the order of their names, relative to it.
+
+    Links to folders are followed, but no folder is read twice: a link may lead back to where it lies.
+    """
+    read = set[str]()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in read:
+            folders.clear()
+            continue
+        read.add(real)
         folders[:] = sorted(each for each in folders if not each.startswith("."))
         relative = Path(place).relative_to(folder)
         yield from (str(relative / file) for file in sorted(files) if not file.startswith("."))

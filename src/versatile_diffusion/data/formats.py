@@ -10,10 +10,10 @@ from typing import ClassVar
 
 from versatile_diffusion.data.coco import captions_file, coco_images, coco_rows
 from versatile_diffusion.data.estimates import lines_of, rows_of_parquet, samples_in_tars
-from versatile_diffusion.data.folder import folder_rows, named_files, row_of_files
+from versatile_diffusion.data.folder import files_below, folder_rows, named_files, row_of_files
 from versatile_diffusion.data.sample import Row
 from versatile_diffusion.data.streams import RowStream, generated, hub_rows, hub_table, table
-from versatile_diffusion.data.tables import parquet_rows, rows_of_table
+from versatile_diffusion.data.tables import nested_rows, parquet_rows, rows_of_table
 from versatile_diffusion.data.tars import tar_rows
 
 HUB = "hub:"
@@ -126,9 +126,27 @@ class TableFormat(DataFormat):
         """See `DataFormat.estimate`: from the lines of the table."""
         file = _table(Path(source))
         assert file is not None
-        if _READERS[file.suffix.lower()] == "parquet":
-            return rows_of_parquet([file])
-        return max(0, lines_of(file) - (file.suffix.lower() == ".csv"))
+        return _rows_in(file)
+
+
+class NestedTablesFormat(DataFormat):
+    """Tables of files and captions in folders below one, as the hub's image folders keep their splits."""
+
+    about = "tables beside their files, in several folders (metadata.jsonl, .csv or .parquet)"
+
+    def recognises(self, source: str) -> bool:
+        """See `DataFormat.recognises`."""
+        return bool(_nested_tables(Path(source)))
+
+    def rows(self, source: str) -> RowStream:
+        """See `DataFormat.rows`: each table is a shard."""
+        tables = _nested_tables(Path(source))
+        readers = [_READERS[table.suffix.lower()] for table in tables]
+        return generated(nested_rows, folder=source, tables=list(map(str, tables)), readers=readers)
+
+    def estimate(self, source: str, rows: RowStream) -> int | None:
+        """See `DataFormat.estimate`: from the lines of the tables."""
+        return sum(_rows_in(Path(source, table)) for table in _nested_tables(Path(source)))
 
 
 class ParquetFormat(DataFormat):
@@ -174,6 +192,7 @@ FORMATS: tuple[DataFormat, ...] = (
     TableFormat(),
     TarFormat(),
     ParquetFormat(),
+    NestedTablesFormat(),
     FolderFormat(),
 )
 """All formats; the first one that recognises a data set reads it."""
@@ -200,6 +219,20 @@ def _table(source: Path) -> Path | None:
     if source.is_file():
         return source if source.suffix.lower() in _READERS and source.suffix.lower() != ".parquet" else None
     return next((source / name for name in METADATA if (source / name).is_file()), None)
+
+
+def _nested_tables(source: Path) -> list[Path]:
+    """The tables in the folders below one, relative to it: of a folder with several the first one counts."""
+    tables = [Path(file) for file in files_below(source) if Path(file).name in METADATA]
+    tables.sort(key=lambda table: METADATA.index(table.name), reverse=True)
+    return sorted({table.parent: table for table in tables}.values())
+
+
+def _rows_in(table: Path) -> int:
+    """About how many rows a table has."""
+    if _READERS[table.suffix.lower()] == "parquet":
+        return rows_of_parquet([table])
+    return max(0, lines_of(table) - (table.suffix.lower() == ".csv"))
 
 
 def _named_rows(folder: str, names: Sequence[str], files: Sequence[Sequence[str]]) -> Iterator[Row]:

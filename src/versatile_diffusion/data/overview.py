@@ -98,7 +98,8 @@ class Overview:
         for name, count in self.aspects():
             table.add_row(name, f"{count:,}", "█" * round(_BAR * count / most))
         common = ", ".join(f"{width}×{height}" for (height, width), _ in self.sizes.most_common(3))
-        table.caption = f"{len(self.sizes):,} sizes, the most frequent {common}"
+        several = len(self.sizes) > 1
+        table.caption = f"{len(self.sizes):,} sizes, the most frequent {common}" if several else f"1 size, {common}"
         return table
 
 

@@ -24,8 +24,10 @@ def samples_sheet(samples: Sequence[Sample]) -> Image.Image:
         items = [item for several in sample.items.values() for item in several]
         image = next((to_pil(item) for item in items if isinstance(item, Tensor) and item.ndim == 3), None)
         if image is not None:
-            image.thumbnail((_SIDE, _SIDE))
-            sheet.paste(image, (_MARGIN, top))
+            scale = _SIDE / max(image.size)
+            side = tuple(max(1, round(length * scale)) for length in image.size)
+            kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+            sheet.paste(image.resize((side[0], side[1]), kind), (_MARGIN, top))
         texts = [line for item in items if isinstance(item, str) for line in textwrap.wrap(f"– {item}", _LETTERS)]
         lines = [sample.key[-_LETTERS:], *texts][: _SIDE // _LINE]
         for place, line in enumerate(lines):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
-from versatile_diffusion.data.streams import RowStream, parquet
+from versatile_diffusion.data.streams import RowStream, parquet, table
 from versatile_diffusion.modalities.registry import modality_names
 
 CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
@@ -20,17 +20,17 @@ _FACT = 100
 """Letters of what a column may say of a sample; longer ones are texts."""
 
 
-def rows_of_table(table: Any, folder: Path | None) -> RowStream:
+def rows_of_table(records: Any, folder: Path | None) -> RowStream:
     """Returns the rows of a table, each under the name "row".
 
     Args:
-        table: as `datasets` streams it.
+        records: of the table, as `datasets` streams it.
         folder: where files lie that it names; None if it holds them. Its shards may then come in any order, so that
             rows are not called by their numbers, but by what is in them.
     """
-    table, known = _undecoded(table)
+    records, known = _undecoded(records)
     read = partial(_entry, folder=folder, known=known)
-    stream: RowStream = table.map(read, with_indices=True, remove_columns=list(table.features or {}) or None)
+    stream: RowStream = records.map(read, with_indices=True, remove_columns=list(records.features or {}) or None)
     return stream
 
 
@@ -43,6 +43,22 @@ def parquet_rows(files: Sequence[str]) -> Iterator[Row]:
                 yield _row(record, f"{file.name}/{index}", file.parent, known)
         except (OSError, ValueError, RuntimeError) as error:
             yield Row(f"{file}", problem=f"The file is damaged, and what follows in it is lost ({error!s:.200}).")
+
+
+def nested_rows(folder: str, tables: Sequence[str], readers: Sequence[str]) -> Iterator[Row]:
+    """Yields the rows of tables that lie beside their files in folders below one; names are relative to that one.
+
+    Args:
+        folder: that holds all.
+        tables: their paths, relative to it.
+        readers: of each; see `table`.
+    """
+    for place, reader in zip(tables, readers, strict=True):
+        file = Path(folder, place)
+        records, known = _undecoded(table(reader, [file]))
+        for index, record in enumerate(records):
+            row = _row(record, f"{index}", file.parent, known)
+            yield replace(row, key=str(Path(place).parent / row.key))
 
 
 def captions_hint() -> str:
@@ -58,14 +74,14 @@ def caption_parts(record: Mapping[str, object]) -> Iterator[SamplePart]:
     yield from (SamplePart(words_modality(), each) for each in values if isinstance(each, str))
 
 
-def _undecoded(table: Any) -> tuple[Any, Mapping[str, str]]:
+def _undecoded(records: Any) -> tuple[Any, Mapping[str, str]]:
     """A table whose files are given as they are stored, and the modalities of the columns that hold them."""
-    features: Mapping[str, Any] = table.features or {}
+    features: Mapping[str, Any] = records.features or {}
     kinds = {name: type(each).__name__.lower() for name, each in features.items()}
     known = {name: kind for name, kind in kinds.items() if kind in modality_names()}
     for name in known:
-        table = table.cast_column(name, type(features[name])(decode=False))
-    return table, known
+        records = records.cast_column(name, type(features[name])(decode=False))
+    return records, known
 
 
 def _entry(record: Mapping[str, object], index: int, folder: Path | None, known: Mapping[str, str]) -> dict[str, Row]:

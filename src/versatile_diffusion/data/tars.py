@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from os import SEEK_END
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -13,6 +14,8 @@ from versatile_diffusion.data.streams import tar_entries
 from versatile_diffusion.data.tables import caption_parts
 
 _FACTS = "json"
+_BLOCK = 512
+"""Bytes of which a tar has a whole number; the last ones are zeros."""
 
 
 def tar_rows(tars: Sequence[str]) -> Iterator[Row]:
@@ -26,8 +29,19 @@ def tar_rows(tars: Sequence[str]) -> Iterator[Row]:
 
         for entry in tar_entries(tar, note):
             yield _row(f"{Path(tar).name}/{entry['__key__']}", entry)
+        if not problems and _is_cut_short(Path(tar)):
+            problems.append("It does not end as a tar does.")
         for problem in problems:
             yield Row(tar, problem=f"The tar is damaged, and what follows in it is lost ({problem:.200}).")
+
+
+def _is_cut_short(tar: Path) -> bool:
+    """Tells whether a tar, unless it is compressed, lacks its end: readers take a cut between two files for one."""
+    with tar.open("rb") as file:
+        if b"ustar" not in file.read(_BLOCK):
+            return False
+        file.seek(-_BLOCK, SEEK_END)
+        return any(file.read())
 
 
 def _row(key: str, entry: Mapping[str, object]) -> Row:

@@ -3,10 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from huggingface_hub import metadata_load
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -47,12 +48,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return drawn_data.folder(tmp_path_factory.mktemp("data"), 9)
 
 
+def require_in_card(card: Path, found: dict[str, Any], data: str) -> None:
+    """Figures stand in a model card for people and for the hub, beside what it had of other data."""
+    told, held = card.read_text(), cast("dict[str, Any]", metadata_load(card))  # which it has; see the tags
+    results = held["model-index"][0]["results"]
+    assert "- lora" in told and "long ago" in told
+    for flow, of_flow in found.items():
+        assert told.count(f"## Measured: {flow} on {data}") == 1
+        for name, figure in of_flow.items():
+            assert f"| {name} | {figure['value']:.4g} |" in told
+    values = [metric["value"] for each in results for metric in each["metrics"]]
+    assert values == [round(figure["value"], 4) for of_flow in found.values() for figure in of_flow.values()]
+
+
 def test_images_of_the_bundled_model(postcards: Path, tmp_path: Path) -> None:
     out, sheet, kept = tmp_path / "out.json", tmp_path / "sheet.png", tmp_path / "kept"
-    words = ("--data", postcards, *QUICK, "--batch-size", 3, "--output", kept)
+    card = tmp_path / "README.md"
+    card.write_text("---\ntags:\n- lora\n---\n\n# Mine\n\n## Measured: text-to-image on others\n\nlong ago\n")
+    words = ("--data", postcards, *QUICK, "--batch-size", 3, "--output", kept, "--card", tmp_path)
     done = vd("images", *words, "--json", out, "--sheet", sheet)
     assert done.exit_code == 0, done.output
     found = figures(out)
+    require_in_card(card, found, str(postcards))
     assert list(found) == ["text-to-image", "image-variation"]
     for flow in found.values():
         assert list(flow) == ["CLIP-FID", "CMMD", "CLIP score"]

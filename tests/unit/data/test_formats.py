@@ -1,5 +1,6 @@
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_a_tar_that_was_cut_short_gives_what_is_whole_of_it(tmp_path: Path) -> N
     assert any("damaged" in reason for reason in data.skipped.reasons.values())
 
 
+@pytest.mark.parametrize("end", [0, 100])
+def test_a_tar_that_was_cut_between_two_files_or_in_a_header_is_named(end: int, tmp_path: Path) -> None:
+    tar = tmp_path / "cut.tar"
+    Path(tars(tmp_path / "data", 8), "00000.tar").rename(tar)
+    with tarfile.open(tar) as file:
+        third = file.getmembers()[2].offset
+    tar.write_bytes(tar.read_bytes()[: third + end])  # which Python's reader takes for the end
+    data = CaptionedData(str(tar))
+    assert len(list(data.samples(MODALITIES))) == 1
+    assert "what follows in it is lost" in data.skipped.reasons[str(tar)]
+
+
 def test_a_damaged_parquet_file_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     source = Path(drawn_data.parquet(tmp_path / "data", 8))
     damaged = source / "part-0.parquet"
@@ -91,6 +104,26 @@ def test_a_tar_that_is_none_is_named(tmp_path: Path) -> None:
     data = CaptionedData(str(tmp_path))
     assert not list(data.samples(MODALITIES)) and data.estimate() is None
     assert "damaged" in data.skipped.reasons[str(tmp_path / "no.tar")]
+
+
+def test_links_to_folders_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:
+    drawn_data.folder(tmp_path / "elsewhere", 4)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "itself").symlink_to(tmp_path / "data")
+    data = CaptionedData(str(tmp_path / "data"))
+    assert sorted(row.key for row in data.rows()) == [f"linked/part-{i % 2}/{i:03d}" for i in (0, 2, 1, 3)]
+
+
+def test_tables_beside_their_files_may_lie_in_several_folders(tmp_path: Path) -> None:
+    """As the hub's image folders keep their splits."""
+    jsonl(tmp_path / "data" / "train", 4)
+    drawn_data.csv(tmp_path / "data" / "more" / "test", 3)
+    data = CaptionedData(str(tmp_path / "data"))
+    samples = {sample.key: sample.items["text"][0] for sample in data.samples(MODALITIES)}
+    assert data.estimate() == 7 and not data.skipped.reasons
+    assert samples["train/002.png"] == samples["more/test/002.png"] == captions(2)[0]
+    assert len(samples) == 7
 
 
 def test_pictures_without_captions_and_captions_without_pictures_are_samples(tmp_path: Path) -> None:

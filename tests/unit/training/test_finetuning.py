@@ -21,6 +21,8 @@ from versatile_diffusion.training.loop.metric_logger import read_log
 from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.run_settings import write_settings
 from versatile_diffusion.training.samples.sample_cache import SampleCache
+from versatile_diffusion.training.settings.choices import TrackerName
+from versatile_diffusion.training.settings.config import read_settings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
@@ -96,7 +98,7 @@ def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path)
     for told in (
         "# data",
         f"A LoRA of {model}",
-        "vd image-variation FILE",
+        "vd text-to-image 'a prompt'",
         "--rank 2",
         "1 sample was left out",
         "hours:",
@@ -203,6 +205,23 @@ def test_what_cannot_be_is_named_before_anything_starts(
 def test_a_folder_of_other_settings_is_left_alone(data: str, model: str, done: Path) -> None:
     with pytest.raises(ValueError, match=r"seed was 0 and is 1.*another --output"):
         FineTuning(settings(data, model, flows=ONE, seed=1), done)
+
+
+def test_settings_that_trained_nothing_may_be_mended(data: str, model: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a red tent")
+    words = ("train", str(tmp_path / "texts"), "--start", model, "--steps", "1", "--output", str(run))
+    words += ("--batch-size", "2", "--log-with", "none")
+    wrong = vd(*words, "--flows", "text-to-image")
+    assert wrong.exit_code == 1 and "It has only text" in wrong.output and "Captions are" not in wrong.output
+    (run / "sheets").mkdir()
+    (run / "sheets" / "step-00000003.png").write_bytes(b"of those settings")
+    for _ in range(2):  # and it goes on, whatever YAML takes the word none for
+        done = vd(*words, "--flows", "text-variation")
+        assert done.exit_code == 0, done.output
+    assert not (run / "sheets" / "step-00000003.png").exists()
+    assert checked(TrainingSettings, read_settings(run / "run.yaml")).log_with == (TrackerName.NONE,)
 
 
 def test_a_run_that_is_not_done_may_go_on_more_carefully(data: str, model: str, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from versatile_diffusion.training.loop.metric_logger import read_log
 from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.flow_recipe import FlowRecipe, FlowStage
 from versatile_diffusion.training.own_data.run_settings import write_settings
-from versatile_diffusion.training.settings.choices import GradientScales
+from versatile_diffusion.training.settings.choices import GradientScales, Trained
 from versatile_diffusion.training.settings.config import read_settings
 from versatile_diffusion.training.settings.stage_settings import Recipe
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 SMALL = ["--batch-size", "2", "--warmup-steps", "1", "--validation", "0", "--checkpoint-every", "1"]
@@ -42,7 +42,10 @@ def test_stages_are_trained_each_from_the_last(data: str, model: Path, tmp_path:
     learnt = {stage: [name for name in log[-1] if "-" in name and "/" not in name] for stage, log in logs.items()}
     assert [len(flows) for flows in learnt.values()] == [1, 2, 4] and learnt["one_flow"] == ["image-variation"]
     assert [log[-1]["step"] for log in logs.values()] == [1, 1, 2]
-    assert "srcdoc" in (run / "index.html").read_text() and f"--model {run / 'model'}" in done.stdout
+    assert "srcdoc" in (run / "index.html").read_text() and f"'a prompt' --model {run / 'model'}" in done.stdout
+    page = (run / "four_flow" / "index.html").read_text()
+    assert f"a prompt&#x27; --model {run / 'model'}<" in page, "which the last stage wrote"
+    assert f"vd train {run / 'run.yaml'} --output {run} --set four_flow.steps=" in page
     before, one, last = (
         VersatileDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32).diffuser.state_dict()
         for folder in (model, run / "one_flow" / "model", run / "model")

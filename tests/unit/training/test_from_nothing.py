@@ -1,6 +1,7 @@
 """`vd train DATA --start preset:NAME`: all stages of a model from nothing, on a few drawn pictures."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.modalities.vocabulary import trained_tokenizers
 from versatile_diffusion.model_presets import stable_diffusion_v1
-from versatile_diffusion.training.own_data.from_nothing import FromNothing
 from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, with_vocabularies
+from versatile_diffusion.training.own_data.stages_page import StagesPage
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FromNothing, "_curves", lambda self: "")  # which are drawn for the model card as well
+    monkeypatch.setattr(StagesPage, "curves", lambda self: [])  # which are drawn for the model card as well
 
 
 def vd(*words: str) -> Any:
@@ -45,7 +46,11 @@ def test_all_stages_are_trained_measured_and_make_a_model(tmp_path: Path) -> Non
     (image,) = pipe.text_to_image("a red tent", num_inference_steps=2).images
     assert image.size == (32, 32)
     assert isinstance(pipe.image_to_text(image, num_inference_steps=2).texts[0], str)
-    assert "run.yaml" in (run / "model" / "README.md").read_text() and "accuracy" in (run / "index.html").read_text()
+    assert "run.yaml" in (run / "model" / "README.md").read_text()
+    page = (run / "index.html").read_text()
+    assert "kl, accuracy" in page and "Step 2 of kl<" in page and "Step 1 of four flow<" in page
+    assert '<progress max="8" value="8">' in page and "four_flow.steps=2" in page and "1 that cannot be used" in page
+    assert "Go on, where it was stopped" in page and not re.search(r'(src|href)="(?!data:|#)', page), "it loads nothing"
 
 
 def test_tokenizers_are_trained_on_the_captions_and_know_any_word() -> None:

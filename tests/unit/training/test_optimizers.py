@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion.training.loop import optimizers
 from versatile_diffusion.training.loop.checkpoint import checkpoints
+from versatile_diffusion.training.loop.metric_logger import LOG, read_log
 from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName
@@ -112,6 +113,7 @@ def test_steps_whose_gradients_are_beyond_float16_are_skipped_and_told(tmp_path:
     with pytest.warns(UserWarning, match=r"Step 0 was skipped.*multiplied by 32768"):
         trainer = trained(tmp_path, replace(CONFIG, steps=20), "fp16", factor=3e2)
     assert 0 < trainer.weights.skipped < 15 and trainer.weights.scale < 65536
+    assert read_log(tmp_path / LOG)[-1]["skipped"] == trainer.weights.skipped
     assert all(torch.isfinite(parameter).all() for parameter in trainer.parameters)
 
 

@@ -14,11 +14,14 @@ from tests.unit.training import drawn_data
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.data.filters import SampleFilters
+from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.data.sample import Row, read_sample
+from versatile_diffusion.data.tags import VARIANTS, CaptionTags
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.samples import sample_reader
 from versatile_diffusion.training.samples.block_reader import BlockReader
+from versatile_diffusion.training.samples.encoded_samples import encoded, pairs
 from versatile_diffusion.training.samples.sample_block import SampleBlock
 from versatile_diffusion.training.samples.sample_cache import SampleCache
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
@@ -243,3 +246,25 @@ def test_similarity_is_measured_where_the_data_says_none(encoder: SampleEncoder,
     reader = SampleReader(encoder, data.skipped, SampleFilters(min_similarity=1.0))
     assert [each.key for each in reader.samples(data.rows())] == ["alone"], "nothing is known of it"
     assert data.skipped.filtered == {"min_similarity": 4}
+
+
+def test_tags_are_varied_for_contexts_and_not_where_something_is_measured(
+    session_pipe: VersatileDiffusionPipeline, tmp_path: Path
+) -> None:
+    caption = "red, tent, sea, house"
+    drawn_data.picture(0).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(f"{caption}\n{caption}, green")
+    modalities = dict(session_pipe.modalities.items())
+    encoder = SampleEncoder(modalities, FLOWS, 2, tags=CaptionTags(shuffled=True, kept=1))
+    (row,) = CaptionedData(str(tmp_path)).rows()
+    read = {share: SampleReader(encoder, SkippedSamples(), validation=share).read(row) for share in (0.0, 1.0)}
+    learnt, measured = (sample for sample in read.values() if not isinstance(sample, BadSample))
+    assert learnt.shown["text"] == measured.shown["text"] == measured.seen["text"] == (caption, f"{caption}, green")
+    assert len(learnt.seen["text"]) == 2 * VARIANTS and len(set(learnt.seen["text"])) > 2
+    assert all(str(way).startswith("red, ") for way in learnt.seen["text"])
+    drawn = {
+        float(pairs(FLOWS[3], [(encoded(encoder, [learnt]), 0)], torch.tensor([[0.0, at / 50]]))[1].sum())
+        for at in range(50)
+    }
+    ways = encoder.modalities["text"].embed(list(learnt.seen["text"][VARIANTS:]))
+    assert drawn == {float(each.half().float().sum()) for each in ways}, "of the other caption, in all its ways"

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 import yaml
+from torch.distributed.run import parse_args
 from typer.testing import CliRunner
 
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.cli import app
+from versatile_diffusion.cli.flags import flag_of
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
 from versatile_diffusion.training.own_data.predictions import chosen_schedule, require_all_learnt
+from versatile_diffusion.training.own_data.run_settings import clear_run, write_settings
 from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName, PredictionType
 from versatile_diffusion.training.settings.config import differences, with_settings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
@@ -30,6 +33,7 @@ def settings(**values: object) -> TrainingSettings:
 def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) -> None:
     words = "--optimizer muon --precision fp16 --accumulate 2 --context-dropout text=0.3 image=0 --noise-offset 0.1"
     more = "--train all --prediction-type v_prediction --zero-snr --ema cpu --gradient-scales paper"
+    more += " --shuffle-tags --tag-dropout 0.2 --keep-tags 1"
     file = tmp_path / "run.yaml"
     done = vd("train", "anything", *words.split(), *more.split(), "--save-config", str(file))
     assert done.exit_code == 0, done.output
@@ -43,6 +47,9 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
         "prediction_type": "v_prediction",
         "zero_snr": True,
         "ema": "cpu",
+        "shuffle_tags": True,
+        "tag_dropout": 0.2,
+        "keep_tags": 1,
         "gradient_scales": "paper",
     }
     assert {name: written[name] for name in expected} == expected
@@ -57,6 +64,15 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
     assert vd("train", str(file), "--set", change, "--save-config", str(again)).exit_code == 0
     assert yaml.safe_load(again.read_text())["context_dropout"] == {"text": 0.2, "image": 0.0}
     assert settings(context_dropout="0.25").context_dropout == 0.25
+
+
+def test_torchrun_leaves_all_options_to_the_command() -> None:
+    """It takes `--start` for one of its own, but for the two dashes that the help tells of."""
+    flags = [flag_of(TrainingSettings, name) for name in TrainingSettings.model_fields]
+    words = ["train", "data", *(word for flag in flags for word in (flag, "value"))]
+    told = parse_args(["--nproc-per-node", "2", "-m", "--", "versatile_diffusion.cli", *words])
+    assert (told.training_script, told.training_script_args) == ("versatile_diffusion.cli", words)
+    assert "torchrun --nproc-per-node 2 -m -- versatile_diffusion.cli train" in vd("train", "x", "--help").output
 
 
 def test_the_help_stands_in_panels() -> None:
@@ -85,6 +101,18 @@ def test_what_cannot_be_is_named(words: tuple[str, ...], message: str, tmp_path:
     done = vd("train", "anything", *words, "--save-config", str(tmp_path / "run.yaml"))
     assert done.exit_code in (1, 2) and message in " ".join(done.output.replace("│", " ").split())
     assert not (tmp_path / "run.yaml").exists()
+
+
+@pytest.mark.parametrize(("begun", "seed", "stays"), [("", 1, False), ("", 0, True), ("training/", 1, True)])
+def test_what_other_settings_left_is_removed_if_they_trained_nothing(
+    begun: str, seed: int, stays: bool, tmp_path: Path
+) -> None:
+    write_settings(settings(), tmp_path / "run.yaml")
+    for name in ("start", "sheets", f"{begun}step-00000001"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sheets" / "step-00000001.png").touch()  # is no checkpoint
+    clear_run(settings(seed=seed), tmp_path)
+    assert (tmp_path / "start").exists() == (tmp_path / "sheets").exists() == stays
 
 
 def test_a_lora_keeps_the_schedule_of_its_model() -> None:

@@ -10,7 +10,7 @@ from torch import Generator
 from transformers import CLIPConfig, CLIPModel, T5ForConditionalGeneration
 from typer.testing import CliRunner
 
-from tests.unit.checkpoints.folders import save_stable_diffusion
+from tests.unit.checkpoints.folders import save_stable_diffusion, save_stable_diffusion_file
 from tests.unit.training import drawn_data
 from tests.unit.training.small_encoders import save_t5
 from versatile_diffusion import VersatileDiffusionPipeline
@@ -24,7 +24,8 @@ from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.fresh_layers import fresh_tensors
 from versatile_diffusion.training.own_data.named_presets import named_preset, preset_names
 from versatile_diffusion.training.own_data.starts import assemble
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 SMALL: dict[str, Any] = {"steps": 1, "batch_size": 2, "warmup_steps": 1, "validation": 0, "checkpoint_every": 1}
@@ -41,7 +42,7 @@ def stable(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     """A tiny Stable Diffusion v1, as diffusers and transformers save it."""
     folder = tmp_path_factory.mktemp("models") / "sd"
     held = Components(session_pipe.diffuser, dict(session_pipe.modalities.items()), session_pipe.scheduler)
-    save_stable_diffusion(held, folder)
+    save_stable_diffusion_file(held, folder.with_suffix(".safetensors"), save_stable_diffusion(held, folder))
     return folder
 
 
@@ -72,6 +73,14 @@ def test_stable_diffusion_gives_its_layers_as_the_paper_says(stable: Path, model
         for context in ("text", "image"):
             made = start.diffuser(noisy, torch.tensor([3, 700]), "image", [ContextTokens(context, tokens)])
             torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+
+
+def test_stable_diffusion_as_one_file_is_the_same_start(stable: Path, model: Path) -> None:
+    starts = [assemble(str(each), [str(model)], None, 0) for each in (stable, stable.with_suffix(".safetensors"))]
+    folder, file = ({name: dict(of) for name, of in start.tensors.items()} for start in starts)
+    assert {name: set(of) for name, of in file.items()} == {name: set(of) for name, of in folder.items()}
+    for name, of in folder.items():
+        assert all(torch.equal(tensor.load(), file[name][key].load()) for key, tensor in of.items())
 
 
 def test_encoders_come_from_the_start_and_what_it_lacks_from_elsewhere(stable: Path, model: Path) -> None:

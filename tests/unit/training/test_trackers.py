@@ -11,7 +11,8 @@ import torch
 from versatile_diffusion.training.loop import trackers
 from versatile_diffusion.training.loop.metric_logger import MetricLogger
 from versatile_diffusion.training.loop.trackers import Tracking, run_title
-from versatile_diffusion.training.settings.training_settings import TrackerName, TrainingSettings
+from versatile_diffusion.training.settings.choices import TrackerName
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
 

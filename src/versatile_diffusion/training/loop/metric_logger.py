@@ -23,8 +23,8 @@ __getattr__ = former_names(
 )
 
 LOG = "log.jsonl"
-NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate", "memory")
-"""What a line of the log holds besides losses; memory is in bytes."""
+NO_LOSS = ("step", "seconds", "samples_per_second", "learning_rate", "memory", "skipped")
+"""What a line of the log holds besides losses: memory is in bytes, skipped are steps that fp16 had no range for."""
 VALIDATION = "validation/"
 """How the names of losses on validation data begin."""
 

@@ -244,6 +244,8 @@ class Trainer(Generic[M]):
         """What a line of the log tells besides losses; see `NO_LOSS`."""
         rate, memory = learning_rate(self.config, self.step - 1), held_memory(self.accelerator.device)
         found = {"seconds": round(self.seconds, 1), "samples_per_second": round(speed, 1), "learning_rate": rate}
+        if self.dtype is torch.float16:
+            found["skipped"] = self.weights.skipped
         return found if memory is None else found | {"memory": memory}
 
     def _show(self) -> None:

@@ -41,8 +41,9 @@ from versatile_diffusion.training.own_data.step_memory import StepMemory, step_m
 from versatile_diffusion.training.own_data.trained_layers import held_as, mixed_precision, prepare
 from versatile_diffusion.training.samples.random_latents import RandomLatents
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
+from versatile_diffusion.training.settings.choices import Trained
 from versatile_diffusion.training.settings.distillation_settings import DistillationSettings
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 OFFICIAL = "shi-labs/versatile-diffusion"
 SIZES: dict[str, Callable[[], Preset]] = {
@@ -116,7 +117,7 @@ class DryRun:
     def _data(self) -> DataSurvey:
         model, settings = self.run.model, self.settings
         multiple = 2 ** (len(model.skeleton.config["channel_mult"]) - 1)
-        encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size)
+        encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size, settings.tags)
         data = CaptionedData(settings.data, SkippedSamples(None, settings.strict))
         found = survey(data, encoder, settings.filters)
         if not found.flows:

@@ -16,6 +16,7 @@ from versatile_diffusion.checkpoints.errors import MissingFlowError
 from versatile_diffusion.checkpoints.fingerprints import fingerprint
 from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.data.folder import listing
+from versatile_diffusion.data.sample import words_modality
 from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
@@ -30,7 +31,14 @@ from versatile_diffusion.training.loop.trackers import Tracking, run_title
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
-from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, require_same_run, write_settings
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    START,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
 from versatile_diffusion.training.own_data.starts import is_assembled, write_start
 from versatile_diffusion.training.own_data.trained_layers import LORA, held_as, mixed_precision, prepare
 from versatile_diffusion.training.report.run_card import write_run_card
@@ -39,18 +47,13 @@ from versatile_diffusion.training.samples.sample_cache import TRAINING, VALIDATI
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
 from versatile_diffusion.training.samples.sample_reader import SampleReader
 from versatile_diffusion.training.samples.user_samples import Samples, UserSamples, silent
-from versatile_diffusion.training.settings.choices import GradientScales
-from versatile_diffusion.training.settings.training_settings import (
-    RateSchedule,
-    Sharding,
-    Trained,
-    TrainingSettings,
-)
+from versatile_diffusion.training.settings.choices import GradientScales, RateSchedule, Sharding, Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
 
-START, STATE = "start", "training"
-"""What may lie in the folder of a run: the model that it began from if that was put together, and the checkpoints."""
+STATE = "training"
+"""Where the checkpoints lie in the folder of a run."""
 
 STATE_BYTES = 16
 """Of a parameter that is trained: its value, gradient and two moments in float32."""
@@ -84,6 +87,8 @@ class FineTuning:
         """
         require_optimizer(self.settings.optimizer)
         Tracking(self.settings.log_with).require()
+        if processes().is_main_process:
+            clear_run(self.settings, self.folder)
         schedule = self.schedule  # which is checked before anything is written
         if processes().is_main_process:
             write_settings(self.settings, self.folder / SETTINGS)
@@ -115,6 +120,8 @@ class FineTuning:
         """
         data = self.samples
         self.require_taught(self.learnt)
+        if untaught := [flow for flow in self.flows if flow not in self.learnt]:
+            self.say(_untaught(self.learnt, untaught))
         self.require_one_prediction()
         task = self.task(self.diffuser, self.learnt, data[TRAINING], data[VALIDATION], self.model.modalities)
         place, show, precision = self.folder / STATE, self.page.show, mixed_precision(self.settings)
@@ -159,9 +166,8 @@ class FineTuning:
 
     def require_taught(self, learnt: Sequence[Flow]) -> None:
         """Raises ValueError unless the flows that were asked for are among those that the data teaches."""
-        if wanted := [name for name in self.settings.flows if Flow.parse(name) not in learnt]:
-            taught = ", ".join(map(str, learnt))
-            raise ValueError(f"The data set teaches {taught}, but not {', '.join(wanted)}. {captions_hint()}")
+        if wanted := [flow for flow in self._asked or () if flow not in learnt]:
+            raise ValueError(_untaught(learnt, wanted))
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -220,7 +226,7 @@ class FineTuning:
         settings = self.settings
         multiple = 2 ** (len(self.model.skeleton.config["channel_mult"]) - 1)
         self.model.bring_modalities(processes().device)  # pyright: ignore - accelerate has no types
-        encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size)
+        encoder = SampleEncoder(self.model.modalities, self.flows, multiple, settings.size, settings.tags)
         origin = {
             "data": settings.data,
             "files": listing(settings.data),
@@ -229,6 +235,7 @@ class FineTuning:
             "validation": settings.validation,
             "filters": asdict(settings.filters),
             "encoders": {name: fingerprint(each) for name, each in encoder.modalities.items()},
+            **({"tags": asdict(settings.tags)} if settings.tags.are_varied else {}),
         }
         reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
@@ -290,3 +297,10 @@ class FineTuning:
             write_lora(self.model.skeleton, factors, target)
         else:
             self.model.save(trained, target, torch.float16, schedule)
+
+
+def _untaught(taught: Sequence[Flow], lacking: Sequence[Flow]) -> str:
+    """What a data set does not teach, and where captions are looked for if it seems to have none."""
+    knows_words = any(words_modality() in (flow.context, flow.output) for flow in taught)
+    told = f"The data set teaches {', '.join(map(str, taught))}, but not {', '.join(map(str, lacking))}."
+    return told if knows_words else f"{told} {captions_hint()}"

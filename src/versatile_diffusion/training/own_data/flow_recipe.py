@@ -19,7 +19,14 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.checkpoint import checkpoints
 from versatile_diffusion.training.own_data.finetuning import STATE, FineTuning
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
-from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, require_same_run, write_settings
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
+from versatile_diffusion.training.report.run_commands import RunPlaces
 from versatile_diffusion.training.report.run_page import PAGE, RunPage
 from versatile_diffusion.training.samples.user_samples import Samples, silent
 from versatile_diffusion.training.settings.choices import GradientScales
@@ -59,6 +66,7 @@ class FlowRecipe:
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
         if processes().is_main_process:
+            clear_run(self.settings, self.folder)
             write_settings(self.settings, self.folder / SETTINGS)
         self._require_taught()
         source = self.start
@@ -194,7 +202,9 @@ class FlowStage(FineTuning):
     @cached_property
     def page(self) -> RunPage:
         """The page of the stage, which that of the whole run shows as well."""
-        return _StagePage(self.recipe.write_page, self.folder, self.settings, self.learnt_data, self.learnt)
+        places = RunPlaces(self.recipe.folder, self.target, self.name)
+        page = (self.folder, self.settings, self.learnt_data, self.learnt, None, places)
+        return _StagePage(self.recipe.write_page, *page)
 
     def _save(self, trained: Mapping[str, Tensor], target: Path, schedule: DDIMScheduler) -> None:
         """Saves the model for the next stage as exactly as it was trained; the last one as all models are saved."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import html
+from dataclasses import replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,22 +13,26 @@ from versatile_diffusion.checkpoints.components import empty
 from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
 from versatile_diffusion.data.folder import listing
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
-from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.loop.metric_logger import LOG
 from versatile_diffusion.training.own_data.named_presets import named_preset
 from versatile_diffusion.training.own_data.own_images import TRAINING, VALIDATION, OwnImages, keep_images
-from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, own_run, with_vocabularies
-from versatile_diffusion.training.own_data.run_settings import MODEL, SETTINGS, require_same_run, write_settings
+from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, own_run, stage_steps, with_vocabularies
+from versatile_diffusion.training.own_data.run_settings import (
+    MODEL,
+    SETTINGS,
+    clear_run,
+    require_same_run,
+    write_settings,
+)
+from versatile_diffusion.training.own_data.stages_page import StagesPage
 from versatile_diffusion.training.own_data.trained_layers import mixed_precision
-from versatile_diffusion.training.report.curves import plot_curves
-from versatile_diffusion.training.report.run_page import PAGE
+from versatile_diffusion.training.report.run_page import UNFINISHED, LearntData
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.card import CardTexts
-from versatile_diffusion.training.stages.measurements import Figures, Measurements, read_measurements
+from versatile_diffusion.training.stages.measurements import Figures, Measurements
 from versatile_diffusion.training.stages.model_training import FLOWS, ModelTraining
 from versatile_diffusion.training.stages.training_run import TrainingRun
 
@@ -122,11 +124,14 @@ class FromNothing:
         """
         main = processes().is_main_process
         if main:
+            clear_run(self.settings, self.folder)
             write_settings(self.settings, self.folder / SETTINGS)
         for stage in (*OWN_STAGES, MODEL):
             self.stages.finish(stage)
             if main:
-                self.write_page(stage)
+                self.page.write(UNFINISHED)
+        if main:
+            self.page.finish(self.folder / MODEL)
         return self.folder / MODEL
 
     @cached_property
@@ -140,7 +145,19 @@ class FromNothing:
         data, validation = OwnImages(place, TRAINING), OwnImages(place, VALIDATION)
         preset = with_vocabularies(self.preset, data.tokenizers)
         run = own_run(settings, preset, len(data), self.folder, mixed_precision(settings))
-        return OwnModelTraining(data, validation, run, settings.data)
+        return OwnModelTraining(data, validation, replace(run, shown=self.page.show_stage), settings.data)
+
+    @cached_property
+    def page(self) -> StagesPage:
+        """The page that shows how the run goes."""
+        steps = {name: stage_steps(self.settings, name) for name in OWN_STAGES}
+        return StagesPage(self.folder, self.settings, self.learnt_data, steps)
+
+    def learnt_data(self) -> LearntData:
+        """What is told of the data."""
+        data, validation = self.stages.data, self.stages.validation
+        about = f"{len(data):,} images with captions"
+        return LearntData(about, len(validation), self.left_out.told(), self.left_out.reasons)
 
     @cached_property
     def skipped(self) -> SkippedSamples:
@@ -161,26 +178,3 @@ class FromNothing:
     def start(self) -> str:
         """The model that the run begins from."""
         return self.settings.start
-
-    def write_page(self, stage: str) -> None:
-        """Writes index.html: how far the run is, what each stage can do, and the losses."""
-        measured = read_measurements(self.folder)
-        rows = "".join(
-            f"<tr><th>{name}</th>{''.join(f'<td>{key} {value}</td>' for key, value in figures.items())}</tr>"
-            for name, figures in measured.items()
-        )
-        title = html.escape(f"Training on {self.settings.data}")
-        state = f"The model is in {self.folder / MODEL}." if stage == MODEL else f"{stage} is done."
-        command = f"vd train {self.folder / SETTINGS} --output {self.folder}"
-        text = (
-            f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><p>{html.escape(state)}</p>'
-            f"<pre>{html.escape(command)}</pre><h2>What each stage can do</h2><table>{rows}</table>{self._curves()}"
-        )
-        write_whole(self.folder / PAGE, text.encode())
-
-    def _curves(self) -> str:
-        folders = {stage: self.folder / stage for stage in OWN_STAGES if (self.folder / stage / LOG).exists()}
-        if not (folders and find_spec("matplotlib")):
-            return ""
-        file = plot_curves(folders, self.folder / "curves.png")
-        return f'<img alt="losses" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">'

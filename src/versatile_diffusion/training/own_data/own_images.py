@@ -105,6 +105,7 @@ def keep_images(
         if index.exists() and _Index.validate_json(index.read_bytes()).items() >= told.items():
             return
         folder.mkdir(parents=True, exist_ok=True)
+        data.skipped.begin()
         captions = _write_pictures(data, image, text, folder, validation)
         if (count := len(captions[TRAINING])) < 2:
             raise ValueError(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
 from versatile_diffusion.modalities.vocabulary import Tokenizers, present
 from versatile_diffusion.model_presets import Preset, tiny
-from versatile_diffusion.training.loop.task import AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.loop.task import AtLeastOne, Count, Preview, TrainingConfig
+from versatile_diffusion.training.loop.trainer import OnPreview
 from versatile_diffusion.training.settings.stage_settings import StageSettings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.model_recipe import CONFIG, ModelRecipe
@@ -45,13 +49,24 @@ class OwnRecipe(ModelRecipe):
     four_flow: TrainingConfig = _STAGE
 
 
+@plain_dataclass(frozen=True)
 class OwnRun(TrainingRun):
-    """A run whose recipe comes from the settings that lie in its folder."""
+    """A run whose recipe comes from the settings that lie in its folder, and which has a page; see `TrainingRun`.
+
+    Attributes:
+        shown: is called with the stage, the step and the preview whenever there is a new one.
+    """
+
+    shown: Callable[[str, int, Preview], None] | None = None
 
     @property
     def options(self) -> list[str]:
         """See `TrainingRun.options`: the settings hold everything."""
         return ["--output", str(self.folder)]
+
+    def on_preview(self, stage: str) -> OnPreview | None:
+        """See `TrainingRun.on_preview`: the page is written anew."""
+        return None if self.shown is None else partial(self.shown, stage)
 
 
 def own_run(settings: TrainingSettings, preset: Preset, images: int, folder: Path, mixed_precision: str) -> OwnRun:
@@ -100,11 +115,17 @@ def with_vocabularies(preset: Preset, tokenizers: Tokenizers) -> Preset:
     return preset.with_modalities(text=replace(text, autoencoder=autoencoder, context_encoder=context))
 
 
+def stage_steps(settings: TrainingSettings, stage: str) -> int:
+    """Returns how many steps a stage takes."""
+    own: StageSettings = getattr(settings, stage)
+    return own.steps or settings.steps
+
+
 def _config(settings: TrainingSettings, stage: str, number: int) -> TrainingConfig:
     own: StageSettings = getattr(settings, stage)
     usual = CLIP_BATCH if stage == "clip" else settings.batch_size
     return TrainingConfig(
-        own.steps or settings.steps,
+        stage_steps(settings, stage),
         own.batch_size or usual,
         own.learning_rate or settings.learning_rate,
         warmup_steps=settings.warmup_steps,

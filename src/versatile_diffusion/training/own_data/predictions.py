@@ -10,7 +10,8 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import check_scheduler
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.preparation import learnt_schedule
 
 

@@ -11,7 +11,8 @@ from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
 from versatile_diffusion.training.loop.trainer import PRECISIONS
-from versatile_diffusion.training.settings.training_settings import Precision, Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Precision, Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.preparation import seeded
 
 LORA = "lora"

@@ -78,6 +78,16 @@ def curves_of_page(lines: Sequence[Line]) -> list[str]:
     )
 
 
+def curves_of_stages(logs: Mapping[str, Sequence[Line]]) -> list[str]:
+    """Draws the curves of several logs in the same way, by the name of each.
+
+    Raises:
+        ModuleNotFoundError: see `curves_of_page`.
+    """
+    panels = (panel for name, lines in logs.items() if lines for panel in _panels(name.replace("_", " "), lines))
+    return [_drawn(title, curves) for title, curves in panels]
+
+
 def _drawn(title: str, curves: Curves) -> str:
     import matplotlib
     from matplotlib.figure import Figure
@@ -86,7 +96,7 @@ def _drawn(title: str, curves: Curves) -> str:
     with matplotlib.rc_context({**style, "svg.fonttype": "none", "font.family": "sans-serif"}):  # pyright: ignore - untyped in part
         figure = Figure(figsize=(6.4, 3.9))
         legend = 0.2 * -(-len(curves) // 2)
-        figure.subplots_adjust(left=0.1, right=0.99, top=0.92, bottom=(BOTTOM + legend) / 3.9)
+        figure.subplots_adjust(left=0.13, right=0.99, top=0.92, bottom=(BOTTOM + legend) / 3.9)
         ax = figure.subplots()
         for (loss, (steps, values)), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
             marker = "o" if len(steps) == 1 else None
@@ -95,7 +105,7 @@ def _drawn(title: str, curves: Curves) -> str:
         ax.grid(alpha=0.25, color=_LETTERS)  # pyright: ignore[reportUnknownMemberType] - likewise
         ax.spines[["top", "right"]].set_visible(False)
         for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis("{x:.2g}")
+            axis("{x:.4g}")
         figure.legend(loc="lower center", ncols=2, frameon=False, fontsize="small")  # pyright: ignore[reportUnknownMemberType] - likewise
         drawn = StringIO()
         figure.savefig(drawn, format="svg", transparent=True)  # pyright: ignore[reportUnknownMemberType] - likewise

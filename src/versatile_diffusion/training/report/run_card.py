@@ -25,7 +25,8 @@ from versatile_diffusion.training.loop.machine import commit, hardware, program
 from versatile_diffusion.training.loop.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
 from versatile_diffusion.training.report.markdown import markdown_table
 from versatile_diffusion.training.report.run_page import STATE, RunPage, told_settings
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 CARD, SHEET = "README.md", "sheet.png"
 _LICENCES = ("license", "licence", "licenses", "licences", "rights")
@@ -136,7 +137,7 @@ def _introduction(page: RunPage) -> str:
 
 
 def _use(page: RunPage) -> str:
-    return f"## Use it\n\n    {shlex.join(['vd', str(page.flows[0]), page.example, *page.model])}\n"
+    return f"## Use it\n\n    {shlex.join(page.use)}\n"
 
 
 def _data(page: RunPage) -> str:

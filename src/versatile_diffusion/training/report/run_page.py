@@ -18,15 +18,17 @@ from PIL import Image
 
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.training.loop.metric_logger import LOG, read_log
 from versatile_diffusion.training.loop.task import Preview
 from versatile_diffusion.training.report.curves import curves_of_page
+from versatile_diffusion.training.report.run_commands import RunPlaces, model_options, run_commands, use_command
 from versatile_diffusion.training.report.sheet import preview_sheet
-from versatile_diffusion.training.settings.training_settings import Trained, TrainingSettings
+from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 PAGE, SHEETS, STATE = "index.html", "sheets", "training"
 _TEMPLATE = Path(__file__).with_name("run_page.html")
+UNFINISHED = "It is still being trained."
 _SHOWN = 12
 """Sheets on a page; of more, some between the first and the last are left out."""
 _NAMED = 20
@@ -59,6 +61,7 @@ class RunPage:
         data: returns what is learnt from, as it is known by now.
         flows: that are learnt.
         start: the model that a LoRA belongs to; the one that the settings name if None.
+        places: where the run is kept; in the folder alone if None.
     """
 
     def __init__(
@@ -68,16 +71,29 @@ class RunPage:
         data: Callable[[], LearntData],
         flows: Sequence[Flow],
         start: str | None = None,
+        places: RunPlaces | None = None,
     ) -> None:
         self.folder, self.settings, self.data, self.flows = folder, settings, data, flows
         self.start = settings.start if start is None else start
+        own = folder / ("lora" if settings.train is Trained.LORA else "model")
+        self.places = RunPlaces(folder, own) if places is None else places
 
     def show(self, step: int, preview: Preview) -> None:
         """Draws the sheet of a step, and writes the page anew."""
+        self.draw(f"step-{step:08d}.png", f"step {step}", preview)
+        self.write(UNFINISHED)
+
+    def draw(self, name: str, title: str, preview: Preview) -> None:
+        """Draws a sheet.
+
+        Args:
+            name: of its file, which ends in the step.
+            title: at its top.
+            preview: what is on it.
+        """
         content = BytesIO()
-        preview_sheet(preview, f"step {step}").save(content, "PNG")
-        write_whole(self.folder / SHEETS / f"step-{step:08d}.png", content.getvalue())
-        self.write("It is still being trained.")
+        preview_sheet(preview, title).save(content, "PNG")
+        write_whole(self.folder / SHEETS / name, content.getvalue())
 
     def finish(self, target: Path) -> None:
         """Writes the page of a run that is done."""
@@ -86,7 +102,22 @@ class RunPage:
     @property
     def sheets(self) -> list[Path]:
         """The sheets that were drawn, oldest first."""
-        return sorted((self.folder / SHEETS).glob("step-*.png"))
+        return sorted((self.folder / SHEETS).glob("*step-*.png"))
+
+    @property
+    def lines(self) -> list[dict[str, float]]:
+        """The lines of the log."""
+        return read_log(self.folder / STATE / LOG)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many steps are taken, and how many there are to be."""
+        lines = self.lines
+        return int(lines[-1]["step"]) if lines else 0, self.settings.steps
+
+    def curves(self) -> list[str]:
+        """Draws the curves, each as an SVG."""
+        return curves_of_page(self.lines)
 
     def write(self, state: str) -> None:
         """Writes the page, whole or not at all.
@@ -94,13 +125,13 @@ class RunPage:
         Args:
             state: how far the run is.
         """
-        lines = read_log(self.folder / STATE / LOG)
+        taken, wanted = self.progress
         text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
             title=html.escape(f"Training on {self.settings.data}"),
             state=html.escape(state),
-            progress=f'<progress max="{self.settings.steps}" value="{lines[-1]["step"] if lines else 0}"></progress>',
-            figures="\n".join(_tile(name, told) for name, told in self._figures(lines)),
-            curves=self._curves(lines),
+            progress=f'<progress max="{wanted}" value="{taken}"></progress>',
+            figures="\n".join(_tile(name, told) for name, told in self.figures()),
+            curves=self._curves(),
             sheets=self._sheets(),
             data=_table(dict(self._data())),
             settings=_settings(told_settings(self.settings)),
@@ -111,33 +142,16 @@ class RunPage:
     @property
     def commands(self) -> list[tuple[str, list[str]]]:
         """What one may do with the run, and the command that does it."""
-        model = self.model
-        run = ["vd", "train", str(self.folder / "run.yaml"), "--output", str(self.folder)]
-        return [
-            ("Use it", ["vd", str(self.flows[0]), self.example, *model]),
-            (
-                "Evaluate it, at best on other data than it learnt from",
-                ["vd", "evaluate", f"{self.flows[0].output}s", "--data", self.settings.data, "--num", "200", *model],
-            ),
-            ("Look at it in the studio", ["vd", "app", *model]),
-            ("Serve it", ["vd", "serve", *model]),
-            ("Go on, where it was stopped", run),
-            ("Go on to twice as many steps", [*run, "--set", f"steps={2 * self.settings.steps}"]),
-        ]
+        return run_commands(self.settings, self.flows, self.start, self.places)
 
     @property
-    def model(self) -> list[str]:
-        """The options of a command that say which model it is."""
-        if self.settings.train is Trained.LORA:
-            return ["--model", self.start, "--lora", f"{self.folder / 'lora'}:1.0"]
-        return ["--model", str(self.folder / "model")]
+    def use(self) -> list[str]:
+        """The command that uses what is trained."""
+        return use_command(self.flows, model_options(self.settings, self.start, self.places.target))
 
-    @property
-    def example(self) -> str:
-        """A context of the first flow, as a command takes it."""
-        return "a prompt" if modality_spec(self.flows[0].context).codec.inline else "FILE"
-
-    def _figures(self, lines: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, str]]:
+    def figures(self) -> Iterator[tuple[str, str]]:
+        """Yields figures of how it goes, each under what it is called."""
+        lines = self.lines
         if not lines:
             yield "data", self.data().about
             return
@@ -147,6 +161,8 @@ class RunPage:
         yield "samples a second", f"{last['samples_per_second']:.3g}"
         if "memory" in last:
             yield "memory", f"{last['memory'] / 2**30:.1f} GiB"
+        if last.get("skipped"):
+            yield "steps skipped, beyond fp16", f"{last['skipped']:,}"
         for flow in map(str, self.flows):
             if flow in last:
                 yield flow, f"{last[flow]:.4f}"
@@ -163,10 +179,10 @@ class RunPage:
         if len(data.skipped) > _NAMED:
             yield "…", f"and {len(data.skipped) - _NAMED:,} more"
 
-    def _curves(self, lines: Sequence[Mapping[str, float]]) -> str:
+    def _curves(self) -> str:
         if not find_spec("matplotlib"):
             return "<p>Install matplotlib to see them: pip install 'versatile-diffusion[train]'.</p>"
-        return "\n".join(f"<figure>{drawn}</figure>" for drawn in curves_of_page(lines)) or "<p>There are none yet.</p>"
+        return "\n".join(f"<figure>{drawn}</figure>" for drawn in self.curves()) or "<p>There are none yet.</p>"
 
     def _sheets(self) -> str:
         sheets = self.sheets
@@ -220,9 +236,10 @@ def _command(command: tuple[str, list[str]]) -> str:
 
 
 def _sheet(file: Path) -> str:
-    step = int(file.stem.partition("-")[2])
-    image = _image(file, f"what it makes at step {step}")
-    return f'<figure data-step="{step}"><figcaption>Step {step:,}</figcaption>{image}</figure>'
+    stage, _, number = file.stem.rpartition("step-")
+    told = f"Step {int(number):,}" + (f" of {stage.partition('-')[2].strip('-').replace('_', ' ')}" if stage else "")
+    image = _image(file, f"what it makes at {told.lower()}")
+    return f'<figure data-step="{int(number)}"><figcaption>{told}</figcaption>{image}</figure>'
 
 
 def _image(file: Path, what: str) -> str:

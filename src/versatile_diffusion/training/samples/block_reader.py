@@ -76,7 +76,8 @@ class BlockReader:
                 "processes than samples. Start fewer."
             )
         why = next(iter(self.reader.skipped.reasons.items()), None)
-        told = "It is empty." if not reading.rows else f"None of {reading.rows:,} samples can be used."
+        left_out = self.reader.skipped.told()
+        told = "It is empty." if not reading.rows else f"None of {reading.rows:,} samples is learnt from: {left_out}."
         if why is not None:
             told = f"{told} Of {why[0]:.200}: {why[1]:.300}"
         elif reading.held_out:

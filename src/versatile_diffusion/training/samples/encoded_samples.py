@@ -54,13 +54,15 @@ class EncodedSamples:
             row: of the sample.
             choice: of its items, from 0 to 1.
         """
-        start, stop = (int(self._bounds[name][row + end]) for end in (0, 1))
+        bounds = self._bounds.get(f"{name}/{part}", self._bounds.get(name))
+        assert bounds is not None  # of a modality that samples have; see `teaches`
+        start, stop = (int(bounds[row + end]) for end in (0, 1))
         place = min(int(choice * (stop - start)), stop - start - 1)
         return self.tensors[f"{name}/{part}"][start + place], place, stop - start
 
     @cached_property
     def _bounds(self) -> dict[str, Tensor]:
-        """By modality, where the items of each sample begin."""
+        """Where the items of each sample begin: by modality, and by its part where that has rows of its own."""
         rows = {name.removesuffix(f"/{ROWS}"): of for name, of in self.tensors.items() if name.endswith(f"/{ROWS}")}
         numbers = torch.arange(len(self) + 1, dtype=torch.int32)
         return {name: torch.searchsorted(of, numbers) for name, of in rows.items()}
@@ -86,8 +88,9 @@ def pairs(
         shown, seen = map(float, choice)
         latent, place, count = among.items(flow.output, LATENTS, row, shown)
         if flow.output == flow.context and count > 1:
-            other = (place + 1 + min(int(seen * (count - 1)), count - 2)) % count
-            seen = (other + 0.5) / count
+            chosen = min(int(seen * (count - 1)), count - 2)
+            rest = 0.01 + 0.98 * min(seen * (count - 1) - chosen, 1.0)  # of the ways in which that item is written
+            seen = ((place + 1 + chosen) % count + rest) / count
         latents.append(latent)
         tokens.append(among.items(flow.context, TOKENS, row, seen)[0])
     return torch.stack(latents).float(), torch.stack(tokens).float()

@@ -178,12 +178,21 @@ def too_large(most: int) -> ValueError:
 @contextmanager
 def warnings_in_one() -> Generator[None]:
     """Tells once what encoders warn of, which a large data set may make them do for every caption."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
+    with encoders_warnings() as told:
         yield
     if told:
         more = f" There are {len(told) - 1:,} more warnings of this data set." if len(told) > 1 else ""
-        warnings.warn(f"{told[0].message}.{more}", UserWarning, stacklevel=2)
+        warnings.warn(f"{told[0]}.{more}", UserWarning, stacklevel=2)
+
+
+@contextmanager
+def encoders_warnings() -> Generator[list[str]]:
+    """Gathers what encoders warn of. What libraries tell programmers, such as PIL of a large image, is left out."""
+    found = list[str]()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        yield found
+    found += [str(each.message).rstrip(".") for each in told if each.category is UserWarning]
 
 
 def _progress() -> Progress:

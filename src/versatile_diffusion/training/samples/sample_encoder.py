@@ -13,6 +13,7 @@ from torch import Tensor
 
 from versatile_diffusion.data.cleaning import clean_caption
 from versatile_diffusion.data.sample import Sample
+from versatile_diffusion.data.tags import CaptionTags
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 
@@ -58,14 +59,21 @@ class SampleEncoder:
         flows: that are learnt.
         multiple: positions that the sides of a latent must be a multiple of, where it has sides.
         size: pixels of a side, as in `Modality.crop`; None is the model's own.
+        tags: how captions are varied as contexts; those that are outputs stay as they are.
     """
 
     def __init__(
-        self, modalities: Mapping[str, Modality], flows: Sequence[Flow], multiple: int, size: int | None = None
+        self,
+        modalities: Mapping[str, Modality],
+        flows: Sequence[Flow],
+        multiple: int,
+        size: int | None = None,
+        tags: CaptionTags | None = None,
     ) -> None:
         names = dict.fromkeys(name for flow in flows for name in (flow.context, flow.output))
         self.modalities = {name: modalities[name] for name in names}
         self.flows, self.multiple, self.size = tuple(flows), multiple, size
+        self.tags = CaptionTags() if tags is None else tags
         self.made = {flow.output for flow in flows}
         self.seen = {flow.context for flow in flows}
         self.unconditional = cache(self._unconditional)
@@ -74,16 +82,30 @@ class SampleEncoder:
         """Returns the flows that can be learnt from a sample."""
         return [flow for flow in self.flows if flow.output in sample.items and flow.context in sample.items]
 
-    def fit(self, sample: Sample) -> FittedSample:
-        """Returns a sample as it is encoded; outputs are cropped, not stretched."""
+    def fit(self, sample: Sample, varied: bool = True) -> FittedSample:
+        """Returns a sample as it is encoded; outputs are cropped, not stretched.
+
+        Args:
+            sample: as it was read.
+            varied: whether tags are, which are not where something is measured.
+        """
         shown, seen = dict[str, Items](), dict[str, Items]()
         for name, items in sample.items.items():
             modality = self.modalities[name]
             if name in self.made:
                 shown[name] = tuple(modality.crop(item, self.multiple, self.size) for item in items)
             if name in self.seen:
-                seen[name] = tuple(map(modality.context_view, items))
+                contexts = self._varied(sample.key, items) if varied and self.tags.are_varied else items
+                seen[name] = tuple(map(modality.context_view, contexts))
         return FittedSample(sample.key, shown, seen)
+
+    def _varied(self, key: str, items: Items) -> Items:
+        """The items of a modality, each caption in all its ways."""
+        return tuple(
+            way
+            for place, item in enumerate(items)
+            for way in (self.tags.variants(item, f"{key}/{place}") if isinstance(item, str) else [item])
+        )
 
     def bucket(self, sample: FittedSample) -> Bucket:
         """Returns the bucket of a sample."""
@@ -116,7 +138,8 @@ class SampleEncoder:
 
         Returns:
             By "MODALITY/latents" and "MODALITY/tokens" a row for each item, in half precision and on the CPU; and by
-            "MODALITY/rows" the place, among the samples, of the one that each item belongs to.
+            "MODALITY/rows" the place, among the samples, of the one that each item belongs to. Where contexts are
+            more than outputs, "MODALITY/tokens/rows" says it of the tokens.
         """
         encoded: dict[str, Tensor] = {}
         for name, modality in self.modalities.items():
@@ -129,6 +152,8 @@ class SampleEncoder:
                 encoded[f"{name}/{LATENTS}"] = _latents(modality, told)
             if seen:
                 encoded[f"{name}/{TOKENS}"] = _kept(modality.embed([item for _, item in seen]))
+            if shown and len(seen) > len(shown):
+                encoded[f"{name}/{TOKENS}/{ROWS}"] = torch.tensor([row for row, _ in seen], dtype=torch.int32)
         return encoded
 
     def unconditional_of_all(self) -> None:

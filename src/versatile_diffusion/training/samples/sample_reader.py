@@ -13,7 +13,8 @@ import torch
 from versatile_diffusion.data.captioned_data import SkippedSamples
 from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.problems import BadSample
-from versatile_diffusion.data.sample import Row, Sample, read_sample
+from versatile_diffusion.data.sample import Row, Sample, read_sample, words_modality
+from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.training.samples.sample_encoder import FittedSample, SampleEncoder
 
 _THREADS = 4
@@ -64,14 +65,14 @@ class SampleReader:
             sample = read_sample(row, self.encoder.modalities)
             if not self.encoder.teaches(sample):
                 flows = ", ".join(map(str, self.encoder.flows))
+                hint = "" if words_modality() in sample.items else f" {captions_hint()}"
                 raise BadSample(
-                    f"It has only {' and '.join(sample.items)}, which teaches none of the flows {flows}. Captions are "
-                    "read from a .txt beside a file, or from a column such as text or caption."
+                    f"It has only {' and '.join(sample.items)}, which teaches none of the flows {flows}.{hint}"
                 )
             self.filters.require_sizes(sample.items)
             if self.filters.lacks_similarity(row.facts):
                 self.filters.require_similarity(similarity(sample, self.encoder))
-            return self.encoder.fit(sample)
+            return self.encoder.fit(sample, varied=not self.is_held_out(row.key))
         except BadSample as problem:
             return problem
 

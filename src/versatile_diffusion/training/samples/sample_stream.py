@@ -16,7 +16,7 @@ from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
 from versatile_diffusion.training.samples.block_reader import BlockReader
 from versatile_diffusion.training.samples.encoded_samples import pairs
 from versatile_diffusion.training.samples.sample_block import SampleBlock
-from versatile_diffusion.training.samples.sample_cache import SampleCache
+from versatile_diffusion.training.samples.sample_cache import SampleCache, encoders_warnings
 from versatile_diffusion.training.samples.sample_source import StreamPlace
 
 
@@ -84,14 +84,11 @@ class SampleStream:
         """See `LatentData.draw`. Every process draws from a stream of its own; a batch is of one bucket."""
         choices = share.of(torch.rand(count, 2, generator=generator))
         block = self._turn(flow, len(choices))
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", UserWarning)
+        with encoders_warnings() as told:
             found = pairs(flow, block.batch(flow, len(choices), self._step), choices)
         if told and not self._has_warned:
             self._has_warned = True
-            warnings.warn(
-                f"{told[0].message}. More such warnings of this data set are left out.", UserWarning, stacklevel=2
-            )
+            warnings.warn(f"{told[0]}. More such warnings of this data set are left out.", UserWarning, stacklevel=2)
         return found
 
     def first(self, flow: Flow, count: int) -> tuple[Float[Tensor, "b *latent"], Float[Tensor, "b n d"]]:

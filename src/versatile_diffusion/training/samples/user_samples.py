@@ -31,7 +31,8 @@ from versatile_diffusion.training.samples.sample_encoder import Bucket, FittedSa
 from versatile_diffusion.training.samples.sample_reader import SampleReader
 from versatile_diffusion.training.samples.sample_source import RowSource
 from versatile_diffusion.training.samples.sample_stream import SampleStream
-from versatile_diffusion.training.settings.training_settings import CachePolicy, TrainingSettings
+from versatile_diffusion.training.settings.choices import CachePolicy
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 AT_ONCE = 10_000
 """Samples that are encoded before the first step, at most, where nobody says otherwise."""

@@ -7,15 +7,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from versatile_diffusion.fields import Flag
+from versatile_diffusion.training.settings.choices import Trained
 from versatile_diffusion.training.settings.dropout import ContextDropout
 from versatile_diffusion.training.settings.stage_settings import PRESET, Recipe
-from versatile_diffusion.training.settings.training_settings import (
-    LEARNT,
-    STEPS,
-    Trained,
-    TrainingOptions,
-    TrainingSettings,
-)
+from versatile_diffusion.training.settings.training_options import LEARNT, STEPS, TrainingOptions
+from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import Number
 
 _learnt, _steps = (Flag(panel=panel) for panel in (LEARNT, STEPS))

@@ -16,7 +16,7 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.checkpoint import checkpoints, identity, read_memory
 from versatile_diffusion.training.loop.machine import commit, hardware, program
 from versatile_diffusion.training.loop.task import Task, TrainingConfig
-from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.loop.trainer import OnPreview, Trainer
 from versatile_diffusion.training.settings.config import differences
 from versatile_diffusion.training.stages.model_recipe import ModelRecipe
 
@@ -69,8 +69,13 @@ class TrainingRun:
         """Trains a stage to its last step, or reads it if it is done, and returns its model on the CPU, frozen."""
         if processes().is_main_process:
             self._record()
-        trainer = Trainer(task, self.config(stage), self.stage_folder(stage), stage, self.mixed_precision)
+        folder, show = self.stage_folder(stage), self.on_preview(stage)
+        trainer = Trainer(task, self.config(stage), folder, stage, self.mixed_precision, show)
         return trainer.run().cpu().eval().requires_grad_(False)
+
+    def on_preview(self, stage: str) -> OnPreview | None:
+        """Returns what is called with the previews of a stage, besides its trackers."""
+        return None
 
     def require_same_latents(self, stage: str, origins: Mapping[str, str]) -> None:
         """Remembers what the latents of a stage come from.
