@@ -148,8 +148,11 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
     batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     found: list[PassMemory] = []
     before: set[Tensor] = set()
-    for compute in trainer.task.passes(batch):
+    passes = iter(trainer.task.passes(batch))
+    while True:
         with _Allocations([*trainer.model.parameters(), *trainer.model.buffers(), *batch.values()]) as log:
+            if (compute := next(passes, None)) is None:  # what is computed before a pass begins counts as well
+                return found
             with trainer.gradients.autocast():
                 losses = compute()
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -157,7 +160,6 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
             of_gradients = log.numbers([each for each in gradients if each is not None])
         found.append(PassMemory(log.fullest(of_gradients), _bytes(before)))
         before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
-    return found
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
