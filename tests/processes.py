@@ -34,10 +34,18 @@ IMPORTED = (
     "transformers.models.gpt2.modeling_gpt2",
 )
 
-SHORTER = {
+
+def no_curves(_: object) -> list[str]:
+    """Draws nothing, in the place of what draws the curves of a page."""
+    return []
+
+
+SHORTER: dict[str, dict[str, Any]] = {
     "versatile_diffusion.training.tasks.diffuser": {"PREVIEW_STEPS": 1, "PREVIEWED": 2, "VALIDATED": 8},
     "versatile_diffusion.training.tasks.kl_autoencoder": {"PREVIEWED": 2},
     "versatile_diffusion.training.tasks.optimus": {"PREVIEWED": 2},
+    "versatile_diffusion.training.report.run_page": {"curves_of_page": no_curves},
+    "versatile_diffusion.training.own_data.stages_page": {"curves_of_stages": no_curves},
 }
 """What is shown of a training run, and measured on the way, is less in tests, of which none asks how good it is."""
 
@@ -93,7 +101,7 @@ class Running:
         self.process.kill()
 
 
-def shorten(put: Callable[[Any, str, int], object]) -> None:
+def shorten(put: Callable[[Any, str, Any], object]) -> None:
     """Puts what SHORTER says into its modules, with a function such as `setattr`."""
     for module, values in SHORTER.items():
         for name, value in values.items():

@@ -33,7 +33,7 @@ def test_python_blocks_run(folder: Path, code: str, monkeypatch: pytest.MonkeyPa
     whole = VersatileDiffusionPipeline.generate
 
     def short(self: VersatileDiffusionPipeline, *arguments: Any, **options: Any) -> Any:
-        return whole(self, *arguments, **{**options, "num_inference_steps": 2})
+        return whole(self, *arguments, **{**options, "num_inference_steps": 8})
 
     monkeypatch.setattr(VersatileDiffusionPipeline, "generate", short)
     names: dict[str, object] = {}
@@ -54,7 +54,7 @@ def test_commands_run(folder: Path, code: str) -> None:
     for line in others:
         command, *words = shlex.split(line)
         assert command == "vd"
-        ran = start_vd(*words, "--steps", "2")
+        ran = start_vd(*words, "--steps", "8")
         assert ran.returncode == 0 and ran.stdout.strip(), ran.stderr
     assert list((folder / "pictures").glob("*.png"))
 

@@ -19,7 +19,6 @@ from versatile_diffusion.checkpoints import Components
 from versatile_diffusion.cli import app
 from versatile_diffusion.model_presets import tiny
 from versatile_diffusion.training.own_data import dry_run
-from versatile_diffusion.training.own_data.from_nothing import FromNothing
 from versatile_diffusion.training.settings.config import read_settings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
@@ -50,7 +49,6 @@ def stand_ins(session_pipe: VersatileDiffusionPipeline, model: Path, tmp_path_fa
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_ins: Mapping[str, str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, lambda: replace(tiny(), diffuser=SHALLOW))
-    monkeypatch.setattr(FromNothing, "_curves", lambda self: "")  # which are drawn for the model card as well
     drawn_data.folder(tmp_path / "my-pictures", 8)
     drawn_data.many_tars(tmp_path / "shards", 40, 20)
     for command in COMMANDS:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-OPENVINO = "openvino"
-_TELEMETRY = "openvino_telemetry"
-_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+from versatile_diffusion.pipeline.openvino import OPENVINO, PRECISIONS, to_openvino
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Latents, timesteps and tokens -> noise."""
@@ -23,7 +19,7 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def openvino_computes(dtype: torch.dtype) -> bool:
     """Tells whether OpenVINO is installed, and computes in this precision."""
-    return find_spec(OPENVINO) is not None and dtype in _PRECISIONS
+    return find_spec(OPENVINO) is not None and dtype in PRECISIONS
 
 
 class _Noise(nn.Module):
@@ -47,19 +43,16 @@ def openvino_step(network: nn.Module, example: tuple[Tensor, Tensor, Tensor], dt
         example: latents, timesteps and tokens of the shapes that it will be called with, in float32.
         dtype: what to compute in. What goes in and comes out is in float32 all the same.
     """
-    # Without this library, which reports to its maker what was converted, OpenVINO reports nothing.
-    sys.modules.setdefault(_TELEMETRY, None)  # pyright: ignore[reportArgumentType] - so an import finds nothing
-    openvino: Any = import_module(OPENVINO)  # not everyone has it, and its types
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, about conditions that hold for all inputs of these shapes
-        converted = openvino.convert_model(_Noise(network), example_input=example)
+        converted = to_openvino(_Noise(network), example)
     converted.reshape({i: list(each.shape) for i, each in enumerate(example)})
     options = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
+        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(converted, "CPU", options)
+    compiled = import_module(OPENVINO).Core().compile_model(converted, "CPU", options)
 
     def step(latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         given = [each.numpy() for each in (latents.float(), timesteps, tokens.float())]

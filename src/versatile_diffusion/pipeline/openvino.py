@@ -7,7 +7,6 @@ beside the diffuser's own.
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -97,9 +96,6 @@ class OpenVinoForward:
 
     def _convert(self, call: _Call, example: tuple[Tensor, ...]) -> Any:
         """What OpenVINO makes of a flow; sizes and batches may differ from those of the example."""
-        # Without this library, which reports to its maker what was converted, OpenVINO reports nothing.
-        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType] - no import finds it
-        openvino: Any = import_module(OPENVINO)
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")  # of the tracer, about what `_Call` says
             ordinary = tuple(each.clone() for each in example)  # inference tensors cannot be traced
@@ -108,13 +104,35 @@ class OpenVinoForward:
                 exact = copy.deepcopy(exact, {id(self): self})  # this one, which stands in it, stays
                 nn.Module.float(exact)  # in place
             with _norms_of_vectors(exact):
-                converted = openvino.convert_model(_Flow(exact, call), example_input=ordinary)
+                converted = to_openvino(_Flow(exact, call), ordinary)
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[self._diffuser.dtype],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        return openvino.Core().compile_model(converted, "CPU", options | dict(self._given))
+        return import_module(OPENVINO).Core().compile_model(converted, "CPU", options | dict(self._given))
+
+
+def to_openvino(function: nn.Module, example: tuple[Tensor, ...]) -> Any:
+    """Converts a function of tensors, as OpenVINO's own `convert_model` does, which reports to its maker that it did.
+
+    Args:
+        function: to be converted; it keeps its weights.
+        example: what it is called with. Inputs may have other sizes, but not other numbers of dimensions.
+    """
+    frontends: Any = import_module(f"{OPENVINO}.frontend")
+    decoders: Any = import_module(f"{OPENVINO}.frontend.pytorch.ts_decoder")
+    trace: Any = torch.jit.trace  # pyright: ignore[reportUnknownMemberType] - untyped in part
+    graph = trace(function, example, check_trace=False, strict=False)
+    pytorch = frontends.FrontEndManager().load_by_framework("pytorch")
+    decoder = decoders.TorchScriptPythonDecoder(graph)  # by a name, since nothing else keeps it
+    model = pytorch.convert(pytorch.load(decoder))
+    types: Any = import_module(OPENVINO)
+    for given, each in zip(model.inputs, example, strict=True):
+        given.get_node().set_element_type(types.Type.f32 if each.is_floating_point() else types.Type.i64)
+        given.get_node().set_partial_shape(types.PartialShape([-1] * each.ndim))
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 class _Flow(nn.Module):

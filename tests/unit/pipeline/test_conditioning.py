@@ -250,7 +250,7 @@ def test_eta_is_checked_and_said_to_be_ddims(pipe: Pipe) -> None:
 
 
 def test_unknown_schedulers(pipe: Pipe) -> None:
-    with pytest.raises(ValueError, match="one of ddim, dpm, unipc, euler, pndm, lms, got 'ddpm'"):
+    with pytest.raises(ValueError, match="one of ddim, dpm, unipc, euler, pndm, lms, lcm, tcd, got 'ddpm'"):
         named_scheduler("ddpm", pipe.scheduler)
 
 

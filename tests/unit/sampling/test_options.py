@@ -27,7 +27,10 @@ def test_numbers_of_numpy_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_inference_steps": 0}, r"^num_inference_steps must be 1 or more, got 0\. Steps of the whole schedule\.$"),
+        (
+            {"num_inference_steps": 0},
+            r"^num_inference_steps must be 1 or more, got 0\. Steps of the whole schedule: 50",
+        ),
         ({"num_inference_steps": 1001}, "num_inference_steps must be 1000 or less, got 1001"),
         ({"num_inference_steps": 2.5}, "num_inference_steps must be a whole number, got 2.5"),
         ({"num_inference_steps": "many"}, "num_inference_steps must be a whole number, got 'many'"),
@@ -39,7 +42,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
         ({"guidance_interval": (0.8, 0.2)}, r"guidance_interval must be \(low, high\) with 0 <= low < high <= 1"),
         ({"scheduler": "ddpm"}, "A scheduler is one of ddim, dpm, .* got 'ddpm'"),
         ({"height": 0}, "height must be 1 or more, got 0"),
-        ({"stepps": 3}, "There is no stepps here, only num_inference_steps, guidance_scale"),
+        ({"stepps": 3}, "There is no stepps here, only preset, num_inference_steps, guidance_scale"),
     ],
 )
 def test_what_is_not_usable_is_named(options: dict[str, Any], message: str) -> None:

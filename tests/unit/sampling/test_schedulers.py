@@ -80,7 +80,7 @@ def test_a_name_that_cannot_follow_the_models_schedule_is_refused() -> None:
         except ValueError as error:
             assert f"{name} knows no noise schedule that ends at pure noise" in str(error)
             found[name] = False
-    assert [name for name, can in found.items() if can] == ["ddim", "dpm", "unipc", "euler"]
+    assert [name for name, can in found.items() if can] == ["ddim", "dpm", "unipc", "euler", "lcm", "tcd"]
 
 
 def test_a_class_in_the_place_of_a_scheduler_is_told_what_to_do() -> None:

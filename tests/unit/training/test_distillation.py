@@ -1,6 +1,7 @@
 """`vd distill`: jumps between timesteps, what a student learns, and the command on a tiny model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from tests.unit.training import drawn_data
 from tests.unit.training.diffuser_runs import ALL_FLOWS, four_flow_task
+from tests.unit.training.shallow_model import SHALLOW, save_shallow
 from versatile_diffusion import FAST, VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.diffuser.model import ContextTokens
@@ -200,8 +202,9 @@ def test_it_goes_on_and_refuses_other_settings(fast: Path, data: str, model: Pat
 def test_a_dry_run_tells_what_would_happen(
     data: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, tiny)  # which takes long to be counted
-    words = (str(model), "--data", data, "--output", str(tmp_path / "run"), "--flows", "text-to-image", "--dry-run")
+    monkeypatch.setitem(dry_run.SIZES, dry_run.OFFICIAL, lambda: replace(tiny(), diffuser=SHALLOW))
+    shallow = save_shallow(VersatileDiffusionPipeline.from_pretrained(model), tmp_path / "shallow")
+    words = (shallow, "--data", data, "--output", str(tmp_path / "run"), "--flows", "text-to-image", "--dry-run")
     told = vd("distill", *words, "--json", *SMALL, *CUT)
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)

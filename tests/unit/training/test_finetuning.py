@@ -20,6 +20,7 @@ from versatile_diffusion.training.loop import checkpoint
 from versatile_diffusion.training.loop.metric_logger import read_log
 from versatile_diffusion.training.own_data.finetuning import FineTuning
 from versatile_diffusion.training.own_data.run_settings import write_settings
+from versatile_diffusion.training.report import curves, run_page
 from versatile_diffusion.training.samples.sample_cache import SampleCache
 from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.config import read_settings
@@ -62,7 +63,10 @@ def vd(*words: str) -> Any:
     return CliRunner().invoke(app, list(words))
 
 
-def test_a_lora_is_trained_used_and_shown(data: str, model: str, tmp_path: Path) -> None:
+def test_a_lora_is_trained_used_and_shown(
+    data: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_page, "curves_of_page", curves.curves_of_page)  # here they are looked at
     run = tmp_path / "run"
     small = [
         "--steps",

@@ -14,14 +14,8 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.modalities.vocabulary import trained_tokenizers
 from versatile_diffusion.model_presets import stable_diffusion_v1
 from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, with_vocabularies
-from versatile_diffusion.training.own_data.stages_page import StagesPage
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StagesPage, "curves", lambda self: [])  # which are drawn for the model card as well
 
 
 def vd(*words: str) -> Any:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from tests.processes import SHORTER
 from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build
@@ -26,6 +27,8 @@ from versatile_diffusion.worlds.postcards import VOCABULARY, Postcards
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, AttributeClassifierTask
 from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 from versatile_diffusion.worlds.postcards.training_data import PostcardsData
+
+SHOWN = SHORTER["versatile_diffusion.training.tasks.diffuser"]["PREVIEWED"]
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +86,8 @@ def test_the_image_autoencoder_learns_and_leaves_the_perceptual_network_alone(
     assert all(parameter.grad is None for parameter in network.parameters())
     with torch.no_grad():
         picture = task.preview(task.model)["pictures"]
-    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 32, 8 * 32)
-    original = torch.from_numpy(np.concatenate(list(data.images), axis=1)).permute(2, 0, 1) / 255
+    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 32, SHOWN * 32)
+    original = torch.from_numpy(np.concatenate(list(data.images[:SHOWN]), axis=1)).permute(2, 0, 1) / 255
     torch.testing.assert_close(picture[:, :32], original)
 
 
@@ -119,7 +122,7 @@ def test_a_discriminator_learns_beside_the_autoencoder(
     assert after["error"] < before["error"]
     assert not torch.equal(first, next(model.discriminator.parameters()))
     with torch.no_grad():
-        assert task.preview(model)["pictures"].shape == (3, 64, 256)  # pyright: ignore[reportAttributeAccessIssue]
+        assert task.preview(model)["pictures"].shape == (3, 2 * 32, SHOWN * 32)  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValueError, match="another autoencoder"):
         AdversarialAutoencoderTask(model, KLAutoencoderTask(copy.deepcopy(autoencoder), data.images))
 
@@ -166,7 +169,7 @@ def test_optimus_learns_and_its_divergence_is_watched(
     assert all(line["kl"] > 0 for line in read_log(tmp_path / "log.jsonl"))  # 0 would be a collapsed posterior
     with torch.no_grad():
         text = task.preview(task.model)["sentences"]
-    assert isinstance(text, str) and text.count(" → ") == 8 and data.texts[0].lower()[:12] in text
+    assert isinstance(text, str) and text.count(" → ") == SHOWN and data.texts[0].lower()[:12] in text
 
 
 def test_hidden_words_are_never_the_first_and_about_as_many_as_told(
@@ -194,7 +197,7 @@ def test_the_diffuser_is_previewed_in_every_flow_with_equal_noise() -> None:
         assert isinstance(shown, Tensor if name.endswith("image") or name == "image-variation" else str)
         assert torch.equal(shown, again[name]) if isinstance(shown, Tensor) else shown == again[name]  # pyright: ignore
     picture = first["text-to-image"]
-    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 4, 8 * 4) and picture.isfinite().all()
+    assert isinstance(picture, Tensor) and picture.shape == (3, 2 * 4, SHOWN * 4) and picture.isfinite().all()
 
 
 def test_every_draw_has_as_many_rows_as_asked_for(data: PostcardsData, modalities: tuple[Any, Any]) -> None:
