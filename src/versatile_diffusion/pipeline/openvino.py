@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -122,8 +122,7 @@ def to_openvino(function: nn.Module, example: tuple[Tensor, ...]) -> Any:
     """
     frontends: Any = import_module(f"{OPENVINO}.frontend")
     decoders: Any = import_module(f"{OPENVINO}.frontend.pytorch.ts_decoder")
-    trace: Any = torch.jit.trace  # pyright: ignore[reportUnknownMemberType] - untyped in part
-    graph = trace(function, example, check_trace=False, strict=False)
+    graph = cast(Any, torch.jit).trace(function, example, check_trace=False, strict=False)  # untyped in part
     pytorch = frontends.FrontEndManager().load_by_framework("pytorch")
     decoder = decoders.TorchScriptPythonDecoder(graph)  # by a name, since nothing else keeps it
     model = pytorch.convert(pytorch.load(decoder))
