@@ -120,7 +120,7 @@ def test_what_is_wrong_is_explained(visit: Visit) -> None:
 def test_those_who_wait_see_their_place_and_may_leave(visit: Visit, browser: Browser) -> None:
     second = visited(browser, visit.studio)
     before = visit.studio.recipes()
-    visit.generate_for_long(steps=50)
+    visit.generate_for_long(steps=120)
     second.write("a blue house")
     second.click("Generate")
     second.said("Waiting: it is next")

@@ -12,15 +12,15 @@ from versatile_diffusion.data.coco import captions_file, coco_images, coco_rows
 from versatile_diffusion.data.estimates import lines_of, rows_of_parquet, samples_in_tars
 from versatile_diffusion.data.folder import files_below, folder_rows, named_files, row_of_files
 from versatile_diffusion.data.sample import Row
-from versatile_diffusion.data.streams import RowStream, generated, hub_rows, hub_table, table
-from versatile_diffusion.data.tables import nested_rows, parquet_rows, rows_of_table
+from versatile_diffusion.data.streams import RowStream, generated, hub_rows, hub_table, lines, table
+from versatile_diffusion.data.tables import LINES, nested_rows, parquet_rows, rows_of_lines, rows_of_table
 from versatile_diffusion.data.tars import tar_rows
 
 HUB = "hub:"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 """Tables beside the files that they describe, in the order in which they are looked for."""
-_READERS = {".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
-"""What `datasets` calls the reader of a table, by the suffix of its file."""
+_READERS = {".jsonl": LINES, ".ndjson": LINES, ".csv": "csv", ".parquet": "parquet"}
+"""The reader of a table, by the suffix of its file."""
 
 
 class DataFormat(ABC):
@@ -120,7 +120,10 @@ class TableFormat(DataFormat):
         """See `DataFormat.rows`."""
         file = _table(Path(source))
         assert file is not None
-        return rows_of_table(table(_READERS[file.suffix.lower()], [file]), file.parent)
+        reader = _READERS[file.suffix.lower()]
+        if reader == LINES:
+            return rows_of_lines(lines(file), file.parent)
+        return rows_of_table(table(reader, [file]), file.parent)
 
     def estimate(self, source: str, rows: RowStream) -> int | None:
         """See `DataFormat.estimate`: from the lines of the table."""

@@ -13,6 +13,10 @@ RowOf = Callable[[Mapping[str, object], int], Row]
 """Makes a row of a record of a table, and of its number."""
 
 
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+"""What stands in a line for bytes that are no UTF-8."""
+
+
 @runtime_checkable
 class RowStream(Protocol):
     """Entries that `datasets` streams from shards; it can tell where it is, and go on there."""
@@ -45,8 +49,20 @@ def share_out(stream: RowStream, rank: int, processes: int) -> RowStream:
     return shared
 
 
+def lines(file: Path) -> Any:
+    """Streams the lines of a text in UTF-8 that are not blank, each under the name "text"; see `UNREADABLE`."""
+    datasets: Any = import_module("datasets")
+    encoding = {"encoding": "utf-8-sig", "encoding_errors": "replace"}
+    found = datasets.load_dataset("text", data_files=[str(file)], split="train", streaming=True, **encoding)
+    return found.filter(_is_said)
+
+
+def _is_said(line: Mapping[str, str]) -> bool:
+    return bool(line["text"].strip())
+
+
 def table(reader: str, files: Sequence[Path]) -> Any:
-    """Streams the records of tables on this machine; the reader is "json", "csv" or "parquet"."""
+    """Streams the records of tables on this machine; the reader is "csv" or "parquet"."""
     datasets: Any = import_module("datasets")
     return datasets.load_dataset(reader, data_files=[str(file) for file in files], split="train", streaming=True)
 

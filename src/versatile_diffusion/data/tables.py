@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from versatile_diffusion.data.sample import Row, SamplePart, file_modality, words_modality
-from versatile_diffusion.data.streams import RowStream, parquet, table
+from versatile_diffusion.data.streams import UNREADABLE, RowStream, lines, parquet, table
 from versatile_diffusion.modalities.registry import modality_names
 
 CAPTIONS = ("text", "texts", "caption", "captions", "txt", "prompt", "description", "sentences", "alt_text", "title")
 """Names of columns that hold captions, in any case; of several that are there, the first one counts."""
 
+LINES = "lines"
+"""The reader of tables of JSON, one record a line."""
+_LINE = "text"
 _FACT = 100
 """Letters of what a column may say of a sample; longer ones are texts."""
 
@@ -31,6 +35,18 @@ def rows_of_table(records: Any, folder: Path | None) -> RowStream:
     records, known = _undecoded(records)
     read = partial(_entry, folder=folder, known=known)
     stream: RowStream = records.map(read, with_indices=True, remove_columns=list(records.features or {}) or None)
+    return stream
+
+
+def rows_of_lines(lines: Any, folder: Path) -> RowStream:
+    """Returns the rows of a table of JSON, one record a line. What is no record is told in its row.
+
+    Args:
+        lines: see `streams.lines`.
+        folder: where files lie that it names.
+    """
+    read = partial(_line_entry, folder=folder)
+    stream: RowStream = lines.map(read, with_indices=True, remove_columns=[_LINE])
     return stream
 
 
@@ -51,14 +67,19 @@ def nested_rows(folder: str, tables: Sequence[str], readers: Sequence[str]) -> I
     Args:
         folder: that holds all.
         tables: their paths, relative to it.
-        readers: of each; see `table`.
+        readers: of each: `LINES`, or one of `table`.
     """
     for place, reader in zip(tables, readers, strict=True):
-        file = Path(folder, place)
-        records, known = _undecoded(table(reader, [file]))
-        for index, record in enumerate(records):
-            row = _row(record, f"{index}", file.parent, known)
+        for row in _rows(Path(folder, place), reader):
             yield replace(row, key=str(Path(place).parent / row.key))
+
+
+def _rows(file: Path, reader: str) -> Iterator[Row]:
+    if reader == LINES:
+        yield from (_row_of_line(line[_LINE], index, file.parent) for index, line in enumerate(lines(file)))
+        return
+    records, known = _undecoded(table(reader, [file]))
+    yield from (_row(record, f"{index}", file.parent, known) for index, record in enumerate(records))
 
 
 def captions_hint() -> str:
@@ -82,6 +103,22 @@ def _undecoded(records: Any) -> tuple[Any, Mapping[str, str]]:
     for name in known:
         records = records.cast_column(name, type(features[name])(decode=False))
     return records, known
+
+
+def _line_entry(line: Mapping[str, str], index: int, folder: Path) -> dict[str, Row]:
+    return {"row": _row_of_line(line[_LINE], index, folder)}
+
+
+def _row_of_line(line: str, index: int, folder: Path) -> Row:
+    if UNREADABLE in line:
+        return Row(f"{index}", problem=f"Record {index + 1} is not a text in UTF-8: {line:.80}")
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Row(f"{index}", problem=f"Record {index + 1} is not JSON ({error!s:.100}): {line:.80}")
+    if not isinstance(found, dict):
+        return Row(f"{index}", problem=f"Record {index + 1} is not an object with names and values: {line:.80}")
+    return _row(cast("dict[str, object]", found), f"{index}", folder, {})
 
 
 def _entry(record: Mapping[str, object], index: int, folder: Path | None, known: Mapping[str, str]) -> dict[str, Row]:

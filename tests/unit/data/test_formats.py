@@ -141,6 +141,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "001.png" in data.skipped.reasons["001.png"]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_lines_that_are_no_records_are_named(tmp_path: Path, nested: bool) -> None:
+    source = Path(jsonl(tmp_path / "data" / ("train" if nested else ""), 3))
+    first, *others = (source / "metadata.jsonl").read_bytes().splitlines()
+    wrong = [b'{"file_name": "000.png", "text', b"[1, 2]", b'{"file_name": "001.png", "text": "caf\xe9"}', b"7"]
+    (source / "metadata.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n".join([first, b"", *wrong, *others]) + b"\n")
+    data = CaptionedData(str(tmp_path / "data"))
+    assert [Path(sample.key).name for sample in data.samples(MODALITIES)] == ["000.png", "001.png", "002.png"]
+    told = " ".join(data.skipped.reasons.values())
+    assert len(data.skipped.reasons) == len(wrong)
+    assert all(each in told for each in ("Record 2 is not JSON", "Record 3 is not an object", "Record 4 is not a text"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("nothing-here", "There is no data set"), ("notes.md", "no data set of a format that is known")],
