@@ -27,6 +27,7 @@ ABOUT_THESE_TWO = {
     "compat/": "the pipelines of diffusers, which know these two",
     "model_presets.py": "the sizes of the paper's models",
     "training/stages/model_training.py": "the paper's stages: autoencoders of these two, and flows between them",
+    "data/streams.py": "what `datasets` calls the lines of a file",
     "data/tables.py": "the names that columns of captions have",
     "studio/history.py": "a column of the table of results is called text",
     "studio/results_store.py": "the record of a text holds it under that name",
