@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from versatile_diffusion.pipeline.openvino import OPENVINO, PRECISIONS, to_openvino
+from versatile_diffusion.pipeline.openvino import OPENVINO, PRECISIONS, compiled_for_cpu, to_openvino
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Latents, timesteps and tokens -> noise."""
@@ -47,12 +46,7 @@ def openvino_step(network: nn.Module, example: tuple[Tensor, Tensor, Tensor], dt
         warnings.simplefilter("ignore")  # of the tracer, about conditions that hold for all inputs of these shapes
         converted = to_openvino(_Noise(network), example)
     converted.reshape({i: list(each.shape) for i, each in enumerate(example)})
-    options = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    compiled = import_module(OPENVINO).Core().compile_model(converted, "CPU", options)
+    compiled = compiled_for_cpu(converted, dtype, {})
 
     def step(latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         given = [each.numpy() for each in (latents.float(), timesteps, tokens.float())]

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from versatile_diffusion.cli.console import messages, note, results, say, warnings_as_notes
+from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import Taken, given
+from versatile_diffusion.cli.plan import tell_plan
 from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.distillation_settings import DistillationOptions, DistillationSettings
@@ -88,24 +89,9 @@ def distill(
         raise typer.BadParameter("It prints what --dry-run finds: give that, too.", param_hint="--json")
     require("datasets", "Training on your own data", "train")
     if dry_run:
-        _tell(chosen, run, as_json)
+        tell_plan(chosen, run, as_json)
     else:
         _distill(chosen, run)
-
-
-def _tell(settings: DistillationSettings, run: Path, as_json: bool) -> None:
-    """Tells what would happen."""
-    with messages.status("Finding out what would happen …") as status, warnings_as_notes():
-        from versatile_diffusion.training.own_data.dry_run import DryRun
-
-        plan = DryRun(settings, run, lambda text: status.update(f"{text} …")).plan()
-    for told in plan.warnings():
-        note(told)
-    if as_json:
-        results.print_json(data=plan.as_dict())
-        return
-    for table in plan.tables():
-        results.print(table)
 
 
 def _distill(settings: DistillationSettings, run: Path) -> None:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.console import messages, note, results, say, warnings_as_notes
+from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
+from versatile_diffusion.cli.plan import tell_plan
 from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.stage_settings import Recipe
@@ -200,17 +201,7 @@ def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
         )
     if settings.recipe is Recipe.PAPER:
         note("This is of all flows at once; the stages of the recipe before the last one take less.")
-    with messages.status("Finding out what would happen …") as status, warnings_as_notes():
-        from versatile_diffusion.training.own_data.dry_run import DryRun
-
-        plan = DryRun(settings, run, lambda text: status.update(f"{text} …")).plan()
-    for told in plan.warnings():
-        note(told)
-    if as_json:
-        results.print_json(data=plan.as_dict())
-        return
-    for table in plan.tables():
-        results.print(table)
+    tell_plan(settings, run, as_json)
 
 
 def _train(settings: TrainingSettings, run: Path) -> None:
