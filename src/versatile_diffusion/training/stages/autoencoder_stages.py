@@ -40,11 +40,16 @@ def adversarial_task(
     perceptual: PerceptualNetwork | None,
     seed: int,
 ) -> AdversarialAutoencoderTask:
-    """Returns the stage in which a discriminator, which begins at random, sharpens a copy of a trained autoencoder."""
-    model = AutoencoderWithDiscriminator(
-        channels_last(copy.deepcopy(autoencoder).requires_grad_(True)), seeded(seed, PatchDiscriminator)
-    )
-    errors = reconstruction_task(recipe, model.autoencoder, images, perceptual)
+    """Returns the stage in which a discriminator, which begins at random, sharpens a trained decoder.
+
+    The autoencoder is copied. Its encoder does not learn, so that latents stay what they were.
+    """
+    sharpened = channels_last(copy.deepcopy(autoencoder).requires_grad_(False))
+    for learns in (sharpened.decoder, sharpened.post_quant_conv):
+        if learns is not None:
+            learns.requires_grad_(True)
+    model = AutoencoderWithDiscriminator(sharpened, seeded(seed, PatchDiscriminator))
+    errors = KLAutoencoderTask(sharpened, images, perceptual, recipe.kl_feature_weight, 0.0, recipe.kl_edge_weight)
     return AdversarialAutoencoderTask(model, errors, recipe.kl_adversarial_weight)
 
 

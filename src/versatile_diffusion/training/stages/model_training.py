@@ -134,7 +134,7 @@ class ModelTraining(ABC):
         """The autoencoder of images."""
         image = self._untrained_image()
         autoencoder = channels_last(loaded(image.autoencoder, "image autoencoder", "to images"))
-        perceptual = None if self._image_stage == ADVERSARIAL else self.perceptual()
+        perceptual = None if ADVERSARIAL in self.stages else self.perceptual()
         task = reconstruction_task(self.recipe, autoencoder, self.images, perceptual)
         trained = image.autoencoder = self.run.train("kl", task)
         self.measurements.measure("kl", lambda: self.measure_kl(image))
@@ -142,7 +142,10 @@ class ModelTraining(ABC):
 
     @cached_property
     def kl_adversarial(self) -> AutoencoderKL:
-        """The autoencoder of images after a discriminator has sharpened it, in worlds that name this stage."""
+        """The autoencoder of images with a sharper decoder, in worlds that name this stage.
+
+        Its encoder stays, and with it all latents: the diffuser may learn before this stage, or beside it.
+        """
         image, seed = self._untrained_image(), self.run.config(ADVERSARIAL).seed
         task = adversarial_task(self.recipe, self.kl, self.images, self.perceptual(), seed)
         trained = image.autoencoder = self.run.train(ADVERSARIAL, task).autoencoder
@@ -189,9 +192,17 @@ class ModelTraining(ABC):
 
     @cached_property
     def image(self) -> ImageModality:
-        """Images, trained, with latents of unit variance."""
+        """Images as the diffuser learns them, with latents of unit variance."""
+        return self._image_with(self.kl)
+
+    @cached_property
+    def sharpest_image(self) -> ImageModality:
+        """Images as the whole model has them: with the same latents, and the last decoder there is."""
+        return self._image_with(self.kl_adversarial) if ADVERSARIAL in self.stages else self.image
+
+    def _image_with(self, autoencoder: AutoencoderKL) -> ImageModality:
         image = self._untrained_image()
-        image.autoencoder, image.context_encoder = getattr(self, self._image_stage), self.clip.image
+        image.autoencoder, image.context_encoder = autoencoder, self.clip.image
         if self.recipe.kl_even_channels:
             image.autoencoder = with_even_channels(image, self.data.image_items(0, 500))
         image.register_to_config(  # pyright: ignore[reportUnknownMemberType] - diffusers leaves parameters untyped
@@ -259,7 +270,7 @@ class ModelTraining(ABC):
     @cached_property
     def model(self) -> Components:
         """The whole model, saved in the run's folder with what goes with it and a model card."""
-        modalities: dict[str, Modality] = {"image": self.image, "text": self.text}
+        modalities: dict[str, Modality] = {"image": self.sharpest_image, "text": self.text}
         components = Components(self.four_flow, modalities, self._start.scheduler)
         if processes().is_main_process:
             folder = self.run.folder / "model"
@@ -288,11 +299,6 @@ class ModelTraining(ABC):
         assert isinstance(text, TextModality)
         text.tokenizers = self.data.tokenizers
         return replace(components, scheduler=learnt_schedule(scheduler, self.recipe.prediction_type))
-
-    @property
-    def _image_stage(self) -> str:
-        """The last stage of the autoencoder of images."""
-        return ADVERSARIAL if ADVERSARIAL in self.stages else "kl"
 
     def _untrained_image(self) -> ImageModality:
         """A copy of the image modality before training, with all its parts."""
@@ -331,7 +337,7 @@ class ModelTraining(ABC):
 
     def _origin(self, part: str) -> str:
         """What latents or tokens come from; see `LatentCache`. Its stage must have been trained."""
-        stage = {"image/latents": self._image_stage, "text/latents": "optimus"}.get(part, "clip")
+        stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
         return f"{stage} at {self.run.identity(stage)}, {self.data.description}"
 
 

@@ -36,7 +36,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         images: all images.
         perceptual_network: gives the features, frozen here. It must be another than the one that measures.
         feature_weight: weight of the distance of features.
-        kl_weight: weight of the KL divergence, per number of the latent.
+        kl_weight: weight of the KL divergence, per number of the latent; 0 leaves it out.
         edge_weight: weight of the absolute error of the differences between neighbouring pixels; 0 leaves it out.
     """
 
@@ -81,7 +81,9 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
         if self.perceptual_network is not None:
             distance = _feature_distance(self.perceptual_network.to(images.device), decoded, images)
             losses["features"] = self.feature_weight * distance
-        return losses | {"kl": self.kl_weight * posterior.kl().mean() / batch["noise"][0].numel()}, decoded
+        if self.kl_weight:
+            losses["kl"] = self.kl_weight * posterior.kl().mean() / batch["noise"][0].numel()
+        return losses, decoded
 
     def preview(self, model: AutoencoderKL) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: the first images, and below them their reconstructions."""

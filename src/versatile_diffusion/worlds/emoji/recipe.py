@@ -62,7 +62,7 @@ class EmojiRecipe(ModelRecipe):
     Attributes:
         attribute_classifier: reads images, to measure with; it alone sees held-out cells.
         perceptual_network: reads images, for the autoencoder to learn with.
-        kl_adversarial: the autoencoder of images with the perceptual network and a discriminator.
+        kl_adversarial: the decoder of images, with the perceptual network and a discriminator.
     """
 
     preset: Preset = field(default_factory=emoji)
