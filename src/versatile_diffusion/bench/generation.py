@@ -69,7 +69,7 @@ def _images(count: int) -> str:
 
 
 def _samples(seed: int, count: int) -> Sequence[WorldSample]:
-    return get_world(DEFAULT_MODEL).samples(seed, count)
+    return list(get_world(DEFAULT_MODEL).samples(seed, count))
 
 
 def _generators(number: int, count: int) -> list[torch.Generator]:

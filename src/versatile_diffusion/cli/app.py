@@ -94,9 +94,7 @@ evaluations = _group(
 for command in (evaluate_data.images, evaluate_data.texts):
     evaluations.command(cls=ManyValues)(spread(command))
 app.add_typer(evaluations, name="evaluate", rich_help_panel="Models")
-data_sets = _group(
-    cls=world_commands(data.write_command, has=lambda world: world.sources is not None), help=data.__doc__
-)
+data_sets = _group(cls=world_commands(data.write_command), help=data.__doc__)
 data_sets.command("show")(spread(data.show))
 app.add_typer(data_sets, name="data", rich_help_panel="Models")
 votes = _group(help=vote.__doc__)

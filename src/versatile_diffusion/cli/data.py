@@ -16,11 +16,12 @@ from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings.training_options import FilterPreset
 from versatile_diffusion.worlds.base import DataRequest, World
 
-HELP = """Write the data set of {name}: images with captions. It is made from {sources}.
+HELP = """Write the data set of {name}: images with captions. It is {made}.
 
 \b
 vd data {name} --output data/{name}
-vd data {name} --output data/{name} --packages downloads --images 2000
+vd data {name} --output data/{name} --images 2000
+vd train data/{name}
 """
 
 
@@ -42,7 +43,8 @@ def write_command(world: World) -> tuple[Callable[..., None], str]:
         world.build_data(DataRequest(output, say, packages, images, seed))
         say(f"Wrote {output}")
 
-    return write, HELP.format(name=world.name, sources=world.sources)
+    made = "drawn from a seed" if world.sources is None else f"made from {world.sources}"
+    return write, HELP.format(name=world.name, made=made)
 
 
 def show(

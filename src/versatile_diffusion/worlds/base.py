@@ -6,7 +6,7 @@ Importing this, or a world's description, does not import PyTorch; what trains a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.training.stages.model_recipe import ModelRecipe
+
+
+DRAWN = 5000
+"""Images of a data set that is drawn, where the user does not say."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class DataRequest:
     Attributes:
         folder: to write; a build that was begun there goes on.
         say: is told what is done.
-        packages: the folder of what the data set is made from, or None to fetch it.
+        packages: the folder of what the data set is made from, or None to fetch it; of use where it is made from any.
         images: how many there are to learn from; the world's own number if None.
         seed: of what is drawn at random; the world's own if None.
     """
@@ -207,7 +211,7 @@ class World(ABC):
         stages: what is trained, in order; the last is the whole model.
         former_names: today's names of stages and settings by those of earlier versions, which are still taken.
         evaluations: how its models are measured, the usual way first.
-        sources: what its data set is made from, if `vd data` writes it; None if it is drawn when it is needed.
+        sources: what its data set is made from; None if it is drawn from a seed.
     """
 
     name: str
@@ -231,17 +235,22 @@ class World(ABC):
         """
 
     @abstractmethod
-    def samples(self, seed: int, count: int) -> Sequence[WorldSample]:
+    def samples(self, seed: int, count: int) -> Iterable[WorldSample]:
         """Returns the first samples of the data set that this seed gives."""
 
     def build_data(self, request: DataRequest) -> None:
-        """Writes its data set, where `sources` tells what that is made from.
+        """Writes its data set as images with captions; by default its samples, which are drawn.
 
         Raises:
-            ValueError: if it is not written but drawn, or what is there was written otherwise.
+            ValueError: if it is drawn, and not made from packages, or what is there was written otherwise.
             OSError: if what it is made from is missing and cannot be fetched.
         """
-        raise ValueError(f"The data set of {self.name} is drawn when it is needed: there is nothing to write.")
+        from versatile_diffusion.worlds.drawn_data import write_samples
+
+        if request.packages is not None:
+            raise ValueError(f"The data set of {self.name} is drawn from a seed, not made from packages.")
+        images, seed = request.images or DRAWN, request.seed or 0
+        write_samples(request.folder, self.samples(seed, images), images, seed)
 
     def examples(self, task: str) -> Sequence[WorldExample]:
         """Returns what fills in the form of a task of the studio, such as "text-to-image"; none by default."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ class EmojiWorld(World):
         assert isinstance(request.recipe, EmojiRecipe)
         EmojiTraining(request.recipe, request.folder, request.mixed_precision, request.start).finish(request.stage)
 
-    def samples(self, seed: int, count: int) -> Sequence[WorldSample]:
+    def samples(self, seed: int, count: int) -> Iterable[WorldSample]:
         """See `World.samples`.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +55,9 @@ class PostcardsWorld(World):
         assert isinstance(request.recipe, PostcardsRecipe)
         PostcardsTraining(request.recipe, request.folder, request.mixed_precision, request.start).finish(request.stage)
 
-    def samples(self, seed: int, count: int) -> Sequence[WorldSample]:
+    def samples(self, seed: int, count: int) -> Iterable[WorldSample]:
         """See `World.samples`."""
-        postcards = Postcards(seed, count)
-        return [WorldSample(postcard.image, postcard.caption) for postcard in postcards]
+        return (WorldSample(postcard.image, postcard.caption) for postcard in Postcards(seed, count))
 
     def examples(self, task: str) -> Sequence[WorldExample]:
         """See `World.examples`."""

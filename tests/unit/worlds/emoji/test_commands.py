@@ -23,9 +23,3 @@ def test_vd_data_writes_the_data_set_and_shows_it(tmp_path: Path, monkeypatch: p
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     result = vd("data", "emoji", "--output", tmp_path / "data", "--packages", tmp_path)
     assert result.exit_code == 1 and "npm pack emojibase-data@17.0.0" in result.stderr
-
-
-def test_only_worlds_that_are_made_from_other_files_are_written() -> None:
-    listed = vd("data", "--help").stdout
-    assert "emoji" in listed and "show" in listed and "postcards" not in listed
-    assert vd("data", "postcards").exit_code == 2
