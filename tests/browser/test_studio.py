@@ -303,3 +303,27 @@ def test_every_tab_fits_and_can_be_read_by_all(visit: Visit) -> None:
         assert faults(visit, rules) == [], name
         if name in ("Image variation", "Multi-context", "History"):
             visit.shoot(f"{name.lower().replace(' ', '-')}-{size['width']}-{'dark' if scheme else 'light'}")
+
+
+def test_a_picture_follows_what_is_written(visit: Visit) -> None:
+    before = visit.studio.recipes()
+    switch = visit.panel.get_by_label("Draw while I type")
+    switch.check()
+    visit.write("a red tent")
+    drawn = visit.panel.get_by_alt_text("a red tent", exact=True)
+    drawn.wait_for()
+    first = drawn.get_attribute("src")
+    visit.panel.get_by_label("Text", exact=True).press_sequentially(" in the snow", delay=20)
+    second = visit.panel.get_by_alt_text("a red tent in the snow", exact=True)
+    second.wait_for()
+    assert second.get_attribute("src") != first
+    assert faults(visit) == []
+    visit.shoot("live")
+    visit.write("")
+    expect(visit.panel.locator(".vd-live img")).to_have_count(0, timeout=PATIENCE)
+    switch.uncheck()
+    visit.write("a blue house")
+    visit.take_few_steps()
+    visit.generate()
+    expect(visit.panel.locator(".vd-live img")).to_have_count(0)
+    assert len(visit.studio.recipes()) == len(before) + 1, "what is drawn while one types is not kept"

@@ -30,6 +30,7 @@ from versatile_diffusion.studio.controls import Values
 from versatile_diffusion.studio.examples import Example, examples_of, repertoire_of
 from versatile_diffusion.studio.forms import Form
 from versatile_diffusion.studio.guard import visitor_of
+from versatile_diffusion.studio.live_preview import LivePreview
 from versatile_diffusion.studio.options import (
     RANDOM,
     advanced_controls,
@@ -93,6 +94,7 @@ class TaskTab:
 
     def _build_inputs(self) -> None:
         self.form = Form(self.task.controls)
+        self._build_live()
         self._build_examples()
         self._build_repertoire()
         self._build_options()
@@ -108,10 +110,22 @@ class TaskTab:
         with gr.Row(elem_classes=["vd-buttons", "vd-examples"]):
             self.examples = [gr.Button(example.title, size="sm") for example in self._examples]
 
+    @property
+    def _prompt(self) -> gr.Textbox | None:
+        """Where people write what they want to see, if that is all that the task asks for."""
+        prompt = self.form.components.get("prompt")
+        return prompt if self.task.prompted and isinstance(prompt, gr.Textbox) else None
+
+    def _build_live(self) -> None:
+        self.live = None
+        if self._prompt is not None and shown_as(self.task.to) is ShownAs.IMAGE:
+            first = next(iter(self._jobs.engine.models.values()))
+            self.live = LivePreview(self.task.to, self._jobs, on=first.few_steps is not None)
+
     def _build_repertoire(self) -> None:
-        repertoire, prompt = repertoire_of(self._jobs.engine.models), self.form.components.get("prompt")
-        if self.task.prompted and repertoire is not None and isinstance(prompt, gr.Textbox):
-            self.repertoire = RepertoirePanel(repertoire, prompt)
+        repertoire = repertoire_of(self._jobs.engine.models)
+        if self._prompt is not None and repertoire is not None:
+            self.repertoire = RepertoirePanel(repertoire, self._prompt)
 
     def _build_options(self) -> None:
         with gr.Row():
@@ -142,6 +156,8 @@ class TaskTab:
         set_by_preset = [self.options.components[name] for name in self._by_preset("fast", first)]
         for changed in (self.preset, model):  # by the user: a replay sets all
             changed.input(self._preset, [self.preset, model], set_by_preset, show_progress="hidden", queue=False)
+        if self.live is not None and self._prompt is not None:
+            self.live.follow(self._prompt, model, self.seed)
         targets = list(self.form.components.values())
         for example, button in zip(self._examples, self.examples, strict=True):
             button.click(self._filler(example), None, targets, show_progress="hidden", queue=False)
@@ -186,6 +202,8 @@ class TaskTab:
         idle: Shown = {self.job: None, self.cancel_button: gr.Button(visible=False)}
         job: Job | None = None
         inputs: dict[str, bytes] = {}
+        if self.live is not None:
+            self.live.stop(request)
         try:
             values = await to_thread.run_sync(self._read, model, given, visitor_of(request))
             asked = generate_model().model_validate(fields_asked(self.task, values))
