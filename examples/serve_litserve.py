@@ -9,6 +9,7 @@
 from typing import Any
 
 import litserve
+import litserve.server
 import typer
 from fastapi import HTTPException
 
@@ -57,6 +58,7 @@ def main(
     dtype: str = "auto",
 ) -> None:
     """Serves a model on this machine."""
+    litserve.server._MCP_AVAILABLE = False  # beside mcp 2, which it does not know, LitServe 0.2 ends
     api = Generate(model, dtype, max_batch_size=batch, batch_timeout=0.05)
     server = litserve.LitServer(api, accelerator=accelerator, workers_per_device=workers, timeout=120)
     server.run(host="127.0.0.1", port=port, generate_client_file=False)

@@ -121,7 +121,7 @@ class _How:
         from versatile_diffusion.provenance.words import sampling_words
 
         digest = hashlib.sha256(prompts.read_bytes()).hexdigest()
-        own = {key: value for key, value in asdict(self.options).items() if key not in ("device", "dtype")}
+        own = {key: value for key, value in asdict(self.options).items() if key not in ("device", "dtype", "backend")}
         return {"prompts": digest, **own, **sampling_words(self.sampling), **decoding_words(self.decoding)}
 
 

@@ -48,6 +48,8 @@ def open_pipeline(
         for path, scale in map(_scaled, loras or []):
             pipe.load_lora(path, scale=scale)
         pipe.pack()
+        if options.backend is not None:
+            pipe.compile(backend=options.backend)
     show_progress(pipe, title)
     return pipe
 

@@ -41,6 +41,15 @@ class Weights(StrEnum):
     INT8 = "int8"
 
 
+class Backend(StrEnum):
+    """What may compute the diffuser instead of PyTorch, as in `FlowPipeline.compile`."""
+
+    OPENVINO = "openvino"
+
+
+BACKEND_HELP = "openvino computes the diffuser on the CPU; the first output takes seconds more."
+
+
 Steps = Annotated[int, option_info(Sampling, "num_inference_steps")]
 StepsOrPreset = Annotated[int | None, option_info(Sampling, "num_inference_steps")]
 Preset = Annotated[PresetName | None, option_info(Sampling, "preset")]
@@ -78,6 +87,7 @@ class ModelOptions:
         Weights | None,
         typer.Option(help="int8 stores those of linear layers in fewer bits; needs torchao.", rich_help_panel="Model"),
     ] = None
+    backend: Annotated[Backend | None, typer.Option(help=BACKEND_HELP, rich_help_panel="Model")] = None
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def _settings(embeddings: Path, options: ScanOptions, sampling: Sampling) -> dic
 
     with embeddings.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    own = {key: value for key, value in asdict(options).items() if key not in ("device", "dtype")}
+    own = {key: value for key, value in asdict(options).items() if key not in ("device", "dtype", "backend")}
     return {"embeddings": digest, **own, **sampling_words(sampling), "strength": given(sampling).get("strength")}
 
 

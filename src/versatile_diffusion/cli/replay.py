@@ -16,7 +16,7 @@ from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import read_tensor, require_writable
 from versatile_diffusion.cli.opening import open_pipeline
-from versatile_diffusion.cli.options import Dtype, Loras, ModelOptions, Overwrite, Weights
+from versatile_diffusion.cli.options import Backend, Dtype, Loras, ModelOptions, Overwrite, Weights
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 
 if TYPE_CHECKING:
@@ -183,6 +183,7 @@ def _opening(kept: StoredRecord, opening: Opening) -> tuple[ModelOptions, tuple[
         device=opening.device if opening.device != "auto" else _device(before.device),
         dtype=Dtype(before.dtype) if opening.dtype is Dtype.AUTO else opening.dtype,
         weights=None if before.weights is None else Weights(before.weights),
+        backend=None if before.backend is None else Backend(before.backend),
     )
     return options, tuple(opening.lora or ())
 

@@ -13,7 +13,7 @@ import typer
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, say
 from versatile_diffusion.cli.limits import QueueOptions, RequestOptions
-from versatile_diffusion.cli.options import Dtype
+from versatile_diffusion.cli.options import BACKEND_HELP, Backend, Dtype
 from versatile_diffusion.extras import extra
 
 
@@ -31,6 +31,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="To listen at; 0 is any that is free.")] = 8000,
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.")] = Dtype.AUTO,
+    backend: Annotated[Backend | None, typer.Option(help=BACKEND_HELP)] = None,
     keys: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A file of API keys, one a line; VD_API_KEYS adds to it."),
@@ -58,7 +59,10 @@ def serve(
     known = Keys.read(os.environ.get(KEYS_VARIABLE), keys)
     require_keys(host, known)
     # Its process opens the models while this one imports the server.
-    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the models …") as opening:
+    with (
+        closing(ProcessWorker(sources, device, dtype, backend)) as worker,
+        messages.status("Opening the models …") as opening,
+    ):
         with extra("serve", "serving"):
             from versatile_diffusion.serving.server import serve as run
         names = ", ".join(source.name for source in sources)

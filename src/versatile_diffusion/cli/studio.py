@@ -11,7 +11,7 @@ import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import messages, say
-from versatile_diffusion.cli.options import Dtype
+from versatile_diffusion.cli.options import BACKEND_HELP, Backend, Dtype
 from versatile_diffusion.extras import extra
 
 
@@ -35,6 +35,7 @@ def app(
     ] = "2GB",
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="auto is fp16 on accelerators, else bf16 or fp32.")] = Dtype.AUTO,
+    backend: Annotated[Backend | None, typer.Option(help=BACKEND_HELP)] = None,
 ) -> None:
     """Open the studio: every task in a browser. See docs/studio.md.
 
@@ -49,7 +50,7 @@ def app(
     limit = read_size(history_limit)
     sources = [Source.parse(text) for text in model or [DEFAULT_MODEL]]
     # Its process opens the models while this one imports the studio.
-    with closing(ProcessWorker(sources, device, dtype)) as worker, messages.status("Opening the studio …"):
+    with closing(ProcessWorker(sources, device, dtype, backend)) as worker, messages.status("Opening the studio …"):
         with extra("app", "the studio"):
             from versatile_diffusion.studio.history import History, default_folder
             from versatile_diffusion.studio.server import serve

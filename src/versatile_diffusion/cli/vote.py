@@ -180,7 +180,7 @@ def _make(output: Path, key: str, side: StudySide, where: Where, batches: Sequen
     missing = [batch for batch in batches if not all((output / _file(key, wanted)).exists() for wanted in batch)]
     if not missing:
         return 0
-    options = ModelOptions(side.model, where.device, where.dtype)
+    options = ModelOptions(model=side.model, device=where.device, dtype=where.dtype)
     contexts = sorted({context for batch in missing for context in batch[0].prompt.contexts})
     pipe = open_pipeline(options, [f"{context}-to-{IMAGE.name}" for context in contexts])
     show_progress(pipe, None)

@@ -70,14 +70,17 @@ class ProcessWorker:
         sources: models to open, the default first.
         device: see `devices.choose_device`.
         dtype: see `devices.choose_dtype`.
+        backend: see `open_models`.
 
     Raises:
         ValueError: if there are no models, or two of one name.
     """
 
-    def __init__(self, sources: Sequence[Source], device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(
+        self, sources: Sequence[Source], device: str = "auto", dtype: str = "auto", backend: str | None = None
+    ) -> None:
         require_unlike_names(sources)
-        self._arguments = (list(sources), device, dtype)
+        self._arguments = (list(sources), device, dtype, backend)
         self._models: Mapping[str, ModelInfo] | None = None
         self._lost = 0  # processes that ended with a batch
         self._start()
@@ -227,12 +230,12 @@ def _compute(pipe: Connection, worker: Worker, requests: Sequence[JobRequest]) -
         _answer(pipe, BatchComputed(results))
 
 
-def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str) -> None:
+def _main(pipe: Connection, sources: Sequence[Source], device: str, dtype: str, backend: str | None) -> None:
     """The other process: opens the models, and computes batches until the pipe is closed."""
     lean.install(own_process=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     try:
-        worker = LocalWorker(open_models(sources, device, dtype))
+        worker = LocalWorker(open_models(sources, device, dtype, backend))
     except Exception as error:
         _answer(pipe, WorkFailed(Failure(Reason.CRASHED, str(error)), traceback.format_exc()))
         return

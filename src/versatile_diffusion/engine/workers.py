@@ -157,12 +157,19 @@ class Source:
 
 
 def open_models(
-    sources: Sequence[Source], device: str = "auto", dtype: str = "auto"
+    sources: Sequence[Source], device: str = "auto", dtype: str = "auto", backend: str | None = None
 ) -> dict[str, VersatileDiffusionPipeline]:
     """Opens models, each with all its flows.
 
+    Args:
+        sources: which ones.
+        device: see `devices.choose_device`.
+        dtype: see `devices.choose_dtype`.
+        backend: what computes the diffusers instead of PyTorch; see `FlowPipeline.compile`.
+
     Raises:
-        ValueError: if two have the same name, or there is no such device or dtype.
+        ValueError: if two have the same name, there is no such device or dtype, or the backend cannot compute there.
+        ImportError: if the backend is not installed.
         CheckpointError: if one cannot be opened.
     """
     silence_imports()
@@ -177,6 +184,8 @@ def open_models(
         pipe = VersatileDiffusionPipeline.from_pretrained(source.path, torch_dtype=choose_dtype(dtype, where))
         pipe.to(where)  # pyright: ignore[reportUnknownMemberType] - diffusers does not type it
         pipe.pack()
+        if backend is not None:
+            pipe.compile(backend=backend)
         pipe.set_progress_bar_config(disable=True)  # pyright: ignore[reportUnknownMemberType] - nor that
         pipes[source.name] = pipe
     return pipes

@@ -294,6 +294,11 @@ class ModelPipeline(DiffusionPipeline):
         else:
             compile_blocks(self.diffuser, **options)
 
+    @property
+    def backend(self) -> str | None:
+        """What computes the diffuser: "openvino", or None where PyTorch does."""
+        return OPENVINO if isinstance(vars(self.diffuser).get("forward"), OpenVinoForward) else None
+
     def pack(self) -> None:
         """Makes the diffuser and autoencoders quicker on the CPU; see `kernels.optimize`.
 

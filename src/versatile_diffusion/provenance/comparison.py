@@ -43,6 +43,7 @@ def differences(before: Computed, now: Computed) -> list[str]:
         "model": "the model",
         "loras": "the LoRAs",
         "weights": "how weights are stored",
+        "backend": "what computes the diffuser instead of PyTorch",
         "device": "the device",
         "dtype": "the number format",
         "version": "the version of versatile-diffusion",

@@ -107,6 +107,7 @@ class Computed(Strict):
         model: as the user named it; never opened unless the user says so again.
         loras: likewise.
         weights: how they were stored, if not in the dtype.
+        backend: what computed the diffuser, if not PyTorch.
         device: its type.
         dtype: fp32, bf16 or fp16.
         version: of this package.
@@ -116,6 +117,7 @@ class Computed(Strict):
     model: Name
     loras: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     weights: Literal["int8"] | None = None
+    backend: Literal["openvino"] | None = None
     device: Name = "cpu"
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     version: Name = ""

@@ -34,6 +34,7 @@ def computed_by(pipe: FlowPipeline, model: str, loras: Sequence[str] = (), weigh
         "model": model,
         "loras": tuple(loras),
         "weights": weights,
+        "backend": pipe.backend,
         "device": pipe.diffuser.device.type,
         "dtype": names[pipe.diffuser.dtype],
         "version": __version__,

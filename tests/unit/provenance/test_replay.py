@@ -52,6 +52,7 @@ COMMANDS: dict[str, list[Any]] = {
     "edit, latent": ["edit", "given.png", "--add", "tent", "--method", "latent"],
     "batch": ["batch", "list.jsonl", "-n", 2, "--batch-size", 3],
     "reconstruct": ["reconstruct", "scans.npz", "-n", 2, "--strength", 0.8, "--rank-by", "image"],
+    "openvino": ["text-to-image", PROMPT, "--backend", "openvino"],
 }
 
 
