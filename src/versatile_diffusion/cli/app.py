@@ -4,42 +4,63 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from versatile_diffusion import __version__, lean
-from versatile_diffusion.cli import (
-    batch,
-    bench,
-    convert,
-    data,
-    demo,
-    distill,
-    edit,
-    embed,
-    evaluate,
-    evaluate_data,
-    flows,
-    generate,
-    reconstruct,
-    replay,
-    serve,
-    studio,
-    train,
-    vote,
-)
 from versatile_diffusion.cli.console import error, show_whatever_is_said
-from versatile_diffusion.cli.options import ManyValues, spread
-from versatile_diffusion.cli.worlds import world_commands
+from versatile_diffusion.cli.groups import found, group
+from versatile_diffusion.cli.options import ManyValues
 from versatile_diffusion.extras import silence_imports
 from versatile_diffusion.validation import shortened
 
+COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Make": {
+        "demo": "demo:demo",
+        "text-to-image": "flows:text_to_image",
+        "image-to-text": "flows:image_to_text",
+        "image-variation": "flows:image_variation",
+        "text-variation": "flows:text_variation",
+        "generate": "generate:generate",
+        "blend": "generate:blend",
+        "edit": "edit:edit",
+        "batch": "batch:batch",
+        "replay": "replay:replay",
+    },
+    "Brain decoding": {"reconstruct": "reconstruct:reconstruct", "embed": "embed:embed"},
+    "Models": {
+        "train": "train:models",
+        "distill": "distill:distill",
+        "evaluate": "evaluate:evaluations",
+        "data": "data:data_sets",
+        "vote": "vote:votes",
+        "app": "studio:app",
+        "serve": "serve:serve",
+        "convert": "convert:convert",
+        "bench": "bench:bench",
+    },
+}
+"""Where the commands are, as module and name, by the panels of the help that they stand in."""
+CLASSES: Mapping[str, type[TyperCommand]] = {"distill": ManyValues}
+
 
 class Commands(TyperGroup):
-    """Commands whose errors are shown as one message, with exit code 1."""
+    """Commands that are imported when they are asked for. Their errors are shown as one message, with exit code 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        names: Any = dict.fromkeys(name for panel in COMMANDS.values() for name in panel)
+        self.commands: Any = names  # to list, and to suggest; what they stand for is found by `get_command`
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer keeps its kind of context to itself
+        places = ((panel, names[cmd_name]) for panel, names in COMMANDS.items() if cmd_name in names)
+        for panel, path in places:
+            return found(cmd_name, path, panel, CLASSES.get(cmd_name, TyperCommand))
+        return None
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -56,53 +77,7 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from problem
 
 
-def _group(**options: Any) -> typer.Typer:
-    return typer.Typer(
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        pretty_exceptions_show_locals=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        **options,
-    )
-
-
-app = _group(cls=Commands)
-for command in (
-    demo.demo,
-    flows.text_to_image,
-    flows.image_to_text,
-    flows.image_variation,
-    flows.text_variation,
-    generate.generate,
-    generate.blend,
-    edit.edit,
-    batch.batch,
-    replay.replay,
-):
-    app.command(rich_help_panel="Make")(spread(command))
-for command in (reconstruct.reconstruct, embed.embed):
-    app.command(rich_help_panel="Brain decoding")(spread(command))
-app.add_typer(
-    _group(cls=world_commands(train.train_command, train.train_on_data_command), help=train.HELP_OF_ALL),
-    name="train",
-    rich_help_panel="Models",
-)
-app.command(rich_help_panel="Models", cls=ManyValues)(spread(distill.distill))
-evaluations = _group(
-    cls=world_commands(evaluate.evaluate_command, has=lambda world: bool(world.evaluations)), help=evaluate.HELP
-)
-for command in (evaluate_data.images, evaluate_data.texts):
-    evaluations.command(cls=ManyValues)(spread(command))
-app.add_typer(evaluations, name="evaluate", rich_help_panel="Models")
-data_sets = _group(cls=world_commands(data.write_command), help=data.__doc__)
-data_sets.command("show")(spread(data.show))
-app.add_typer(data_sets, name="data", rich_help_panel="Models")
-votes = _group(help=vote.__doc__)
-for name, command in (("make", vote.make), ("open", vote.open_), ("report", vote.report)):
-    votes.command(name)(spread(command))
-app.add_typer(votes, name="vote", rich_help_panel="Models")
-for command in (studio.app, serve.serve, convert.convert, bench.bench):
-    app.command(rich_help_panel="Models")(spread(command))
+app = group(cls=Commands)
 
 
 def _show_version(asked: bool) -> bool:

@@ -11,7 +11,9 @@ import typer
 
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
-from versatile_diffusion.cli.options import AsJson, Overwrite
+from versatile_diffusion.cli.groups import group
+from versatile_diffusion.cli.options import AsJson, Overwrite, spread
+from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings.training_options import FilterPreset
 from versatile_diffusion.worlds.base import DataRequest, World
@@ -85,3 +87,8 @@ def show(
         return
     for table in found.tables():
         results.print(table)
+
+
+data_sets = group(cls=world_commands(write_command), help=__doc__)
+"""Commands of the worlds by name, and `show`."""
+data_sets.command("show")(spread(show))

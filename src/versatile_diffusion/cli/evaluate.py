@@ -12,18 +12,23 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.cli import evaluate_data
 from versatile_diffusion.cli.console import results
 from versatile_diffusion.cli.files import require_writable
+from versatile_diffusion.cli.groups import group
 from versatile_diffusion.cli.opening import open_pipeline
 from versatile_diffusion.cli.options import (
     GuidanceScale,
     Loras,
+    ManyValues,
     ModelOptions,
     Overwrite,
     Preset,
     Scheduler,
     StepsOrPreset,
+    spread,
 )
+from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import require
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.sampling.few_steps import resolved
@@ -135,3 +140,9 @@ def _help(world: World) -> str:
     ]
     alternatives = "".join(f", or {each.help}" for each in others)
     return f"Measure a model of {world.name}: {usual.help}{alternatives}.\n\n\b\n" + "\n".join(examples)
+
+
+evaluations = group(cls=world_commands(evaluate_command, has=lambda world: bool(world.evaluations)), help=HELP)
+"""Commands of the worlds by name, and of data."""
+for command in (evaluate_data.images, evaluate_data.texts):
+    evaluations.command(cls=ManyValues)(spread(command))

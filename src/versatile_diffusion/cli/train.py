@@ -14,7 +14,9 @@ from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import note, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable_folder, slug
 from versatile_diffusion.cli.flags import given
+from versatile_diffusion.cli.groups import group
 from versatile_diffusion.cli.plan import tell_plan
+from versatile_diffusion.cli.worlds import world_commands
 from versatile_diffusion.extras import require
 from versatile_diffusion.training.settings.choices import TrackerName
 from versatile_diffusion.training.settings.stage_settings import Recipe
@@ -246,3 +248,7 @@ def _move_aside(run: Path) -> None:
     names = (run.with_name(f"{run.name}-{i}") for i in range(1, 10_000))
     kept = run.rename(next(name for name in names if not name.exists()))
     say(f"The earlier run is now {kept}.")
+
+
+models = group(cls=world_commands(train_command, train_on_data_command), help=HELP_OF_ALL)
+"""Commands of the worlds by name, and of data."""

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from versatile_diffusion.cli.console import messages, results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable, require_writable_folder
+from versatile_diffusion.cli.groups import group
 from versatile_diffusion.cli.opening import open_pipeline, records_of, show_progress
-from versatile_diffusion.cli.options import MOST_OUTPUTS, Dtype, ModelOptions, Overwrite
+from versatile_diffusion.cli.options import MOST_OUTPUTS, Dtype, ModelOptions, Overwrite, spread
 from versatile_diffusion.cli.writing import UnwrittenOutput, write_outputs
 from versatile_diffusion.extras import extra
 from versatile_diffusion.files import require_same_settings, write_whole
@@ -215,3 +216,8 @@ def _table(report: VoteReport) -> Table:
             report.labels[choice], str(share.votes), f"{share.share:.1%}", f"{share.low:.1%} to {share.high:.1%}"
         )
     return table
+
+
+votes = group(help=__doc__)
+for name, command in (("make", make), ("open", open_), ("report", report)):
+    votes.command(name)(spread(command))

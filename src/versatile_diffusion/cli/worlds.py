@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
-from typer.main import get_command
 
 from versatile_diffusion.bundled import world_names
-from versatile_diffusion.cli.options import ManyValues, spread
+from versatile_diffusion.cli.groups import alone
+from versatile_diffusion.cli.options import ManyValues
 from versatile_diffusion.worlds.base import World
 from versatile_diffusion.worlds.registry import find_world
 
@@ -43,16 +42,9 @@ def world_commands(
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             world = find_world(cmd_name)
             if world is not None and has(world):
-                return _alone(world.name, world.about, *command_of(world))
+                return alone(world.name, *command_of(world), about=world.about, cls=ManyValues)
             if command_of_other is not None:
-                return _alone(cmd_name, None, *command_of_other(cmd_name))
+                return alone(cmd_name, *command_of_other(cmd_name), cls=ManyValues)
             return super().get_command(ctx, cmd_name)
 
     return WorldCommands
-
-
-def _alone(name: str, about: str | None, command: Callable[..., None], shown: str) -> Any:
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    settings = {"help_option_names": ["-h", "--help"]}
-    alone.command(name, cls=ManyValues, help=shown, short_help=about, context_settings=settings)(spread(command))
-    return get_command(alone)

@@ -1,10 +1,12 @@
 """What one LoRA step of the full-size model takes: seconds, and the most memory of the whole process.
 
-    python benchmarks/full_size_lora.py --keep models
+    python benchmarks/full_size_step.py --keep models
+    python benchmarks/full_size_step.py --keep models --distill
 
 A model of the official sizes and of random weights is written (3.3 GB in half precision, kept in the folder of --keep),
 with the layers of text to image and of image variation. Then training begins on it as `vd train` does: the encoders
-encode two pictures of 512 × 512 with captions, leave memory, and the diffuser takes its steps. Linux only.
+encode two pictures of 512 × 512 with captions, leave memory, and the diffuser takes its steps. Or a LoRA is distilled,
+as `vd distill` does. Linux only.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import TextModality
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import vd_four_flow
+from versatile_diffusion.training.own_data.distillation import Distillation
 from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.settings.distillation_settings import DistillationSettings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
@@ -44,27 +48,32 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder that keeps the model for the next time")
     parser.add_argument("--steps", type=int, default=2, help="the first one is not timed")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
+    parser.add_argument("--distill", action="store_true", help="a step of vd distill instead of vd train")
     arguments = parser.parse_args()
     with (
         kept_folder(arguments.keep, "full-size-two-flows", is_ours, write_random) as model,
         tempfile.TemporaryDirectory() as place,
     ):
-        print(json.dumps(measured(model, Path(place), arguments.steps, arguments.precision), indent=2))
+        print(json.dumps(measured(model, Path(place), arguments), indent=2))
 
 
-def measured(model: Path, place: Path, steps: int, precision: str) -> dict[str, float]:
+def measured(model: Path, place: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Trains some steps and returns what they took: bytes, seconds, and the numbers of weights."""
     draw(place / "data")
     values: dict[str, object] = {"data": str(place / "data"), "start": str(model), "flows": FLOWS, "batch_size": 1}
-    values |= {"precision": precision, "checkpointing": True, "validation": 0, "steps": steps}
-    training = FineTuning(checked(TrainingSettings, values), place / "run")
+    values |= {"checkpointing": True, "validation": 0, "steps": arguments.steps, "precision": arguments.precision}
+    training = (
+        Distillation(checked(DistillationSettings, values), place / "run")
+        if arguments.distill
+        else FineTuning(checked(TrainingSettings, values), place / "run")
+    )
     clock = time.perf_counter()
     training.samples  # noqa: B018 - encodes them
     found = {"encoding, s": time.perf_counter() - clock, "encoding, peak bytes": status("VmHWM")}
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     trainer = training.trainer
     found |= {"before the steps, bytes": status("VmRSS"), "opening, peak bytes": status("VmHWM")}
-    for number in range(steps):
+    for number in range(arguments.steps):
         clock = time.perf_counter()
         found |= trainer.update()
         found[f"step {number + 1}, s"] = time.perf_counter() - clock
