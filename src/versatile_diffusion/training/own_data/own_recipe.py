@@ -82,8 +82,12 @@ def own_recipe(settings: TrainingSettings, preset: Preset, images: int) -> OwnRe
         preset: sizes of the model, with those of its vocabularies.
         images: that are learnt from.
     """
-    stages = {name: _config(settings, name, number) for number, name in enumerate(OWN_ENCODERS)}
-    return replace(OwnRecipe(preset=preset, images=images, seed=settings.seed), **stages)
+    return replace(OwnRecipe(preset=preset, images=images, seed=settings.seed), **own_configs(settings))
+
+
+def own_configs(settings: TrainingSettings) -> dict[str, TrainingConfig]:
+    """Returns how each stage is trained, in their order."""
+    return {name: _config(settings, name, number) for number, name in enumerate(OWN_ENCODERS)}
 
 
 def own_preset(settings: TrainingSettings) -> Preset:
