@@ -24,12 +24,13 @@ from versatile_diffusion.modalities import Modality
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.batch_share import WHOLE, own_share
+from versatile_diffusion.training.loop.checkpoint import room_for
 from versatile_diffusion.training.loop.metric_logger import LOG
 from versatile_diffusion.training.loop.optimizers import require_optimizer
 from versatile_diffusion.training.loop.sharding import whole
 from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trackers import Tracking, run_title
-from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.loop.trainer import PRECISIONS, Trainer
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.own_data.run_settings import (
@@ -97,9 +98,10 @@ class FineTuning:
         trainer.run()
         trained = whole(trainer.trained)
         if processes().is_main_process:
-            self._save(trained, self.target, schedule)
-            write_run_card(self.page, self.target, self.told)
-            self.page.finish(self.target)
+            with room_for("What was trained", self.folder / STATE):
+                self._save(trained, self.target, schedule)
+                write_run_card(self.page, self.target, self.told)
+                self.page.finish(self.target)
         return self.target
 
     def require_installed(self) -> None:
@@ -251,7 +253,8 @@ class FineTuning:
         reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
             data = CaptionedData(settings.data, self.skipped)
-            samples = UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+            computed = PRECISIONS[mixed_precision(settings)]
+            samples = UserSamples(settings, self.folder, data, reader, origin, self.say, computed).open()
         if isinstance(samples[TRAINING], SampleCache):
             encoder.unconditional_of_all()
             self.model.release_context_encoders()

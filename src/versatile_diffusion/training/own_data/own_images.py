@@ -152,6 +152,7 @@ class ImageKeeper:
 
         Raises:
             ValueError: if there are not two pictures with captions to learn from.
+            OSError: if there is no room for them.
         """
         whole = {**origin, "filters": asdict(self.filters), "validation": self.validation}
         told = {"origin": json.loads(json.dumps(whole)), "size": self.image.size}
@@ -162,7 +163,14 @@ class ImageKeeper:
             folder.mkdir(parents=True, exist_ok=True)
             self.data.skipped.begin()
             splits = {split: KeptSplit() for split in (TRAINING, VALIDATION)}
-            self._write(folder, splits)
+            try:
+                self._write(folder, splits)
+            except OSError as error:
+                raise OSError(
+                    f"The pictures that encoders learn from could not be written to {folder} ({error!s:.200}). They "
+                    f"take {3 * self.image.size**2 / 2**20:.3g} MiB each. Free some room, and give the same command to "
+                    "go on."
+                ) from error
             if (count := len(splits[TRAINING].captions)) < 2:
                 raise ValueError(
                     f"{self.data.source:.300} has {count} pictures with captions to learn from, and a model from "
