@@ -13,14 +13,20 @@ _SHOWN = 300  # characters of a path that a message quotes
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all, and the folders it lies in."""
+    """Writes a file, whole or not at all, and the folders it lies in.
+
+    Raises:
+        OSError: if it could not; the message names the file, also where the disk is full.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{uuid4().hex}")
     try:
         unfinished.write_bytes(content)
         unfinished.replace(file)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(file)) from error
         raise
 
 

@@ -196,13 +196,8 @@ def _save(settings: TrainingSettings, file: Path) -> None:
 def _tell(settings: TrainingSettings, run: Path, as_json: bool) -> None:
     """Tells what would happen."""
     require("datasets", "Training on your own data", "train")
-    if settings.from_nothing:
-        raise ValueError(
-            "--dry-run tells of one diffuser, and a model from nothing is trained in seven stages: look at the data "
-            f"with vd data show {settings.data}, or name models that have the encoders with --encoders."
-        )
-    if settings.recipe is Recipe.PAPER:
-        note("This is of all flows at once; the stages of the recipe before the last one take less.")
+    if settings.from_nothing or settings.recipe is Recipe.PAPER:
+        note("Memory is that of all flows at once; the stages before the last one take less.")
     tell_plan(settings, run, as_json)
 
 

@@ -86,8 +86,18 @@ class SkippedSamples:
         self.reasons[key] = reason
         if self.file is not None:
             line = {"key": key, "reason": reason[:1000], **({"filter": by} if by else {})}
+            self._write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _write(self, line: str) -> None:
+        assert self.file is not None
+        try:
             with self.file.open("a", encoding="utf-8", errors="backslashreplace") as file:  # odd names as JSON's \udcff
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(line)
+        except OSError as error:
+            raise OSError(
+                f"Which sample was left out could not be written to {self.file} ({error!s:.200}). Free some room, and "
+                "give the same command to go on."
+            ) from error
 
     def told(self) -> str:
         """Returns how many samples were left out, and by what, in a sentence without its end."""

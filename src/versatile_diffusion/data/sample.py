@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
@@ -76,6 +77,23 @@ def read_sample(row: Row, modalities: Mapping[str, Modality]) -> Sample:
         held = ", ".join(dict.fromkeys(part.modality for part in row.parts)) or "nothing"
         raise BadSample(f"There is nothing to learn from here but {held}; wanted are {', '.join(modalities)}.")
     return Sample(row.key, items, row.facts)
+
+
+def read_wanted(row: Row, modalities: Mapping[str, Modality], filters: SampleFilters) -> Sample:
+    """Reads a row that is wanted, as far as that is known without a model; what its data says of it is asked first.
+
+    Args:
+        row: an entry of a data set.
+        modalities: see `read_sample`.
+        filters: which samples are wanted.
+
+    Raises:
+        BadSample: see `read_sample`; an UnwantedSample if a filter leaves it out.
+    """
+    filters.require_facts(row.facts)
+    sample = read_sample(row, modalities)
+    filters.require_sizes(sample.items)
+    return sample
 
 
 def file_modality(name: str) -> str | None:

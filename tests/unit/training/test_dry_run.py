@@ -26,6 +26,7 @@ from versatile_diffusion.training.loop.sharding import shard
 from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data import dry_run
+from versatile_diffusion.training.own_data.own_encoders import OWN_ENCODERS
 from versatile_diffusion.training.own_data.step_memory import step_memory
 from versatile_diffusion.training.own_data.trained_layers import prepare
 from versatile_diffusion.training.samples.random_latents import RandomLatents
@@ -82,6 +83,21 @@ def test_a_model_that_is_not_here_is_counted_by_its_sizes(data: str, tmp_path: P
     told = vd("train", data, "--start", dry_run.OFFICIAL, "--output", str(tmp_path / "run"), "--dry-run", *small)
     assert told.exit_code == 0, told.output
     assert "not measured" in told.stdout and "64 cards" in told.stdout and "global_layers" in told.stdout
+
+
+def test_all_stages_of_a_model_from_nothing_are_timed(data: str, tmp_path: Path) -> None:
+    small = ["--start", "preset:tiny", "--steps", "3", "--batch-size", "2", "--set", "clip.batch_size=4"]
+    told = vd("train", data, *small, "--set", "kl.steps=7", "--output", str(tmp_path / "run"), "--dry-run", "--json")
+    assert told.exit_code == 0, told.output
+    assert not (tmp_path / "run").exists()
+    found = json.loads(told.stdout)
+    assert [stage["name"] for stage in found["stages"]] == [*OWN_ENCODERS, "one_flow", "two_flow", "four_flow"]
+    seconds = {stage["name"]: stage["steps"] * stage["time"]["seconds"] for stage in found["stages"]}
+    assert found["stages"][1]["steps"] == 7 and all(each > 0 for each in seconds.values())
+    assert found["plan"]["seconds"] == pytest.approx(sum(seconds.values()))
+    assert found["trained"]["parameters"] == found["trained"]["of"] and len(found["flows"]) == 4
+    no = vd("train", data, *small, "--output", str(tmp_path / "run"), "--dry-run", "--filter", "paper")
+    assert no.exit_code == 1 and "min_similarity needs a column" in no.output
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def test_size_decides_what_is_encoded_first_and_is_said(
         assert isinstance(again, kind) and len(said) == 1, "a run goes on as it began"
 
 
+@pytest.mark.parametrize(("cache", "dtype"), [("never", torch.bfloat16), ("always", torch.float32)])
+def test_encoders_that_stay_are_held_in_what_steps_compute_in(
+    cache: str, dtype: torch.dtype, data: str, model: str, tmp_path: Path
+) -> None:
+    run = FineTuning(settings(data, model, cache=cache, precision="bf16"), tmp_path)
+    assert run.samples["training"].teaches(run.flows[0])
+    assert run.model.modalities["image"].dtype == dtype
+
+
 def test_a_cache_that_would_be_too_large_is_refused_before_it_is_begun(data: str, model: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"more than .* --cache-limit, or compute them on the way with --cache never"):
         FineTuning(settings(data, model, cache="always", cache_limit=1e-5), tmp_path).train()

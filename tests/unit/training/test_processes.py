@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ def test_a_checkpoint_of_two_processes_is_read_by_any_number(alone: Path, tmp_pa
         shutil.copytree(begun, tmp_path / str(count) / begun.name)
         finished(together(diffuser_runs.train_branches, str(tmp_path / str(count)), batch_size, count=count))
         require_equal(tmp_path / str(count), alone)
+    shutil.copytree(begun, tmp_path / "plain" / begun.name)  # a process that nobody launched as one of several
+    with warnings.catch_warnings(record=True) as told:
+        diffuser_runs.train_branches(str(tmp_path / "plain"), "6")
+    require_equal(tmp_path / "plain", alone)
+    assert not [each for each in told if "distributed" in str(each.message)]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Samples that are read and encoded on the way: blocks, batches, and going on where a run stopped."""
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSamples
 from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.problems import BadSample
-from versatile_diffusion.data.sample import Row, read_sample
+from versatile_diffusion.data.sample import Row, Sample, read_wanted
 from versatile_diffusion.data.tags import VARIANTS, CaptionTags
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.loop.batch_share import WHOLE, BatchShare
@@ -202,11 +203,11 @@ def read_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of samples that were decoded."""
     names: list[str] = []
 
-    def counted(row: Row, modalities: Any) -> Any:
+    def counted(row: Row, *arguments: Any) -> Any:
         names.append(row.key)
-        return read_sample(row, modalities)
+        return read_wanted(row, *arguments)
 
-    monkeypatch.setattr(sample_reader, "read_sample", counted)
+    monkeypatch.setattr(sample_reader, "read_wanted", counted)
     yield names
 
 
@@ -246,6 +247,29 @@ def test_similarity_is_measured_where_the_data_says_none(encoder: SampleEncoder,
     reader = SampleReader(encoder, data.skipped, SampleFilters(min_similarity=1.0))
     assert [each.key for each in reader.samples(data.rows())] == ["alone"], "nothing is known of it"
     assert data.skipped.filtered == {"min_similarity": 4}
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.02), (torch.float16, 0.003)])
+def test_encoders_in_half_the_memory_say_nearly_the_same(
+    dtype: torch.dtype, near: float, bundled: VersatileDiffusionPipeline
+) -> None:
+    modalities = {name: copy.deepcopy(each) for name, each in bundled.modalities.items()}
+    flows = [Flow("text", "image"), Flow("image", "text")]
+    held = SampleEncoder(modalities, flows, 4)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    samples = [
+        held.fit(Sample(str(i), {"image": (image,), "text": ("a red tent in the meadow",)}))
+        for i, image in enumerate(images)
+    ]
+    before, nothing = held.encode(samples), held.unconditional(flows[0])
+    size = sum(each.nbytes for modality in modalities.values() for each in modality.parameters())
+    held.hold_in(dtype)
+    assert sum(each.nbytes for modality in modalities.values() for each in modality.parameters()) == size / 2
+    after = held.encode(samples)
+    for name in (each for each in before if not each.endswith("rows")):
+        error = (after[name].float() - before[name].float()).norm() / before[name].float().norm()
+        assert 0 < error < near, name
+    assert not torch.equal(held.unconditional(flows[0]), nothing), "it is that of the encoders as they are now"
 
 
 def test_tags_are_varied_for_contexts_and_not_where_something_is_measured(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def save(folder: Path, memory: Mapping[str, Any], state: TrainingState, keep: in
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
     processes().wait_for_everyone()
-    with _room_for(unfinished):
+    with room_for("A checkpoint", folder), _removed_unless_whole(unfinished):
         _write(state, unfinished)
         processes().wait_for_everyone()
         if main:
@@ -118,24 +119,43 @@ def _write(state: TrainingState, folder: Path) -> None:
         save_file({name: tensor.cpu() for name, tensor in tensors.items()}, folder / _WHOLE)
 
 
+class NoRoomError(OSError):
+    """Something of a run could not be written; the message says what, what is whole, and how to go on."""
+
+
 @contextmanager
-def _room_for(unfinished: Path) -> Generator[None]:
-    """Removes a checkpoint that could not be written, and says what to do.
+def room_for(what: str, folder: Path) -> Generator[None]:
+    """Says what to do where something of a run cannot be written.
+
+    Args:
+        what: is written, as a sentence begins with it.
+        folder: of the run.
 
     Raises:
-        OSError: if it could not; the message names the last one that is whole.
+        NoRoomError: if it could not; the message names the last checkpoint that is whole.
     """
     try:
         yield
+    except NoRoomError:
+        raise
     except (SafetensorError, OSError, CheckpointException) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        whole = checkpoints(unfinished.parent)
-        last = f"The last one is whole: {whole[-1]}." if whole else "There is none before it."
-        left = shutil.disk_usage(unfinished.parent).free // 2**20
-        raise OSError(
-            f"A checkpoint could not be written to {unfinished.parent} ({error!s:.200}). {last} Free some room, of "
-            f"which {left:,} MiB are left, and give the same command to go on."
+        whole = checkpoints(folder)
+        last = f"The last checkpoint is whole: {whole[-1]}." if whole else "There is no checkpoint before it."
+        left = shutil.disk_usage(folder).free // 2**20
+        raise NoRoomError(
+            f"{what} could not be written to {folder} ({error!s:.200}). {last} Free some room, of which {left:,} MiB "
+            "are left, and give the same command to go on."
         ) from error
+
+
+@contextmanager
+def _removed_unless_whole(unfinished: Path) -> Generator[None]:
+    """Removes a checkpoint that could not be written."""
+    try:
+        yield
+    except (SafetensorError, OSError, CheckpointException):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -188,8 +208,12 @@ def _load(path: Path, state: TrainingState) -> None:
             tensors = load_file(path / _WHOLE)
             for name, tensor in wanted.items():
                 tensor.copy_(tensors[name])
-        else:
-            load_distributed(wanted, storage_reader=reader, no_dist=not torch.distributed.is_initialized())
+        elif torch.distributed.is_initialized():
+            load_distributed(wanted, storage_reader=reader)
+        else:  # what several processes wrote, read by one, of which PyTorch warns whenever it is asked to
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
+                load_distributed(wanted, storage_reader=reader, no_dist=True)
     state.take(wanted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,15 @@ class MetricLogger:
             self.trackers = self.tracking.start(self.path.parent, step)
         try:
             yield
-        finally:
-            for tracker in self.trackers:
-                tracker.finish()
+        except BaseException:
+            with suppress(OSError):  # what ends the run is told, not that trackers have no room for their ends
+                self._finish()
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        for tracker in self.trackers:
+            tracker.finish()
 
     @property
     def shows(self) -> bool:

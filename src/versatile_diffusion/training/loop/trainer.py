@@ -229,7 +229,8 @@ class Trainer(Generic[M]):
                 validated = self.task.validate(self.model)
             means = means | {f"{VALIDATION}{name}": loss for name, loss in validated.items()}
         if self.accelerator.is_main_process and (done or self.step % self.config.log_every == 0):
-            self.logger.write(self.step, self._figures(speed), means)
+            with checkpoint.room_for("The log", self.folder):
+                self.logger.write(self.step, self._figures(speed), means)
         if shown and self._takes_part:
             self._show()
         if done or self.step % self.config.checkpoint_every == 0:
@@ -255,9 +256,10 @@ class Trainer(Generic[M]):
         with torch.no_grad(), self.average.applied():
             preview = self.task.preview(self.model)
         if self.accelerator.is_main_process:
-            self.logger.show(self.step, preview)
-            if self.on_preview is not None:
-                self.on_preview(self.step, preview)
+            with checkpoint.room_for(f"What it makes at step {self.step:,}", self.folder):
+                self.logger.show(self.step, preview)
+                if self.on_preview is not None:
+                    self.on_preview(self.step, preview)
 
     def _interrupted(self, interrupt: HeldInterrupt) -> bool:
         """Whether any process was told to stop; all hear of it after the same step."""

@@ -6,7 +6,7 @@ import copy
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,19 +26,26 @@ from versatile_diffusion.training.loop.machine import free_memory, hardware
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.own_data.data_survey import DataSurvey, survey
 from versatile_diffusion.training.own_data.distillation import Distillation
-from versatile_diffusion.training.own_data.finetuning import FineTuning
+from versatile_diffusion.training.own_data.encoder_times import encoder_times
+from versatile_diffusion.training.own_data.finetuning import STATE_BYTES
+from versatile_diffusion.training.own_data.flow_recipe import STAGES, FlowRecipe
+from versatile_diffusion.training.own_data.from_nothing import FromNothing
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
+from versatile_diffusion.training.own_data.own_recipe import own_configs, own_preset
+from versatile_diffusion.training.own_data.own_training import open_training
 from versatile_diffusion.training.own_data.run_plan import (
     PROCESSES,
     CardMemory,
     DiskNeed,
     RunPlan,
     StepTime,
+    TimedStage,
     TrainedParts,
 )
 from versatile_diffusion.training.own_data.starts import assemble, is_assembled
 from versatile_diffusion.training.own_data.step_memory import StepMemory, step_memory
 from versatile_diffusion.training.own_data.trained_layers import held_as, mixed_precision, prepare
+from versatile_diffusion.training.own_data.trainer_config import training_config
 from versatile_diffusion.training.samples.random_latents import RandomLatents
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
 from versatile_diffusion.training.settings.choices import Trained
@@ -64,7 +71,7 @@ class SizedModel(OpenedModel):
 
 
 class DryRun:
-    """Finds out what `FineTuning` would do, without training and without writing anything.
+    """Finds out what a run would do, without training and without writing anything.
 
     Args:
         settings: of the run.
@@ -80,8 +87,13 @@ class DryRun:
     ) -> None:
         self.settings, self.folder, self.progress = settings, folder, progress
         distilled = isinstance(settings, DistillationSettings)
-        self.run = Distillation(settings, folder) if distilled else FineTuning(settings, folder)
-        self.run.model = SizedModel(sizes_of(settings, [Flow.parse(name) for name in settings.flows] or None))
+        opened = Distillation(settings, folder) if distilled else open_training(settings, folder)
+        self.recipe = opened if isinstance(opened, FlowRecipe) else None
+        self.run = opened.whole if isinstance(opened, FlowRecipe) else opened
+        flows = [Flow.parse(name) for name in self.run.settings.flows] or None
+        self.run.model = SizedModel(sizes_of(settings, flows))
+        if self.recipe is not None:
+            self.recipe.require_possible()
 
     def plan(self) -> RunPlan:
         """Returns what would happen.
@@ -103,19 +115,21 @@ class DryRun:
             official, _ = self._counted(_of_preset(SIZES[OFFICIAL](), known), known, "bf16", True)
             memory.append(_card("the official model", True, official))
         self.progress("taking a step")
+        timed = [*self._encoder_stages(), *self._flow_stages(step)]
         return RunPlan(
             self.settings,
             found,
             list(map(str, flows)),
             trained,
             memory,
-            self._time(flows, step),
+            timed[-1].time if timed else self._time(flows, step, self.run.settings),
+            timed,
             self._disk(found, step),
             int(processes().num_processes),  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType] - accelerate has no types
         )
 
     def _data(self) -> DataSurvey:
-        model, settings = self.run.model, self.settings
+        model, settings = self.run.model, self.run.settings
         multiple = 2 ** (len(model.skeleton.config["channel_mult"]) - 1)
         encoder = SampleEncoder(model.modalities, self.run.flows, multiple, settings.size, settings.tags)
         data = CaptionedData(settings.data, SkippedSamples(None, settings.strict))
@@ -130,7 +144,7 @@ class DryRun:
         self, model: Checkpoint, flows: Sequence[Flow], precision: str, recomputed: bool
     ) -> tuple[StepMemory, TrainedParts]:
         """Counts the memory of a step, and what is trained, of those flows that the model has."""
-        settings = self.settings.model_copy(update={"checkpointing": recomputed})
+        settings = self.run.settings.model_copy(update={"checkpointing": recomputed})
         dtype_of = held_as(settings, flows, precision)
         diffuser = copy.deepcopy(model.diffuser).to_empty(device="cpu")  # room that nothing is ever written to
         for name, parameter in diffuser.named_parameters():
@@ -141,20 +155,42 @@ class DryRun:
         task = self.run.task(diffuser, flows, RandomLatents(model.modalities, size))
         return step_memory(task, self.run.config, precision), trained
 
-    def _time(self, flows: Sequence[Flow], step: StepMemory) -> StepTime:
-        """Takes two steps with the weights of the start, and tells how long the second one took."""
-        settings = self.settings
-        if settings.start in SIZES or is_assembled(settings.start, settings.encoders):
+    def _encoder_stages(self) -> Iterator[TimedStage]:
+        """The stages of a model from nothing in which its encoders are trained."""
+        if not isinstance(self.recipe, FromNothing):
+            return
+        parts = [sum(each.numel() for each in part.parameters()) for part in self.run.model.modalities.values()]
+        whole = sum(parts) + sum(each.numel() for each in self.run.model.skeleton.parameters())
+        short = _shortage(whole * torch.float32.itemsize + STATE_BYTES * max(parts))
+        seconds = {} if short else encoder_times(self.settings, self.recipe.preset)
+        for name, config in own_configs(self.settings).items():
+            yield TimedStage(name, config.steps, config.batch_size, StepTime(seconds.get(name), short, hardware()))
+
+    def _flow_stages(self, step: StepMemory) -> Iterator[TimedStage]:
+        """The stages of a recipe of flows; each takes at most the memory of a step of all of them."""
+        if self.recipe is None:
+            return
+        for name in STAGES:
+            settings = self.recipe.stage_settings(name, self.settings.start)
+            flows = [Flow.parse(each) for each in settings.flows]
+            yield TimedStage(name, settings.steps, settings.batch_size, self._time(flows, step, settings))
+
+    def _time(self, flows: Sequence[Flow], step: StepMemory, settings: TrainingSettings) -> StepTime:
+        """Takes two steps with the weights of the start, or random ones, and tells how long the second one took."""
+        if not settings.from_nothing and (settings.start in SIZES or is_assembled(settings.start, settings.encoders)):
             return StepTime(None, f"{settings.start} is not read for that.", hardware())
-        free, needed = free_memory(choose_device()), step.peak(at_once=True)
-        if free is not None and needed > free:
-            return StepTime(None, f"it takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are free.", hardware())
+        if short := _shortage(step.peak(at_once=True)):
+            return StepTime(None, short, hardware())
         precision = mixed_precision(settings)
-        diffuser = OpenedModel(settings.start, flows).open_diffuser(flows, held_as(settings, flows, precision))
+        dtype_of = held_as(settings, flows, precision)
+        if isinstance(self.recipe, FromNothing):
+            diffuser = build(self.recipe.preset, flows).diffuser
+        else:
+            diffuser = OpenedModel(settings.start, flows).open_diffuser(flows, dtype_of)
         prepare(diffuser, flows, settings)
         with TemporaryDirectory() as folder:
             task = self.run.task(diffuser, flows, RandomLatents(self.run.model.modalities, settings.size))
-            trainer = Trainer(task, self.run.config, Path(folder), mixed_precision=precision)
+            trainer = Trainer(task, training_config(settings), Path(folder), mixed_precision=precision)
             trainer.update()
             begun = time.perf_counter()
             trainer.update()
@@ -175,6 +211,14 @@ class DryRun:
         )
 
 
+def _shortage(needed: int) -> str:
+    """Why steps are not taken here: they need more bytes than there are. Empty where they do not."""
+    free = free_memory(choose_device())
+    if free is None or needed <= free:
+        return ""
+    return f"it takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} are free."
+
+
 def sizes_of(settings: TrainingSettings, flows: Sequence[Flow] | None) -> Checkpoint:
     """Returns the model that a run begins from, with nothing read of it but its sizes.
 
@@ -185,6 +229,8 @@ def sizes_of(settings: TrainingSettings, flows: Sequence[Flow] | None) -> Checkp
     Raises:
         CheckpointError: see `open_source` and `assemble`.
     """
+    if settings.from_nothing:
+        return _of_preset(own_preset(settings), flows)
     if is_assembled(settings.start, settings.encoders):
         return assemble(settings.start, settings.encoders, flows, settings.seed)
     return _of_preset(SIZES[settings.start](), flows) if settings.start in SIZES else read_source(settings.start, flows)

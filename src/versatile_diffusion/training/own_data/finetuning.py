@@ -24,11 +24,13 @@ from versatile_diffusion.modalities import Modality
 from versatile_diffusion.pipeline.lora import write_lora
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.batch_share import WHOLE, own_share
+from versatile_diffusion.training.loop.checkpoint import room_for
+from versatile_diffusion.training.loop.metric_logger import LOG
 from versatile_diffusion.training.loop.optimizers import require_optimizer
 from versatile_diffusion.training.loop.sharding import whole
 from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trackers import Tracking, run_title
-from versatile_diffusion.training.loop.trainer import Trainer
+from versatile_diffusion.training.loop.trainer import PRECISIONS, Trainer
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.predictions import changes, chosen_schedule, require_all_learnt
 from versatile_diffusion.training.own_data.run_settings import (
@@ -41,13 +43,14 @@ from versatile_diffusion.training.own_data.run_settings import (
 )
 from versatile_diffusion.training.own_data.starts import is_assembled, write_start
 from versatile_diffusion.training.own_data.trained_layers import LORA, held_as, mixed_precision, prepare
-from versatile_diffusion.training.report.run_card import write_run_card
+from versatile_diffusion.training.own_data.trainer_config import training_config
+from versatile_diffusion.training.report.run_card import ToldRun, write_run_card
 from versatile_diffusion.training.report.run_page import LearntData, RunPage
 from versatile_diffusion.training.samples.sample_cache import TRAINING, VALIDATION, SampleCache
 from versatile_diffusion.training.samples.sample_encoder import SampleEncoder
 from versatile_diffusion.training.samples.sample_reader import SampleReader
 from versatile_diffusion.training.samples.user_samples import Samples, UserSamples, silent
-from versatile_diffusion.training.settings.choices import GradientScales, RateSchedule, Sharding, Trained
+from versatile_diffusion.training.settings.choices import GradientScales, Sharding, Trained
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.preparation import learnt_schedule
 from versatile_diffusion.training.tasks.diffuser import GRADIENT_SCALES, DiffuserTask, LatentData
@@ -85,8 +88,7 @@ class FineTuning:
             ImportError: if the optimizer or a tracker is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
-        require_optimizer(self.settings.optimizer)
-        Tracking(self.settings.log_with).require()
+        self.require_installed()
         if processes().is_main_process:
             clear_run(self.settings, self.folder)
         schedule = self.schedule  # which is checked before anything is written
@@ -96,10 +98,21 @@ class FineTuning:
         trainer.run()
         trained = whole(trainer.trained)
         if processes().is_main_process:
-            self._save(trained, self.target, schedule)
-            write_run_card(self.page, self.target)
-            self.page.finish(self.target)
+            with room_for("What was trained", self.folder / STATE):
+                self._save(trained, self.target, schedule)
+                write_run_card(self.page, self.target, self.told)
+                self.page.finish(self.target)
         return self.target
+
+    def require_installed(self) -> None:
+        """Raises ImportError, which says what to install, unless the optimizer and all trackers are there."""
+        require_optimizer(self.settings.optimizer)
+        Tracking(self.settings.log_with).require()
+
+    @property
+    def told(self) -> ToldRun:
+        """The run as its card tells it."""
+        return ToldRun(self.settings, self.folder, str(self.start), {"": self.folder / STATE / LOG})
 
     @property
     def target(self) -> Path:
@@ -240,7 +253,8 @@ class FineTuning:
         reader = SampleReader(encoder, self.skipped, settings.filters, settings.validation)
         with processes().main_process_first():
             data = CaptionedData(settings.data, self.skipped)
-            samples = UserSamples(settings, self.folder, data, reader, origin, self.say).open()
+            computed = PRECISIONS[mixed_precision(settings)]
+            samples = UserSamples(settings, self.folder, data, reader, origin, self.say, computed).open()
         if isinstance(samples[TRAINING], SampleCache):
             encoder.unconditional_of_all()
             self.model.release_context_encoders()
@@ -265,24 +279,7 @@ class FineTuning:
     @property
     def config(self) -> TrainingConfig:
         """The settings as the trainer takes them."""
-        settings = self.settings
-        return TrainingConfig(
-            settings.steps,
-            settings.batch_size,
-            settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            final_rate=1.0 if settings.schedule is RateSchedule.CONSTANT else 0.05,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-            ema_decay=settings.ema_decay,
-            checkpoint_every=settings.checkpoint_every,
-            preview_every=settings.sheet_every,
-            seed=settings.seed,
-            log_every=min(10, settings.sheet_every),
-            optimizer=settings.optimizer,
-            accumulate=settings.accumulate,
-            average=settings.ema,
-        )
+        return training_config(self.settings)
 
     @cached_property
     def tracking(self) -> Tracking:

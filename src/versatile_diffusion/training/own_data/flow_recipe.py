@@ -17,6 +17,7 @@ from versatile_diffusion.files import write_whole
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.checkpoint import checkpoints
+from versatile_diffusion.training.loop.metric_logger import LOG
 from versatile_diffusion.training.own_data.finetuning import STATE, FineTuning
 from versatile_diffusion.training.own_data.opened_model import OpenedModel
 from versatile_diffusion.training.own_data.run_settings import (
@@ -26,11 +27,12 @@ from versatile_diffusion.training.own_data.run_settings import (
     require_same_run,
     write_settings,
 )
+from versatile_diffusion.training.report.run_card import ToldRun
 from versatile_diffusion.training.report.run_commands import RunPlaces
 from versatile_diffusion.training.report.run_page import PAGE, RunPage
 from versatile_diffusion.training.samples.user_samples import Samples, silent
 from versatile_diffusion.training.settings.choices import GradientScales
-from versatile_diffusion.training.settings.stage_settings import STAGE_RATES, Recipe, StageSettings
+from versatile_diffusion.training.settings.stage_settings import ENCODER_STAGES, STAGE_RATES, Recipe, StageSettings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 FOUR = ("image-variation", "text-to-image", "image-to-text", "text-variation")
@@ -53,18 +55,29 @@ class FlowRecipe:
     """
 
     def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.say = settings, folder, say
         require_same_run(settings, folder)
+
+    @cached_property
+    def whole(self) -> WholeRun:
+        """What all stages share."""
+        return WholeRun(self.plain_settings, self.folder, self.say)
+
+    @property
+    def plain_settings(self) -> TrainingSettings:
+        """The settings without stages, of all flows that these learn."""
         flows = tuple(dict.fromkeys(name for stage in STAGES for name in self.stage_settings(stage, "").flows))
-        self.whole = _WholeRun(_plain(settings, flows=flows), folder, say)
+        return _plain(self.settings, flows=flows)
 
     def train(self) -> Path:
         """Trains all stages, or goes on where the run stopped, and returns the folder of the model.
 
         Raises:
             ValueError: if the model or the data set cannot be used so; the message says why.
+            ImportError: if the optimizer or a tracker is not installed.
             KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
         """
+        self.require_possible()
         if processes().is_main_process:
             clear_run(self.settings, self.folder)
             write_settings(self.settings, self.folder / SETTINGS)
@@ -81,6 +94,22 @@ class FlowRecipe:
         if processes().is_main_process:
             self.write_page()
         return self.folder / MODEL
+
+    def require_possible(self) -> None:
+        """Raises what `train` does where that can be told before anything is written or computed."""
+        self.whole.require_installed()
+        _ = self.whole.schedule
+
+    @property
+    def told(self) -> ToldRun:
+        """The run as the card of its model tells it."""
+        logs = {name: self.folder / name / STATE / LOG for name in STAGES}
+        return ToldRun(self.settings, self.folder, str(self.start), logs)
+
+    @property
+    def pages(self) -> dict[str, Path]:
+        """The pages of all stages, by their names."""
+        return {name: self.folder / name / PAGE for name in STAGES}
 
     @property
     def left_out(self) -> SkippedSamples:
@@ -108,11 +137,10 @@ class FlowRecipe:
 
     def write_page(self) -> None:
         """Writes index.html: the pages of all stages that have begun, in one file."""
-        pages = {name: self.folder / name / PAGE for name in STAGES}
         frames = [
             f"<h2>{name.replace('_', ' ')}</h2>\n"
             f'<iframe srcdoc="{html.escape(page.read_text(encoding="utf-8"))}" title="{name}"></iframe>'
-            for name, page in pages.items()
+            for name, page in self.pages.items()
             if page.is_file()
         ]
         title = html.escape(f"Training on {self.settings.data}")
@@ -142,11 +170,12 @@ class FlowRecipe:
             )
 
 
-class _WholeRun(FineTuning):
+class WholeRun(FineTuning):
     """What all stages share: the encoded samples, and the model that the first one begins from."""
 
     def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None]) -> None:
-        self.settings, self.folder, self.say = settings, folder, say  # the folder is that of the recipe
+        self.settings, self.folder = settings, folder  # that of the recipe, whose settings are checked there
+        self.say = say if processes().is_main_process else silent
 
 
 class FlowStage(FineTuning):
@@ -178,6 +207,11 @@ class FlowStage(FineTuning):
     def samples(self) -> Mapping[str, Samples]:
         """Those of the whole run."""
         return self.recipe.whole.samples
+
+    @property
+    def told(self) -> ToldRun:
+        """That of the whole run."""
+        return self.recipe.told
 
     @property
     def left_out(self) -> SkippedSamples:
@@ -232,5 +266,5 @@ class _StagePage(RunPage):
 
 def _plain(settings: TrainingSettings, **changes: object) -> TrainingSettings:
     """Settings of a run without stages."""
-    nothing = {stage: StageSettings() for stage in STAGES}
+    nothing = {stage: StageSettings() for stage in (*STAGES, *ENCODER_STAGES)}
     return settings.model_copy(update={**nothing, "recipe": Recipe.NONE, **changes})

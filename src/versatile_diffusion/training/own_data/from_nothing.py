@@ -1,180 +1,201 @@
-"""`vd train DATA --start preset:NAME`: all stages of a model from nothing, on a user's pictures with captions."""
+"""`vd train DATA --start preset:NAME`: a model from nothing. Its encoders learn first, then flows as from any model.
+
+Pictures, captions and texts are kept as the encoders learn from them. What these have come to is written as a model
+whose diffuser has learnt nothing, and the recipe of flows begins from that.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
-import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from versatile_diffusion.checkpoints.components import empty
-from versatile_diffusion.data.captioned_data import SKIPPED, CaptionedData, SkippedSamples
+from versatile_diffusion.checkpoints.components import empty, official_scheduler
+from versatile_diffusion.checkpoints.folder import is_ours
+from versatile_diffusion.data.captioned_data import CaptionedData
 from versatile_diffusion.data.folder import listing
-from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
-from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
-from versatile_diffusion.model_presets import Preset
 from versatile_diffusion.processes import processes
-from versatile_diffusion.training.own_data.named_presets import named_preset
-from versatile_diffusion.training.own_data.own_images import TRAINING, VALIDATION, OwnImages, keep_images
-from versatile_diffusion.training.own_data.own_recipe import OWN_STAGES, own_run, stage_steps, with_vocabularies
-from versatile_diffusion.training.own_data.run_settings import (
-    MODEL,
-    SETTINGS,
-    clear_run,
-    require_same_run,
-    write_settings,
+from versatile_diffusion.training.loop.checkpoint import checkpoints
+from versatile_diffusion.training.loop.metric_logger import LOG
+from versatile_diffusion.training.own_data.finetuning import STATE
+from versatile_diffusion.training.own_data.flow_recipe import STAGES, FlowRecipe, WholeRun
+from versatile_diffusion.training.own_data.own_encoders import OWN_ENCODERS, OwnEncoders
+from versatile_diffusion.training.own_data.own_images import TRAINING, VALIDATION, ImageKeeper, OwnImages
+from versatile_diffusion.training.own_data.own_recipe import (
+    OwnRun,
+    own_preset,
+    own_recipe,
+    stage_steps,
+    with_vocabularies,
 )
+from versatile_diffusion.training.own_data.predictions import chosen_schedule
+from versatile_diffusion.training.own_data.run_settings import SETTINGS, START
 from versatile_diffusion.training.own_data.stages_page import StagesPage
 from versatile_diffusion.training.own_data.trained_layers import mixed_precision
-from versatile_diffusion.training.report.run_page import UNFINISHED, LearntData
+from versatile_diffusion.training.report.run_card import ToldRun
+from versatile_diffusion.training.report.run_page import PAGE, UNFINISHED, LearntData
+from versatile_diffusion.training.samples.user_samples import silent
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
-from versatile_diffusion.training.stages.card import CardTexts
-from versatile_diffusion.training.stages.measurements import Figures, Measurements
-from versatile_diffusion.training.stages.model_training import FLOWS, ModelTraining
-from versatile_diffusion.training.stages.training_run import TrainingRun
+from versatile_diffusion.training.stages.measurements import read_measurements
 
-IMAGES = "images"
-"""The folder of the pictures that are kept, in that of the run."""
-
-NEAR = 16 / 255
-"""How far a value of a pixel may be off that counts as given back."""
+ENCODERS, IMAGES = "encoders", "images"
+"""The folder of the stages of encoders, in that of the run; and of the pictures that are kept, in that."""
 
 
-class OwnModelTraining(ModelTraining):
-    """The stages, with measures that any pictures and captions have; see `ModelTraining`.
-
-    Args:
-        data: what is learnt from.
-        validation: what is not; if it is empty, nothing is measured.
-        run: where and how.
-        source: the data set, as the user calls it.
-    """
-
-    stages: ClassVar[tuple[str, ...]] = OWN_STAGES
-
-    def __init__(self, data: OwnImages, validation: OwnImages, run: TrainingRun, source: str) -> None:
-        super().__init__(data, validation, run)
-        self.measurements, self.source = Measurements(run, f"{len(validation)} images"), source
-
-    @property
-    def card_texts(self) -> CardTexts:
-        """See `ModelTraining.card_texts`."""
-        return CardTexts(
-            "A model of one's own",
-            "A Versatile Diffusion model (arXiv 2211.08332) that learnt everything from one data set. ",
-            data=f"{self.source}, {len(self.data):,} images with captions",
-            measured_on="images that were not learnt from",
-            evaluation="vd evaluate images",
-            limits="It knows what its data shows, in the words of its captions.",
-            license="other",
-        )
-
-    def measure_kl(self, image: ImageModality) -> Figures | None:
-        """See `ModelTraining.measure_kl`: the share of the values of pixels that come back nearly the same."""
-        if not self.validation_images:
-            return None
-        made = [image.decode(image.encode([each]))[0] for each in self.validation_images]
-        errors = torch.stack([(a - b).abs() for a, b in zip(made, self.validation_images, strict=True)])
-        psnr = float(-10 * errors.square().mean().log10())
-        return {"accuracy": float((errors <= NEAR).float().mean()), "psnr": psnr}
-
-    def measure_clip(self, image: ImageModality, text: TextModality) -> Figures | None:
-        """See `ModelTraining.measure_clip`: among 64, or as many as there are."""
-        texts = self.validation.texts[:: self.validation.roles.count]
-        if len(texts) < 2:
-            return None
-        choices = min(64, len(texts))
-        accuracy = retrieval_accuracy(image, text, self.validation_images, texts, choices)
-        return {"accuracy": accuracy, "choices": choices}
-
-    def measure_optimus(self, text: TextModality) -> Figures | None:
-        """See `ModelTraining.measure_optimus`: the share of the captions that come back word for word."""
-        texts = list(dict.fromkeys(each.lower() for each in self.validation.texts))
-        if not texts:
-            return None
-        made = text.decode(text.encode(texts), temperature=0.0)
-        return {"accuracy": sum(" ".join(a.split()) == b for a, b in zip(texts, made, strict=True)) / len(texts)}
-
-
-class FromNothing:
+class FromNothing(FlowRecipe):
     """A run in which a model of some sizes learns everything from a data set.
 
     Args:
         settings: whose start is "preset:NAME".
         folder: of the run, which goes on where it stopped.
+        say: see `FineTuning`.
 
     Raises:
         ValueError: if the folder holds a run with other settings, or there is no such preset.
     """
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
-        self.settings, self.folder = settings, folder
-        self.preset: Preset = named_preset(settings.start)
-        require_same_run(settings, folder)
-
-    def train(self) -> Path:
-        """Trains all stages to their last steps, and returns the folder of the model.
-
-        Raises:
-            ValueError: if the data set cannot be used so; the message says why.
-            KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved.
-        """
-        main = processes().is_main_process
-        if main:
-            clear_run(self.settings, self.folder)
-            write_settings(self.settings, self.folder / SETTINGS)
-        for stage in (*OWN_STAGES, MODEL):
-            self.stages.finish(stage)
-            if main:
-                self.page.write(UNFINISHED)
-        if main:
-            self.page.finish(self.folder / MODEL)
-        return self.folder / MODEL
+    def __init__(self, settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent) -> None:
+        super().__init__(settings, folder, say)
+        self.preset = own_preset(settings)
+        self.place = folder / ENCODERS
 
     @cached_property
-    def stages(self) -> OwnModelTraining:
-        """All that is trained."""
-        settings, place = self.settings, self.folder / IMAGES
-        image = empty(lambda: ImageModality(self.preset.image.autoencoder))  # to read with, which takes no weights
-        origin = {"data": settings.data, "files": listing(settings.data)}
-        pictures = CaptionedData(settings.data, self.skipped)
-        keep_images(pictures, image, TextModality(), place, settings.validation, origin)
-        data, validation = OwnImages(place, TRAINING), OwnImages(place, VALIDATION)
-        preset = with_vocabularies(self.preset, data.tokenizers)
-        run = own_run(settings, preset, len(data), self.folder, mixed_precision(settings))
-        return OwnModelTraining(data, validation, replace(run, shown=self.page.show_stage), settings.data)
+    def whole(self) -> WholeRun:
+        """See `FlowRecipe.whole`."""
+        return _LearntStart(self.plain_settings, self.folder, self.say, self._start_of_flows)
+
+    def require_possible(self) -> None:
+        """See `FlowRecipe.require_possible`."""
+        super().require_possible()
+        require_similarity(self.settings)
+
+    @property
+    def told(self) -> ToldRun:
+        """See `FlowRecipe.told`: with the stages of encoders."""
+        of_flows = super().told
+        logs = {name: self.place / name / LOG for name in OWN_ENCODERS}
+        return ToldRun(
+            self.settings, self.folder, self.settings.start, logs | dict(of_flows.logs), read_measurements(self.place)
+        )
+
+    @property
+    def pages(self) -> dict[str, Path]:
+        """See `FlowRecipe.pages`: first that of the encoders."""
+        return {ENCODERS: self.place / PAGE, **super().pages}
+
+    def _start_of_flows(self) -> Path:
+        """The model that the flows begin from; it is made where it is not, or where a stage has more steps to take."""
+        place = self.folder / START
+        done = all(
+            (self.place / name / f"step-{stage_steps(self.settings, name):08d}").is_dir() for name in OWN_ENCODERS
+        )
+        if not (done and is_ours(place)):
+            self._require_encoders_first()
+            encoders = self._encoders()
+            processes().wait_for_everyone()  # until all have seen that it is not there
+            if processes().is_main_process:
+                shutil.rmtree(place, ignore_errors=True)
+                encoders.write(place)
+            processes().wait_for_everyone()
+        return place
+
+    def _require_encoders_first(self) -> None:
+        """Raises ValueError if a flow has begun from what the encoders were before."""
+        if begun := [name for name in STAGES if checkpoints(self.folder / name / STATE)]:
+            raise ValueError(
+                f"{', '.join(begun)} in {self.folder} began from what the encoders were before: choose another "
+                "--output, or remove these folders."
+            )
+
+    def _encoders(self) -> OwnEncoders:
+        """The encoders, trained to their last steps."""
+        kept = self._kept_images()
+        preset = with_vocabularies(self.preset, kept[TRAINING].tokenizers)
+        page = self._page(kept)
+        run = OwnRun(
+            self.place,
+            own_recipe(self.settings, preset, len(kept[TRAINING])),
+            ("train", str(self.folder / SETTINGS), "--output", str(self.folder)),
+            mixed_precision(self.settings),
+            followed=self.whole.tracking,
+            shown=page.show_stage,
+        )
+        encoders = OwnEncoders(kept[TRAINING], kept[VALIDATION], run, self.settings.tags, self.settings.checkpointing)
+        for stage in OWN_ENCODERS:
+            getattr(encoders, stage)
+            if processes().is_main_process:
+                page.write(UNFINISHED)
+        return encoders
+
+    def _kept_images(self) -> dict[str, OwnImages]:
+        """Both splits of what is learnt from."""
+        settings = self.settings
+        keeper = image_keeper(settings, self.preset.image.autoencoder, CaptionedData(settings.data, self.whole.skipped))
+        keeper.keep(self.place / IMAGES, {"data": settings.data, "files": listing(settings.data)})
+        return {split: OwnImages(self.place / IMAGES, split) for split in (TRAINING, VALIDATION)}
+
+    def _page(self, kept: dict[str, OwnImages]) -> StagesPage:
+        """The page of the encoders, which that of the whole run shows as well."""
+        steps = {name: stage_steps(self.settings, name) for name in OWN_ENCODERS}
+
+        def data() -> LearntData:
+            left_out = self.whole.skipped
+            return LearntData(kept[TRAINING].about, len(kept[VALIDATION]), left_out.told(), left_out.reasons)
+
+        return StagesPage(self.place, self.settings, data, steps, self.folder, self.write_page)
+
+
+class _LearntStart(WholeRun):
+    """What all stages share, where the model that they begin from is to be learnt first.
+
+    Args:
+        settings, folder, say: see `FineTuning`.
+        make_start: returns the folder of that model.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, folder: Path, say: Callable[[str], None], make_start: Callable[[], Path]
+    ) -> None:
+        super().__init__(settings, folder, say)
+        self.make_start = make_start
 
     @cached_property
-    def page(self) -> StagesPage:
-        """The page that shows how the run goes."""
-        steps = {name: stage_steps(self.settings, name) for name in OWN_STAGES}
-        return StagesPage(self.folder, self.settings, self.learnt_data, steps)
-
-    def learnt_data(self) -> LearntData:
-        """What is told of the data."""
-        data, validation = self.stages.data, self.stages.validation
-        about = f"{len(data):,} images with captions"
-        return LearntData(about, len(validation), self.left_out.told(), self.left_out.reasons)
+    def schedule(self) -> DDIMScheduler:
+        """See `FineTuning.schedule`: what it begins from is known before there is a model."""
+        return chosen_schedule(self.settings, official_scheduler())
 
     @cached_property
-    def skipped(self) -> SkippedSamples:
-        """What of the data set could not be used."""
-        return SkippedSamples(self.folder / SKIPPED, self.settings.strict)
+    def start(self) -> Path:
+        """See `FineTuning.start`."""
+        return self.make_start()
 
-    @property
-    def left_out(self) -> SkippedSamples:
-        """What of the data set could not be used: one process reads all of it."""
-        return self.skipped
 
-    @property
-    def learnt(self) -> list[Flow]:
-        """The flows that the model has learnt in the end."""
-        return list(FLOWS)
+def image_keeper(
+    settings: TrainingSettings, autoencoder: dict[str, object], data: CaptionedData, most: int | None = None
+) -> ImageKeeper:
+    """Returns what keeps the pictures of a data set for the encoders.
 
-    @property
-    def start(self) -> str:
-        """The model that the run begins from."""
-        return self.settings.start
+    Args:
+        settings: of the run.
+        autoencoder: of images, its arguments, which tell their size.
+        data: the data set.
+        most: samples that are kept at most; all by default.
+    """
+    image = empty(lambda: ImageModality(autoencoder))  # to read with, which takes no weights
+    return ImageKeeper(data, image, TextModality(), settings.filters, settings.validation, most)
+
+
+def require_similarity(settings: TrainingSettings) -> None:
+    """Raises ValueError if samples are filtered by a similarity that only a CLIP that has learnt could tell."""
+    if settings.filters.min_similarity is None:
+        return
+    first = next(CaptionedData(settings.data).rows(), None)
+    if first is not None and settings.filters.lacks_similarity(first.facts):
+        raise ValueError(
+            f"min_similarity needs a column of similarities, and {settings.data:.300} has none: a model from nothing "
+            "has no CLIP yet to measure them by. Leave that filter out: --min-similarity -1."
+        )

@@ -15,7 +15,7 @@ from versatile_diffusion.training.settings.training_settings import TrainingSett
 
 def open_training(
     settings: TrainingSettings, folder: Path, say: Callable[[str], None] = silent
-) -> FineTuning | FlowRecipe | FromNothing:
+) -> FineTuning | FlowRecipe:
     """Returns the run that settings ask for, in a folder, where it goes on if it was begun.
 
     Args:
@@ -27,5 +27,5 @@ def open_training(
         ValueError: if the folder holds a run with other settings; the message names them.
     """
     if settings.from_nothing:
-        return FromNothing(settings, folder)
+        return FromNothing(settings, folder, say)
     return FlowRecipe(settings, folder, say) if settings.recipe is Recipe.PAPER else FineTuning(settings, folder, say)

@@ -10,8 +10,8 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import check_scheduler
-from versatile_diffusion.training.settings.choices import Trained
-from versatile_diffusion.training.settings.training_settings import TrainingSettings
+from versatile_diffusion.training.settings.choices import PredictionType, Trained
+from versatile_diffusion.training.settings.training_settings import NO_NOISE_TOLD, TrainingSettings
 from versatile_diffusion.training.stages.preparation import learnt_schedule
 
 
@@ -26,6 +26,8 @@ def chosen_schedule(settings: TrainingSettings, scheduler: SchedulerMixin) -> DD
         ValueError: if nothing can be sampled with it, or a LoRA would need another schedule than its model has.
     """
     before, chosen = learnt_schedule(scheduler), learnt_schedule(scheduler, settings.prediction_type, settings.zero_snr)
+    if settings.zero_snr and chosen.config["prediction_type"] == PredictionType.EPSILON:
+        raise ValueError(NO_NOISE_TOLD)
     check_scheduler(chosen)
     changed = changes(before, chosen)
     if changed and settings.train is Trained.LORA:

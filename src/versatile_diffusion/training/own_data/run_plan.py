@@ -66,6 +66,28 @@ class StepTime:
 
 
 @dataclass(frozen=True)
+class TimedStage:
+    """A stage of a run that has several.
+
+    Attributes:
+        name: of the stage.
+        steps: that it takes.
+        batch: samples that a process computes at once, of each flow where there are flows.
+        time: of a step.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    time: StepTime
+
+    @property
+    def seconds(self) -> float | None:
+        """How long all of its steps take."""
+        return None if self.time.seconds is None else self.steps * self.time.seconds
+
+
+@dataclass(frozen=True)
 class DiskNeed:
     """Bytes on disk.
 
@@ -99,7 +121,8 @@ class RunPlan:
         flows: that are learnt.
         trained: which parameters.
         memory: of the run's model, and of the official one.
-        time: of a step.
+        time: of a step; of the last stage, where there are several.
+        stages: in their order, of a run that has several.
         disk: what is needed and free.
         processes: that share the work here.
     """
@@ -110,6 +133,7 @@ class RunPlan:
     trained: TrainedParts
     memory: Sequence[CardMemory]
     time: StepTime
+    stages: Sequence[TimedStage]
     disk: DiskNeed
     processes: int
 
@@ -117,6 +141,14 @@ class RunPlan:
     def batch(self) -> int:
         """Samples of each flow in an update, of all processes."""
         return self.settings.batch_size * self.processes
+
+    @property
+    def seconds(self) -> float | None:
+        """How long all steps take; None where that was not measured."""
+        if not self.stages:
+            return None if self.time.seconds is None else self.settings.steps * self.time.seconds
+        known = [each.seconds for each in self.stages if each.seconds is not None]
+        return sum(known) if len(known) == len(self.stages) else None
 
     def as_dict(self) -> dict[str, object]:
         """Returns all figures as JSON can hold them; sizes in bytes, times in seconds."""
@@ -145,8 +177,9 @@ class RunPlan:
                 "times_through_the_data": seen / samples if samples else None,
                 "checkpoints": -(-self.settings.steps // self.settings.checkpoint_every),
                 "sheets": -(-self.settings.steps // self.settings.sheet_every),
-                "seconds": self.settings.steps * seconds if seconds else None,
+                "seconds": self.seconds,
             },
+            "stages": [asdict(each) for each in self.stages],
             "disk": {**asdict(self.disk), "needed": self.disk.needed},
             "settings": self.settings.model_dump(mode="json"),
         }
@@ -155,6 +188,8 @@ class RunPlan:
         """Yields what would happen as tables for people."""
         yield _rows("What is learnt", self._learnt())
         yield _rows("How long, and on what", self._plan())
+        if self.stages:
+            yield self._stages()
         yield self._memory()
 
     def warnings(self) -> Iterator[str]:
@@ -188,13 +223,18 @@ class RunPlan:
         settings, samples, seconds = self.settings, self.data.samples, self.time.seconds
         seen = settings.steps * self.batch
         through = f", {seen / samples:.1f} times through the data" if samples else ""
-        yield "steps", f"{settings.steps:,} of {self.batch} samples of each flow: {seen:,}{through}"
-        if seconds is None:
-            yield "time", f"not measured: {self.time.why}"
+        if self.stages:
+            yield "steps", "of each stage: see below"
         else:
+            yield "steps", f"{settings.steps:,} of {self.batch} samples of each flow: {seen:,}{through}"
+        if seconds is None or self.seconds is None:
+            why = next((each.time.why for each in self.stages if each.time.why), self.time.why)
+            yield "time", f"not measured: {why}"
+        else:
+            last = " of the last stage" if self.stages else ""
             yield (
                 "time",
-                f"{_duration(settings.steps * seconds)}, from a step of {seconds:.3g} s ({self.batch / seconds:.3g} "
+                f"{_duration(self.seconds)}, from a step{last} of {seconds:.3g} s ({self.batch / seconds:.3g} "
                 f"samples/s) on {self.time.hardware}; encoding, sheets and checkpoints come on top",
             )
         cache = "unknown" if self.disk.cache is None else _size(self.disk.cache)
@@ -204,6 +244,14 @@ class RunPlan:
             "disk",
             f"{_size(self.disk.needed)} at most, {_size(self.disk.free)} free; the result {_size(self.disk.result)}",
         )
+
+    def _stages(self) -> Table:
+        table = Table("stage", "steps", "batch", "a step", "all", title="Stages", title_justify="left")
+        for each in self.stages:
+            told = "not measured" if each.time.seconds is None else f"{each.time.seconds:.3g} s"
+            whole = "" if each.seconds is None else _duration(each.seconds)
+            table.add_row(each.name.replace("_", " "), f"{each.steps:,}", f"{each.batch:,}", told, whole)
+        return table
 
     def _memory(self) -> Table:
         table = Table("memory of a card", title="Memory, counted without computing", title_justify="left")

@@ -1,4 +1,4 @@
-"""The page of a run that trains a model from nothing, stage by stage."""
+"""The page of the encoders of a model from nothing, which are trained stage by stage."""
 
 from __future__ import annotations
 
@@ -7,30 +7,42 @@ from pathlib import Path
 
 from versatile_diffusion.training.loop.metric_logger import LOG, read_log
 from versatile_diffusion.training.loop.task import Preview
+from versatile_diffusion.training.own_data.run_settings import SETTINGS
 from versatile_diffusion.training.report.curves import curves_of_stages
-from versatile_diffusion.training.report.run_commands import RunPlaces, run_commands
 from versatile_diffusion.training.report.run_page import UNFINISHED, LearntData, RunPage
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.training.stages.measurements import read_measurements
 from versatile_diffusion.training.stages.model_training import FLOWS
-from versatile_diffusion.training.stages.names import MODEL
 
 
 class StagesPage(RunPage):
-    """The page of all stages, in the folder of the run.
+    """The page of all stages of encoders, in their folder.
 
     Args:
-        folder: of the run.
+        folder: of the stages.
         settings: of the run.
         data: returns what is learnt from.
         steps: of each stage, in their order.
+        run: the folder of the whole run.
+        after: is called whenever the page was written.
     """
 
     def __init__(
-        self, folder: Path, settings: TrainingSettings, data: Callable[[], LearntData], steps: Mapping[str, int]
+        self,
+        folder: Path,
+        settings: TrainingSettings,
+        data: Callable[[], LearntData],
+        steps: Mapping[str, int],
+        run: Path,
+        after: Callable[[], None],
     ) -> None:
-        self.steps = steps
-        super().__init__(folder, settings, data, FLOWS, places=RunPlaces(folder, folder / MODEL, [*steps][-1]))
+        super().__init__(folder, settings, data, FLOWS)
+        self.steps, self.run, self.after = steps, run, after
+
+    def write(self, state: str) -> None:
+        """See `RunPage.write`."""
+        super().write(state)
+        self.after()
 
     def show_stage(self, stage: str, step: int, preview: Preview) -> None:
         """Draws the sheet of a step of a stage, if it has something to show, and writes the page anew."""
@@ -50,9 +62,8 @@ class StagesPage(RunPage):
 
     @property
     def commands(self) -> list[tuple[str, list[str]]]:
-        """See `RunPage.commands`. What goes on is the last stage: those before it are what it began from."""
-        settings = self.settings.model_copy(update={"steps": [*self.steps.values()][-1]})
-        return run_commands(settings, self.flows, self.start, self.places)
+        """See `RunPage.commands`. The stages after these tell how to use what they make."""
+        return [("Go on, where it was stopped", ["vd", "train", str(self.run / SETTINGS), "--output", str(self.run)])]
 
     def curves(self) -> list[str]:
         """See `RunPage.curves`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import cast
@@ -26,6 +28,7 @@ from versatile_diffusion.training.loop.metric_logger import LOG, NO_LOSS, VALIDA
 from versatile_diffusion.training.report.markdown import markdown_table
 from versatile_diffusion.training.report.run_page import STATE, RunPage, told_settings
 from versatile_diffusion.training.settings.choices import Trained
+from versatile_diffusion.training.settings.stage_settings import StageSettings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 
 CARD, SHEET = "README.md", "sheet.png"
@@ -36,17 +39,37 @@ _SECONDS = 5.0
 """How long a data set is asked for them."""
 
 
-def write_run_card(page: RunPage, target: Path) -> Path:
+@dataclass(frozen=True)
+class ToldRun:
+    """A run as a card tells it.
+
+    Attributes:
+        settings: of the run.
+        folder: of the run.
+        start: the model that it began from.
+        logs: the files of the logs, by the names of stages; the only one under "" where there are none.
+        measured: what stages were measured to be able to do, by their names.
+    """
+
+    settings: TrainingSettings
+    folder: Path
+    start: str
+    logs: Mapping[str, Path]
+    measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+
+
+def write_run_card(page: RunPage, target: Path, run: ToldRun) -> Path:
     """Writes README.md, and a sheet of what the model makes, beside what was trained.
 
     Args:
-        page: of the run.
+        page: of the run, or of its last stage.
         target: the folder of a LoRA or a model.
+        run: all of it.
     """
     if page.sheets:
         shutil.copy(page.sheets[-1], target / SHEET)
-    parts = [_introduction(page), _use(page), _data(page), _training(page), _losses(page), _settings(page.settings)]
-    content = f"---\n{_metadata(page)}\n---\n\n" + "\n".join(parts)
+    parts = [_introduction(page, run), _use(page), _data(page), _training(run), *_scores(run), _losses(page)]
+    content = f"---\n{_metadata(page, run)}\n---\n\n" + "\n".join([*parts, _settings(run.settings)])
     write_whole(target / CARD, str(ModelCard(content)).encode())
     return target / CARD
 
@@ -60,13 +83,24 @@ def run_command(settings: TrainingSettings, folder: Path) -> list[str]:
         if name in settings.not_options or value == info.default:
             continue
         flag = names[name].name or f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
+        if isinstance(value, StageSettings):
+            words += [word for change in _changes(name, value) for word in ("--set", change)]
+        elif isinstance(value, Mapping):
+            shares = cast("Mapping[str, object]", value)
+            words += [flag, *(f"{key}={share}" for key, share in shares.items())]
+        elif isinstance(value, bool):
             words += [flag] if value else ["--set", f"{name}=false"]
         elif isinstance(value, tuple):
             words += [flag, *map(str, cast("tuple[object, ...]", value))]
         else:
             words += ["--set", f"{name}=none"] if value is None else [flag, str(value)]
     return words
+
+
+def _changes(name: str, stage: StageSettings) -> Iterator[str]:
+    """What a stage changes, as `--set` takes it."""
+    for key, value in stage.model_dump(mode="json", exclude_none=True).items():
+        yield f"{name}.{key}={json.dumps(value)}"
 
 
 def base_licence(start: str) -> str | None:
@@ -112,28 +146,28 @@ def _named_licence(card: Path) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _metadata(page: RunPage) -> str:
-    settings = page.settings
-    of_hub = page.start.count("/") == 1 and not Path(page.start).expanduser().exists()
+def _metadata(page: RunPage, run: ToldRun) -> str:
+    settings = run.settings
+    of_hub = run.start.count("/") == 1 and not Path(run.start).expanduser().exists()
     return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
-        license=base_licence(page.start),
-        base_model=page.start if of_hub else None,
+        license="other" if settings.from_nothing else base_licence(run.start),
+        base_model=run.start if of_hub else None,
         datasets=[settings.data.removeprefix(HUB)] if settings.data.startswith(HUB) else None,
         library_name="versatile-diffusion",
         tags=[*(["lora"] if settings.train is Trained.LORA else []), *map(str, page.flows), "diffusion"],
     ).to_yaml()
 
 
-def _introduction(page: RunPage) -> str:
-    settings = page.settings
-    what = "A LoRA of" if settings.train is Trained.LORA else "A model that began as"
+def _introduction(page: RunPage, run: ToldRun) -> str:
+    settings, start = run.settings, run.start
     sheet = f"\n![What it makes of contexts: originals above, its own below]({SHEET})\n" if page.sheets else ""
-    licence = base_licence(page.start)
-    return (
-        f"# {Path(settings.data).name or settings.data}\n\n{what} {page.start}, trained on {settings.data} for "
-        f"{', '.join(map(str, page.flows))}.\n{sheet}\n"
-        f"The licence of {page.start}: {licence or 'unknown, since its card is not here'}.\n"
-    )
+    what = "A LoRA of" if settings.train is Trained.LORA else "A model that began as"
+    began = f"{what} {start}, trained on {settings.data}"
+    licence = f"\nThe licence of {start}: {base_licence(start) or 'unknown, since its card is not here'}.\n"
+    if settings.from_nothing:
+        began, licence = f"A model of the sizes of {settings.start}, which learnt all from {settings.data}", ""
+    flows = ", ".join(map(str, page.flows))
+    return f"# {Path(settings.data).name or settings.data}\n\n{began} for {flows}.\n{sheet}{licence}"
 
 
 def _use(page: RunPage) -> str:
@@ -153,18 +187,33 @@ def _data(page: RunPage) -> str:
 """
 
 
-def _training(page: RunPage) -> str:
-    lines = read_log(page.folder / STATE / LOG)
-    hours = f"{lines[-1]['seconds'] / 3600:.2f}" if lines else "unknown"
+def _training(run: ToldRun) -> str:
+    last = {name: lines[-1] for name, file in run.logs.items() if (lines := read_log(file))}
+    hours = f"{sum(line['seconds'] for line in last.values()) / 3600:.2f}" if last else "unknown"
+    rows = [(name, f"{line['step']:,}", f"{line['seconds'] / 3600:.2f}") for name, line in last.items()]
+    stages = f"\n{markdown_table(('stage', 'steps', 'hours'), rows)}" if len(run.logs) > 1 else ""
     return f"""\
 ## Training
 
-    {shlex.join(run_command(page.settings, page.folder))}
+    {shlex.join(run_command(run.settings, run.folder))}
 
 - version: {__version__}, commit: {commit() or "unknown"}
 - hardware: {hardware()}
 - hours: {hours}
-"""
+{stages}"""
+
+
+def _scores(run: ToldRun) -> Iterator[str]:
+    """What stages before the diffuser can do."""
+    rows = [
+        (stage, name, f"{value:.4g}")
+        for stage, figures in run.measured.items()
+        for name, value in figures.items()
+        if isinstance(value, float)
+    ]
+    if rows:
+        head = ("stage", "score", "on samples kept apart")
+        yield f"## Scores of the encoders\n\n{markdown_table(head, rows)}"
 
 
 def _losses(page: RunPage) -> str:

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from versatile_diffusion.data.cleaning import clean_caption
 from versatile_diffusion.data.sample import Sample
@@ -76,6 +76,12 @@ class SampleEncoder:
         self.tags = CaptionTags() if tags is None else tags
         self.made = {flow.output for flow in flows}
         self.seen = {flow.context for flow in flows}
+        self.unconditional = cache(self._unconditional)
+
+    def hold_in(self, dtype: torch.dtype) -> None:
+        """Holds and computes all encoders in these numbers from here on."""
+        for modality in self.modalities.values():
+            nn.Module.to(modality, dtype=dtype)
         self.unconditional = cache(self._unconditional)
 
     def teaches(self, sample: Sample) -> list[Flow]:

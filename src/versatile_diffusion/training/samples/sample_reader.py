@@ -13,7 +13,7 @@ import torch
 from versatile_diffusion.data.captioned_data import SkippedSamples
 from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.problems import BadSample
-from versatile_diffusion.data.sample import Row, Sample, read_sample, words_modality
+from versatile_diffusion.data.sample import Row, Sample, read_wanted, words_modality
 from versatile_diffusion.data.tables import captions_hint
 from versatile_diffusion.training.samples.sample_encoder import FittedSample, SampleEncoder
 
@@ -41,8 +41,8 @@ class SampleReader:
         self.filters = SampleFilters() if filters is None else filters
 
     def is_held_out(self, key: str) -> bool:
-        """Tells whether a sample is not learnt from but measured on; it is the same in every run."""
-        return zlib.crc32(key.encode(errors="replace")) / 2**32 < self.validation
+        """Tells whether a sample is not learnt from but measured on; see `is_held_out`."""
+        return is_held_out(key, self.validation)
 
     def samples(self, rows: Iterable[Row]) -> Iterator[FittedSample]:
         """Yields those samples that can be learnt from, and writes down the others.
@@ -61,15 +61,13 @@ class SampleReader:
     def read(self, row: Row) -> FittedSample | BadSample:
         """Returns a sample as it is encoded, or why it is left out."""
         try:
-            self.filters.require_facts(row.facts)
-            sample = read_sample(row, self.encoder.modalities)
+            sample = read_wanted(row, self.encoder.modalities, self.filters)
             if not self.encoder.teaches(sample):
                 flows = ", ".join(map(str, self.encoder.flows))
                 hint = "" if words_modality() in sample.items else f" {captions_hint()}"
                 raise BadSample(
                     f"It has only {' and '.join(sample.items)}, which teaches none of the flows {flows}.{hint}"
                 )
-            self.filters.require_sizes(sample.items)
             if self.filters.lacks_similarity(row.facts):
                 self.filters.require_similarity(similarity(sample, self.encoder))
             return self.encoder.fit(sample, varied=not self.is_held_out(row.key))
@@ -85,6 +83,11 @@ class SampleReader:
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "reading")
+
+
+def is_held_out(key: str, validation: float) -> bool:
+    """Tells whether a sample is among a share of all that is held out; by its name, so that it is so in every run."""
+    return zlib.crc32(key.encode(errors="replace")) / 2**32 < validation
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from versatile_diffusion.data.captioned_data import CaptionedData
 from versatile_diffusion.data.problems import BadSample
 from versatile_diffusion.files import write_whole
@@ -80,6 +82,7 @@ class UserSamples:
         reader: of its samples.
         origin: what encoded samples come from, in words; those of another origin are made anew.
         say: tells people something.
+        computed: the numbers that steps compute in. Where samples are encoded on the way, encoders are held in them.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class UserSamples:
         reader: SampleReader,
         origin: Mapping[str, object],
         say: Callable[[str], None],
+        computed: torch.dtype = torch.float32,
     ) -> None:
+        self.computed = computed
         self.settings, self.folder, self.data, self.reader, self.say = settings, folder, data, reader, say
         self.origin: dict[str, object] = json.loads(json.dumps(dict(origin)))
         self.limit = int(settings.cache_limit * 2**30)
@@ -103,6 +108,7 @@ class UserSamples:
             ValueError: if nothing can be learnt from them, or there is no room for them.
         """
         if not self._are_cached():
+            self.reader.encoder.hold_in(self.computed)  # before anything is encoded, so that a run goes on as it began
             return dict(self._stream())
         caches = self.builder.build(self.data)
         if not len(caches[TRAINING]):

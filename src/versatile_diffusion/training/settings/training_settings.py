@@ -77,10 +77,7 @@ class TrainingSettings(TrainingOptions):
         if self.keep_tags and not self.tags.are_varied:
             raise ValueError("keep_tags says which tags stay: set shuffle_tags or tag_dropout with it.")
         if self.zero_snr and self.prediction_type is PredictionType.EPSILON:
-            raise ValueError(
-                "zero_snr ends the noise schedule in nothing but noise, of which no noise can be told apart: set "
-                "prediction_type to v_prediction or sample with it."
-            )
+            raise ValueError(NO_NOISE_TOLD)
         return self
 
     @field_validator("flows")
@@ -129,10 +126,9 @@ class TrainingSettings(TrainingOptions):
     @model_validator(mode="after")
     def _in_stages(self) -> TrainingSettings:
         if self.from_nothing:
-            if self.flows or self.zero_snr or self.filters != SampleFilters() or self.tags.are_varied:
+            if self.flows:
                 raise ValueError(
-                    "A model from nothing learns all flows from all samples as they are: leave flows, filters, "
-                    "zero_snr and what is done with tags out."
+                    "The flows of a model from nothing are those of its stages: set one_flow.flows, two_flow.flows, …"
                 )
             return self
         staged = self.recipe is Recipe.PAPER
@@ -157,6 +153,12 @@ class TrainingSettings(TrainingOptions):
             )
         return self
 
+
+NO_NOISE_TOLD = (
+    "zero_snr ends the noise schedule in nothing but noise, of which no noise can be told apart: set prediction_type "
+    "to v_prediction or sample with it."
+)
+"""Why a model that predicts the noise cannot begin there."""
 
 FILTERS = ("min_similarity", "max_nsfw", "max_watermark", "min_aspect", "max_aspect", "min_area")
 """Settings that are fields of `SampleFilters`."""

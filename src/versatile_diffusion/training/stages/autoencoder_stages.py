@@ -12,7 +12,7 @@ from torch import Tensor
 
 from versatile_diffusion.modalities import ImageModality
 from versatile_diffusion.modalities.parts import loaded
-from versatile_diffusion.training.stages.model_recipe import ModelRecipe
+from versatile_diffusion.training.stages.model_recipe import EncoderRecipe
 from versatile_diffusion.training.stages.preparation import channels_last, even_channels, seeded
 from versatile_diffusion.training.tasks.adversarial_autoencoder import (
     AdversarialAutoencoderTask,
@@ -23,7 +23,7 @@ from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask,
 
 
 def reconstruction_task(
-    recipe: ModelRecipe,
+    recipe: EncoderRecipe,
     autoencoder: AutoencoderKL,
     images: UInt8[ndarray, "n h w 3"],
     perceptual: PerceptualNetwork | None,
@@ -34,7 +34,7 @@ def reconstruction_task(
 
 
 def adversarial_task(
-    recipe: ModelRecipe,
+    recipe: EncoderRecipe,
     autoencoder: AutoencoderKL,
     images: UInt8[ndarray, "n h w 3"],
     perceptual: PerceptualNetwork | None,

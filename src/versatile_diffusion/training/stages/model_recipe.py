@@ -15,8 +15,8 @@ CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 @dataclass(frozen=True, config=CONFIG, kw_only=True)
-class ModelRecipe:
-    """Sizes, data and training of all stages of a model. A world's own recipe gives each a value, and may add stages.
+class EncoderRecipe:
+    """Sizes, data and training of the encoders of a model.
 
     Attributes:
         preset: sizes of the model.
@@ -25,13 +25,8 @@ class ModelRecipe:
         kl: the autoencoder of images.
         clip: the two context encoders.
         optimus: the autoencoder of texts.
-        one_flow: the diffuser, from image variation (paper, section 3.4).
-        two_flow: the diffuser, from text to image as well.
-        four_flow: the diffuser, from image to text and text variation as well.
-        min_snr: see `DiffuserTask`.
         prediction_type: what the diffuser predicts: the noise ("epsilon"), the velocity or the clean latent ("sample").
             None is what the model to go on from predicts, or the noise where there is none.
-        text_multiple: samples of flows to text for each sample of flows to images, which cost more.
         optimus_kl_weight: see `OptimusTask`.
         kl_feature_weight: see `KLAutoencoderTask`; means something where there is a perceptual network.
         kl_divergence_weight: see `KLAutoencoderTask`.
@@ -49,12 +44,7 @@ class ModelRecipe:
     kl: TrainingConfig
     clip: TrainingConfig
     optimus: TrainingConfig
-    one_flow: TrainingConfig
-    two_flow: TrainingConfig
-    four_flow: TrainingConfig
-    min_snr: Annotated[float | None, Field(strict=True, gt=0)] = 5.0
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None
-    text_multiple: AtLeastOne = 3
     optimus_kl_weight: Amount = 0.25
     kl_feature_weight: Amount = 0.5
     kl_divergence_weight: Amount = 1e-3
@@ -64,3 +54,22 @@ class ModelRecipe:
     image_guidance: Amount = 3.0
     text_guidance: Amount = 3.0
     validation_images: Annotated[int, Field(strict=True, ge=64)] = 512
+
+
+@dataclass(frozen=True, config=CONFIG, kw_only=True)
+class ModelRecipe(EncoderRecipe):
+    """The same of all stages of a model. A world's own recipe gives each a value, and may add stages.
+
+    Attributes:
+        one_flow: the diffuser, from image variation (paper, section 3.4).
+        two_flow: the diffuser, from text to image as well.
+        four_flow: the diffuser, from image to text and text variation as well.
+        min_snr: see `DiffuserTask`.
+        text_multiple: samples of flows to text for each sample of flows to images, which cost more.
+    """
+
+    one_flow: TrainingConfig
+    two_flow: TrainingConfig
+    four_flow: TrainingConfig
+    min_snr: Annotated[float | None, Field(strict=True, gt=0)] = 5.0
+    text_multiple: AtLeastOne = 3

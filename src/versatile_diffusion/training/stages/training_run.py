@@ -16,9 +16,10 @@ from versatile_diffusion.processes import processes
 from versatile_diffusion.training.loop.checkpoint import checkpoints, identity, read_memory
 from versatile_diffusion.training.loop.machine import commit, hardware, program
 from versatile_diffusion.training.loop.task import Task, TrainingConfig
+from versatile_diffusion.training.loop.trackers import Tracking
 from versatile_diffusion.training.loop.trainer import OnPreview, Trainer
 from versatile_diffusion.training.settings.config import differences
-from versatile_diffusion.training.stages.model_recipe import ModelRecipe
+from versatile_diffusion.training.stages.model_recipe import EncoderRecipe
 
 RECORD = "run.json"
 
@@ -39,7 +40,7 @@ class TrainingRun:
     """
 
     folder: Path
-    recipe: ModelRecipe
+    recipe: EncoderRecipe
     command: tuple[str, ...]
     mixed_precision: str = "no"
     start: str | Path | None = None
@@ -70,11 +71,16 @@ class TrainingRun:
         if processes().is_main_process:
             self._record()
         folder, show = self.stage_folder(stage), self.on_preview(stage)
-        trainer = Trainer(task, self.config(stage), folder, stage, self.mixed_precision, show)
+        tracking = self.tracking(stage)
+        trainer = Trainer(task, self.config(stage), folder, stage, self.mixed_precision, show, tracking=tracking)
         return trainer.run().cpu().eval().requires_grad_(False)
 
     def on_preview(self, stage: str) -> OnPreview | None:
         """Returns what is called with the previews of a stage, besides its trackers."""
+        return None
+
+    def tracking(self, stage: str) -> Tracking | None:
+        """Returns where a stage is followed besides its folder; None is where every training is."""
         return None
 
     def require_same_latents(self, stage: str, origins: Mapping[str, str]) -> None:

@@ -35,13 +35,17 @@ class ClipPair(nn.Module):
 
     def similarities(self, images: Float[Tensor, "b 3 h w"], ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b b"]:
         """Returns the scaled cosine of each image (row) with each caption (column)."""
-        size = self.image.image_size
-        if images.shape[-2:] != (size, size):
-            images = interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        image = self.image(normalize_for_clip(images))[:, 0]
+        image = self.image(as_clip_takes(images, self.image.image_size))[:, 0]
         caption = self.text.model(input_ids=ids).text_embeds
         caption = caption / caption.norm(dim=-1, keepdim=True)
         return image @ caption.T * self.logit_scale.clamp(max=math.log(100)).exp()
+
+
+def as_clip_takes(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 size size"]:
+    """Returns square images in [0, 1] in the size that CLIP takes, normalised; gradients go through it."""
+    if images.shape[-2:] != (size, size):
+        images = interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    return normalize_for_clip(images)
 
 
 class ClipTask(Task[ClipPair]):

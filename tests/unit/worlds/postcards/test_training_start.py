@@ -76,7 +76,7 @@ def test_only_the_main_process_writes_down_how_a_run_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
 ) -> None:
     state = SimpleNamespace(is_main_process=main, main_process_first=nullcontext, num_processes=1)
-    for module in ("training_run", "model_training"):
+    for module in ("training_run", "encoder_training"):
         monkeypatch.setattr(f"versatile_diffusion.training.stages.{module}.processes", lambda: state)
     _ = PostcardsTraining(untrained(), tmp_path).perceptual_network
     assert (tmp_path / "run.json").exists() == main
