@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import gallery
 from mkdocs.config.defaults import MkDocsConfig
@@ -51,4 +53,12 @@ def _shown(path: Path) -> str:
     head = f"---\nsearch: {{exclude: true}}\n---\n\n# {name}\n\n"
     if path.is_dir():
         return head + "\n".join(f"- `{one.name}`" for one in sorted(path.glob("*.py")))
+    if path.suffix == ".ipynb":
+        return head + "\n\n".join(map(_cell, json.loads(path.read_text())["cells"]))
     return f"{head}````{_LANGUAGES.get(path.suffix, '')}\n{path.read_text()}````\n"
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    """A cell of a notebook. Its headings stand below the name of the file."""
+    text = "".join(cell["source"])
+    return f"```python\n{text}\n```" if cell["cell_type"] == "code" else re.sub(r"^#", "##", text, flags=re.MULTILINE)
