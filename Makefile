@@ -1,5 +1,6 @@
 # make demo    all four flows on the bundled model: demo/index.html  (PROMPT="…" and IMAGE=path are yours to choose)
 # make test    lint, types and every test
+# make docs    the site of the documentation, with a gallery: build/site/index.html
 # make setup   only what `make demo` needs, in .venv
 # make clean   removes .venv and what was made
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 export override PROMPT := $(value PROMPT)
 export override IMAGE := $(value IMAGE)
 
-.PHONY: demo test setup clean
+.PHONY: demo test docs setup clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -20,6 +21,9 @@ test: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright
 	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --config-file website/mkdocs.yml
 
 setup: $(VENV)/.demo
 
@@ -36,6 +40,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV), which takes some minutes"
 	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing into $(VENV), which takes some minutes"
+	@$(PIP) install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@ $(VENV)/.demo
 
 clean:

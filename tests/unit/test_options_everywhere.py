@@ -36,6 +36,13 @@ def test_the_openapi_document_holds_it(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
+def test_every_tool_of_agents_takes_it(option: str) -> None:
+    from versatile_diffusion.mcp.tools import TOOLS
+
+    assert all(option in tool.schema["properties"] for tool in TOOLS)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_the_studio_asks_for_it(option: str) -> None:
     from versatile_diffusion.engine.workers import ModelInfo
     from versatile_diffusion.modalities.size_range import SizeRange

@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 ROOMS = (
     ("cli",),
     ("bench",),
-    ("studio", "voting", "compat"),
+    ("studio", "mcp", "voting", "compat"),
     ("serving",),
     ("engine",),
     ("worlds",),

@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "vote": "vote:votes",
         "app": "studio:app",
         "serve": "serve:serve",
+        "mcp": "mcp:mcp",
         "convert": "convert:convert",
         "bench": "bench:bench",
     },

@@ -96,14 +96,10 @@ class JobService:
         Raises:
             HTTPException: if it gave nothing.
         """
-        async for _ in _changes(job, _POLL):
+        async for _ in job_states(job, _POLL):
             if await request.is_disconnected():
                 self.engine.cancel(job)
-        if job.state.failure is not None:
-            raise failed(job.state.failure)
-        if job.state.result is None:
-            raise HTTPException(409, "The job was cancelled.")
-        return job.state.result
+        return made_by(job)
 
     async def resampled(self, work: Callable[[], T]) -> T:
         """What a function returns that resamples images, in a thread, of which there are few."""
@@ -111,12 +107,21 @@ class JobService:
 
     async def changes(self, job: Job) -> AsyncIterator[JobOut]:
         """The job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""
-        async for state in _changes(job):
+        async for state in job_states(job):
             yield await to_thread.run_sync(self.shown, job, state)  # images are compressed, while others are served
 
 
-async def _changes(job: Job, at_least_every: float | None = None) -> AsyncIterator[JobState]:
-    """The state now, whenever it has changed, and when it is final."""
+def made_by(job: Job) -> JobResult:
+    """What a final job gave. Raises HTTPException if it gave nothing."""
+    if job.state.failure is not None:
+        raise failed(job.state.failure)
+    if job.state.result is None:
+        raise HTTPException(409, "The job was cancelled.")
+    return job.state.result
+
+
+async def job_states(job: Job, at_least_every: float | None = None) -> AsyncIterator[JobState]:
+    """The state of a job now, whenever it has changed, and when it is final. A slow reader misses what is outdated."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
     def tell() -> None:

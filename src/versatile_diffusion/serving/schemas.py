@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Annotated, Any, TypeAlias, cast
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model, field_validator
 
@@ -25,6 +25,7 @@ from versatile_diffusion.modalities.spec import ModalitySpec, ShownAs
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.pipeline.request import RequestOf
 from versatile_diffusion.provenance.record import CHUNK
+from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.serving.uploads import Binary, Embedding, Refused, Uploads
 from versatile_diffusion.validation import Number
 
@@ -66,16 +67,21 @@ EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class GenerateIn(RequestOf[ContextIn, Binary, Embedding]):
+class OutputsIn(Sampling):
+    """How many outputs, by which model, and how they are sampled: what all tasks have in common."""
+
+    model: Annotated[str | None, Field(description="One of /v1/models; the first if left out.")] = None
+    num_outputs: Count = 1
+    guidance_scale: GuidanceScale = None
+    seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
+
+
+class GenerateIn(OutputsIn, RequestOf[ContextIn, Binary, Embedding]):
     """What to make: the arguments of `VersatileDiffusionPipeline.generate`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     contexts: Annotated[tuple[ContextIn, ...], Field(min_length=1, max_length=64, description="What to condition on.")]
-    model: Annotated[str | None, Field(description="One of /v1/models; the first if left out.")] = None
-    num_outputs: Count = 1
-    guidance_scale: GuidanceScale = None
-    seed: Annotated[Seed | None, Field(description="Of the first output; the next has the next.")] = None
     edit: Annotated[EditIn | None, Field(description="For pictures: changes the picture that is the context.")] = None
     preview_every: Annotated[
         int, Field(ge=0, le=1000, description="Steps between previews, which texts do not have; 0 is never.")
@@ -136,18 +142,20 @@ class GenerateIn(RequestOf[ContextIn, Binary, Embedding]):
 
 def generate_model() -> type[GenerateIn]:
     """`GenerateIn` with the options of decoding of all modalities that are known by now, each as a field."""
-    return _with_decoding(modality_names())
+    return with_decoding(GenerateIn, modality_names())
 
 
 _Upload: TypeAlias = Binary | None
+M = TypeVar("M", bound=BaseModel)
 
 
 @cache
-def _with_decoding(names: Sequence[str]) -> type[GenerateIn]:
+def with_decoding(model: type[M], names: Sequence[str]) -> type[M]:
+    """Returns a model with the options of decoding of these modalities, each as a field."""
     fields: dict[str, Any] = {}  # as create_model wants them
     for name in names:
         with suppress(ValueError):  # its package is damaged, and no model that is open can need it
-            decoding, own = modality_spec(name).decoding, GenerateIn.model_fields
+            decoding, own = modality_spec(name).decoding, model.model_fields
             data = data_fields(decoding)
             for option, field in decoding.model_fields.items():
                 if option in data:
@@ -156,7 +164,7 @@ def _with_decoding(names: Sequence[str]) -> type[GenerateIn]:
                     fields[option] = (object, Field(None, description=field.description))
                 elif option not in own:
                     fields[option] = (field.annotation, field)
-    return create_model(GenerateIn.__name__, __base__=GenerateIn, __doc__=GenerateIn.__doc__, **fields)
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
 class OutputOut(BaseModel):

@@ -31,6 +31,7 @@ def serve(
     engine_limits: EngineLimits = EngineLimits(),
     limits: Limits = Limits(),
     origins: Collection[str] = (),
+    extend: Callable[[FastAPI], object] = lambda app: None,
     on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Serves models until it is interrupted.
@@ -43,6 +44,7 @@ def serve(
         engine_limits: of the queue, batches and jobs.
         limits: of a request, and of a key.
         origins: pages that browsers may ask from, besides the server's own.
+        extend: adds other interfaces to the app.
         on_ready: called with the port, when the models are open and it listens.
 
     Raises:
@@ -53,6 +55,7 @@ def serve(
     metrics = Metrics()
     engine = Engine(worker, engine_limits, metrics)
     app = build_app(engine, metrics=metrics, limits=limits, keys=keys, origins=origins)
+    extend(app)
     listen(app, engine, host, port, patience=_PATIENCE, on_ready=on_ready)
 
 

@@ -6,6 +6,7 @@ import base64
 
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
+from versatile_diffusion.serving.tasks import edit_of, variation_of
 from versatile_diffusion.studio.controls import MaskedImage, MissingInput, NamedFile, Values, number_in, text_in
 from versatile_diffusion.studio.embeddings_file import embedding_contexts
 
@@ -26,10 +27,7 @@ def ask_of_image(values: Values) -> dict[str, object]:
 def ask_for_variations(values: Values) -> dict[str, object]:
     """Asks for images like an image, as near to it as was wanted."""
     seen = image_context(values, "picture", focus=number_in(values, "focus"))
-    fidelity = number_in(values, "fidelity")
-    kept = {"start": seen["data"], "strength": 1 - fidelity} if fidelity else {}
-    colors = {"colors_of": seen["data"]} if values["colors"] else {}
-    return {"contexts": [seen], **kept, **colors}
+    return variation_of(seen, fidelity=number_in(values, "fidelity"), color_adjust=bool(values["colors"]))
 
 
 def ask_of_both(values: Values) -> dict[str, object]:
@@ -62,9 +60,8 @@ def ask_to_edit(values: Values) -> dict[str, object]:
     if not any(words.values()):
         changes = "write what the picture is to become, or what is to go or to come"
         raise MissingInput(f"There is nothing to change: {changes}.")
-    seen, strength = image_context(values, "picture"), number_in(values, "strength")
-    kept = {"start": seen["data"], "strength": strength} if strength < 1 else {}
-    return {"contexts": [seen], "edit": {**words, "text_share": number_in(values, "share")}, **kept}
+    changes = {**words, "text_share": number_in(values, "share")}
+    return edit_of(image_context(values, "picture"), changes, strength=number_in(values, "strength"))
 
 
 def ask_of_embeddings(values: Values) -> dict[str, object]:

@@ -1,0 +1,1 @@
+"""Tools for agents, over the Model Context Protocol: a face of the engine that `serving` offers over HTTP."""
