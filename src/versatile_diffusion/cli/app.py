@@ -24,6 +24,7 @@ from versatile_diffusion.cli import (
     evaluate_data,
     flows,
     generate,
+    other_flows,
     reconstruct,
     replay,
     serve,
@@ -33,13 +34,25 @@ from versatile_diffusion.cli import (
 )
 from versatile_diffusion.cli.console import error, show_whatever_is_said
 from versatile_diffusion.cli.options import ManyValues, spread
-from versatile_diffusion.cli.worlds import world_commands
+from versatile_diffusion.cli.worlds import alone, world_commands
 from versatile_diffusion.extras import silence_imports
 from versatile_diffusion.validation import shortened
 
 
 class Commands(TyperGroup):
     """Commands whose errors are shown as one message, with exit code 1."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # typer keeps its kind of context to itself
+        """The flows of other modalities stand behind those of the paper."""
+        listed, others = super().list_commands(ctx), [str(flow) for flow in other_flows.other_flows()]
+        place = listed.index("text-variation") + 1
+        return [*listed[:place], *others, *listed[place:]]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        flow = None if cmd_name in self.commands else other_flows.find_other_flow(cmd_name)
+        if flow is None:
+            return super().get_command(ctx, cmd_name)
+        return alone(cmd_name, *other_flows.flow_command(flow), panel="Make")
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -43,16 +43,30 @@ def world_commands(
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
             world = find_world(cmd_name)
             if world is not None and has(world):
-                return _alone(world.name, world.about, *command_of(world))
+                return alone(world.name, *command_of(world), about=world.about)
             if command_of_other is not None:
-                return _alone(cmd_name, None, *command_of_other(cmd_name))
+                return alone(cmd_name, *command_of_other(cmd_name))
             return super().get_command(ctx, cmd_name)
 
     return WorldCommands
 
 
-def _alone(name: str, about: str | None, command: Callable[..., None], shown: str) -> Any:
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+def alone(
+    name: str, command: Callable[..., None], shown: str, about: str | None = None, panel: str | None = None
+) -> Any:
+    """Returns a command that is made when it is asked for.
+
+    Args:
+        name: of the command.
+        command: what it runs.
+        shown: its help.
+        about: its help in a list of commands; by default the first line of `shown`.
+        panel: of the list of commands.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich")
     settings = {"help_option_names": ["-h", "--help"]}
-    alone.command(name, cls=ManyValues, help=shown, short_help=about, context_settings=settings)(spread(command))
-    return get_command(alone)
+    added = app.command(
+        name, cls=ManyValues, help=shown, short_help=about, context_settings=settings, rich_help_panel=panel
+    )
+    added(spread(command))
+    return get_command(app)
