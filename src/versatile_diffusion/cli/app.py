@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from versatile_diffusion import __version__, lean
 from versatile_diffusion.cli.console import error, show_whatever_is_said
-from versatile_diffusion.cli.groups import found, group
+from versatile_diffusion.cli.groups import alone, found, group
 from versatile_diffusion.cli.options import ManyValues
 from versatile_diffusion.extras import silence_imports
 from versatile_diffusion.validation import shortened
@@ -57,11 +57,22 @@ class Commands(TyperGroup):
         names: Any = dict.fromkeys(name for panel in COMMANDS.values() for name in panel)
         self.commands: Any = names  # to list, and to suggest; what they stand for is found by `get_command`
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # typer keeps its kind of context to itself
+    def list_commands(self, ctx: Any) -> list[str]:  # typer keeps its kind of context to itself
+        """The flows of other modalities stand behind those of the paper."""
+        from versatile_diffusion.cli.other_flows import other_flows
+
+        names = super().list_commands(ctx)
+        place = names.index("text-variation") + 1
+        return [*names[:place], *map(str, other_flows()), *names[place:]]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         places = ((panel, names[cmd_name]) for panel, names in COMMANDS.items() if cmd_name in names)
         for panel, path in places:
             return found(cmd_name, path, panel, CLASSES.get(cmd_name, TyperCommand))
-        return None
+        from versatile_diffusion.cli.other_flows import find_other_flow, flow_command
+
+        flow = find_other_flow(cmd_name)
+        return None if flow is None else alone(cmd_name, *flow_command(flow), panel="Make", cls=ManyValues)
 
     def invoke(self, ctx: Any) -> Any:
         try:
