@@ -160,6 +160,17 @@ def test_memory_is_counted_as_it_is_taken(flows: list[str], settings: dict[str, 
     assert counted.peak() == pytest.approx(taken(task(flows, settings), tmp_path), rel=0.1)
 
 
+def test_a_flow_is_counted_by_a_larger_one_that_is_like_it() -> None:
+    flows = [Flow.parse(name) for name in ("text-to-image", "image-variation", "image-to-text")]
+    modalities = build(SIZES, flows).modalities
+    largest = dry_run.largest_alike(flows, modalities)  # texts have 16 tokens here, images 5, all 24 wide
+    assert largest == {flows[0]: flows[0], flows[1]: flows[0], flows[2]: flows[2]}
+    each = step_memory(task(["text-to-image", "image-variation"], {"train": "all"}), CONFIG, "no")
+    alike = dry_run.as_of(flows[1], flows[0], each.passes[0])
+    assert alike.reached == each.passes[1].reached
+    assert alike.most() == pytest.approx(each.passes[1].most(), rel=0.05)
+
+
 def print_shared(processes: int) -> None:
     """Tells what one of several processes holds that share the model out, as PyTorch's own tracker sees it."""
     torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=processes)

@@ -6,7 +6,8 @@ import copy
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from versatile_diffusion.data.captioned_data import CaptionedData, SkippedSample
 from versatile_diffusion.devices import choose_device
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities import Modality
 from versatile_diffusion.model_presets import Preset, build, stable_diffusion_v1, vd_four_flow
 from versatile_diffusion.pipeline.lora_layers import group_of
 from versatile_diffusion.processes import processes
@@ -42,8 +44,8 @@ from versatile_diffusion.training.own_data.run_plan import (
     TimedStage,
     TrainedParts,
 )
-from versatile_diffusion.training.own_data.starts import assemble, is_assembled
-from versatile_diffusion.training.own_data.step_memory import StepMemory, step_memory
+from versatile_diffusion.training.own_data.starts import CONTEXT_LAYERS, assemble, is_assembled
+from versatile_diffusion.training.own_data.step_memory import PassMemory, StepMemory, step_memory
 from versatile_diffusion.training.own_data.trained_layers import held_as, mixed_precision, prepare
 from versatile_diffusion.training.own_data.trainer_config import training_config
 from versatile_diffusion.training.samples.random_latents import RandomLatents
@@ -152,8 +154,12 @@ class DryRun:
         prepare(diffuser, flows, settings)
         trained = trained_parts(diffuser)
         size = self.settings.size if precision == mixed_precision(self.settings) else None
-        task = self.run.task(diffuser, flows, RandomLatents(model.modalities, size))
-        return step_memory(task, self.run.config, precision), trained
+        largest = largest_alike(flows, model.modalities)
+        counted = list(dict.fromkeys(largest.values()))
+        task = self.run.task(diffuser, counted, RandomLatents(model.modalities, size))
+        step = step_memory(task, self.run.config, precision)
+        passes = dict(zip(counted, step.passes, strict=True))
+        return replace(step, passes=[as_of(flow, like, passes[like]) for flow, like in largest.items()]), trained
 
     def _encoder_stages(self) -> Iterator[TimedStage]:
         """The stages of a model from nothing in which its encoders are trained."""
@@ -245,6 +251,34 @@ def trained_parts(diffuser: Diffuser) -> TrainedParts:
         if parameter.requires_grad:
             groups[_group(name)] += parameter.numel()
     return TrainedParts(dict(groups), whole)
+
+
+def largest_alike(flows: Sequence[Flow], modalities: Mapping[str, Modality]) -> dict[Flow, Flow]:
+    """Returns for each flow the one whose step is counted in its place, since counting takes long.
+
+    Flows of the same output whose context layers are of the same size hold the same but for the tokens that these see:
+    of those the one with the most tokens is counted.
+
+    Args:
+        flows: that are learnt.
+        modalities: by name.
+    """
+
+    def tokens(flow: Flow) -> int:
+        context = modalities[flow.context]
+        return context.context_shape[0] if context.context_lengths else 0
+
+    def kind(flow: Flow) -> tuple[object, ...]:
+        context = modalities[flow.context]
+        return flow.output, context.context_dim, None if context.context_lengths else flow.context
+
+    return {flow: max((each for each in flows if kind(each) == kind(flow)), key=tokens) for flow in flows}
+
+
+def as_of(flow: Flow, like: Flow, counted: PassMemory) -> PassMemory:
+    """Returns what a flow's pass takes, by that of a flow like it: gradients are of its own context layers."""
+    own, other = (f"{CONTEXT_LAYERS}.{each.context}." for each in (flow, like))
+    return replace(counted, reached={name.replace(other, own): size for name, size in counted.reached.items()})
 
 
 def _group(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,11 +39,11 @@ class PassMemory:
 
     Attributes:
         fullest: bytes of gradients and of all else at the moments when most is held, by whatever share of gradients.
-        before: bytes of gradients that the passes before left.
+        reached: bytes of the gradients that it leaves, by the names of their parameters.
     """
 
     fullest: Sequence[tuple[int, int]]
-    before: int
+    reached: Mapping[str, int]
 
     def most(self, share: float = 1.0) -> int:
         """Returns the most bytes that are held at once, of gradients only that share."""
@@ -96,7 +96,11 @@ class StepMemory:
 
     @property
     def _in_turn(self) -> int:
-        return max(each.before + each.most() for each in self.passes)
+        left, most = dict[str, int](), 0
+        for each in self.passes:
+            most = max(most, sum(left.values()) + each.most())
+            left |= each.reached
+        return most
 
 
 def step_memory(task: Task[M], config: TrainingConfig, mixed_precision: str) -> StepMemory:
@@ -147,7 +151,6 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
     drawn = trainer.task.draw(torch.Generator(), config.batch_size)
     batch = {name: tensor.to(device) for name, tensor in drawn.items()}
     found: list[PassMemory] = []
-    before: set[Tensor] = set()
     passes = iter(trainer.task.passes(batch))
     while True:
         with _Allocations([*trainer.model.parameters(), *trainer.model.buffers(), *batch.values()]) as log:
@@ -158,8 +161,12 @@ def _passes(trainer: Trainer[Any]) -> list[PassMemory]:
             total = torch.stack([loss.float() for loss in losses.values()]).sum()
             gradients = list[Tensor | None](torch.autograd.grad(total, trainer.parameters, allow_unused=True))
             of_gradients = log.numbers([each for each in gradients if each is not None])
-        found.append(PassMemory(log.fullest(of_gradients), _bytes(before)))
-        before |= {parameter for parameter, each in zip(trainer.parameters, gradients, strict=True) if each is not None}
+        reached = {
+            name: parameter.nbytes
+            for (name, parameter), each in zip(trainer.trained.items(), gradients, strict=True)
+            if each is not None
+        }
+        found.append(PassMemory(log.fullest(of_gradients), reached))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
