@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _BETWEEN, _VARIATION = "-to-", "-variation"
@@ -36,6 +37,17 @@ class Flow:
                 "such as 'text-to-image' or 'image-variation'."
             )
         return cls(context, output)
+
+    @classmethod
+    def of_method(cls, name: str, modalities: Sequence[str]) -> Flow | None:
+        """Returns the flow between these modalities that a method of that name makes, such as `text_to_sound`."""
+        flows = (cls(context, output) for context in modalities for output in modalities)
+        return next((flow for flow in flows if flow.method == name), None)
+
+    @property
+    def method(self) -> str:
+        """The name of the method that makes it, such as "image_variation"."""
+        return str(self).replace("-", "_")
 
     def __str__(self) -> str:
         if self.context == self.output:

@@ -139,7 +139,7 @@ def saved(three: VersatileDiffusionPipeline, tmp_path_factory: pytest.TempPathFa
 
 def test_a_modality_that_is_not_known_is_named_and_may_be_passed(saved: Path) -> None:
     unregister(TONE)
-    with pytest.raises(CheckpointError, match=r"the modality 'tone', and only image, text are known.*Install"):
+    with pytest.raises(CheckpointError, match=r"the modality 'tone', and only image, text, sound are known.*Install"):
         VersatileDiffusionPipeline.from_pretrained(saved)
     opened = VersatileDiffusionPipeline.from_pretrained(saved, flows=["tone-variation"], modalities=[ToneModality])
     assert list(opened.modalities) == ["tone"]
@@ -178,7 +178,7 @@ def tell_what_is_opened(packages: str, saved: str) -> None:
     """In a process where these packages are installed and nothing is registered."""
     sys.path.insert(0, packages)
     registry._installed.cache_clear()
-    assert registry.modality_names() == ("image", "text", "tone")
+    assert registry.modality_names() == ("image", "text", "sound", "tone")
     pipe = VersatileDiffusionPipeline.from_pretrained(saved, flows=["tone-variation"])
     print(type(pipe.modalities["tone"]).__name__)
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from versatile_diffusion import __version__, lean
 from versatile_diffusion.cli.console import error, show_whatever_is_said
-from versatile_diffusion.cli.groups import found, group
+from versatile_diffusion.cli.groups import alone, found, group
 from versatile_diffusion.cli.options import ManyValues
 from versatile_diffusion.extras import silence_imports
 from versatile_diffusion.validation import shortened
@@ -61,7 +61,18 @@ class Commands(TyperGroup):
         places = ((panel, names[cmd_name]) for panel, names in COMMANDS.items() if cmd_name in names)
         for panel, path in places:
             return found(cmd_name, path, panel, CLASSES.get(cmd_name, TyperCommand))
-        return None
+        from versatile_diffusion.cli.other_flows import find_other_flow, flow_command  # which most commands do without
+
+        flow = find_other_flow(cmd_name)
+        return None if flow is None else alone(cmd_name, *flow_command(flow), panel="Make")
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Returns the names of all commands; flows of other modalities stand behind those of the paper."""
+        from versatile_diffusion.cli.other_flows import other_flows
+
+        listed = super().list_commands(ctx)
+        place = listed.index("text-variation") + 1
+        return [*listed[:place], *map(str, other_flows()), *listed[place:]]
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from versatile_diffusion.cli.files import name_of, read_tensor
+from versatile_diffusion.cli.flags import EachOtherModality
 from versatile_diffusion.cli.options import weighted
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.registry import modality_spec
@@ -38,6 +39,13 @@ Texts = Annotated[
 ]
 Images = Annotated[
     list[str] | None, typer.Option("--image", metavar="FILE[:WEIGHT]", help="A picture; may be repeated.")
+]
+Others = Annotated[
+    Mapping[str, list[str]], EachOtherModality("--{}", "FILE[:WEIGHT]", "Data of that modality; may be repeated.")
+]
+NegativeOthers = Annotated[
+    Mapping[str, list[str]],
+    EachOtherModality("--negative-{}", "FILE[:WEIGHT]", "Data to move away from; may be repeated."),
 ]
 Embeddings = Annotated[
     list[str] | None,
@@ -123,6 +131,7 @@ class Conditions:
     context: Named = None
     text: Texts = None
     image: Images = None
+    others: Others = field(default_factory=dict[str, list[str]])
     embedding: Embeddings = None
     mask: Masks = None
     focus: FocusOfEach = None
@@ -162,12 +171,15 @@ class Conditions:
     def words(self) -> dict[str, object]:
         """What the user wrote."""
         of_each = ("focus", "unconditional")
-        given = {name if name in of_each else f"{name}s": items for name, items in vars(self).items()}
+        written = {**vars(self), **self.others}
+        del written["others"]
+        given = {name if name in of_each else f"{name}s": items for name, items in written.items()}
         return {name: " | ".join(items) if items else None for name, items in given.items()}
 
     @property
     def _data(self) -> list[GivenContext]:
-        return _given("--context", self.text, self.image, self.context)
+        short = {TEXT.name: self.text, IMAGE.name: self.image, **self.others}
+        return _given("--context", short, self.context)
 
     @property
     def _embeddings(self) -> list[GivenContext]:
@@ -195,6 +207,7 @@ class Negatives:
     negative_image: Annotated[
         list[str] | None, typer.Option(metavar="FILE[:WEIGHT]", help="A picture to move away from; may be repeated.")
     ] = None
+    negative_others: NegativeOthers = field(default_factory=dict[str, list[str]])
     negative_context: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE[:WEIGHT]", help="Data of any modality to move away from; may be repeated."),
@@ -216,23 +229,21 @@ class Negatives:
         names = {
             "negative": self.negative,
             "negative_images": self.negative_image,
+            **{f"negative_{name}s": given for name, given in self.negative_others.items()},
             "negative_contexts": self.negative_context,
         }
         return {name: " | ".join(given) if given else None for name, given in names.items()}
 
     @property
     def _data(self) -> list[GivenContext]:
-        return _given("--negative-context", self.negative, self.negative_image, self.negative_context)
+        short = {TEXT.name: self.negative, IMAGE.name: self.negative_image, **self.negative_others}
+        return _given("--negative-context", short, self.negative_context)
 
 
-def _given(
-    flag: str, texts: Sequence[str] | None, images: Sequence[str] | None, named: Sequence[str] | None
-) -> list[GivenContext]:
-    """Contexts that were given in the short forms and by the names of their modalities."""
-    short = [
-        GivenContext.parse(spec.name, item) for spec, items in ((TEXT, texts), (IMAGE, images)) for item in items or []
-    ]
-    return short + [GivenContext.parse_named(flag, item) for item in named or []]
+def _given(flag: str, short: Mapping[str, Sequence[str] | None], named: Sequence[str] | None) -> list[GivenContext]:
+    """Contexts that were given in the short forms, by their modalities, and by the names of their modalities."""
+    given = [GivenContext.parse(name, item) for name, items in short.items() for item in items or []]
+    return given + [GivenContext.parse_named(flag, item) for item in named or []]
 
 
 def _of_file(mask: str | None, level: str | None) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import NoneType, UnionType
@@ -46,6 +46,29 @@ class Taken:
 @dataclass(frozen=True)
 class OfEveryModality:
     """Marks the options of decoding of all modalities that are known, for a command that makes any of them."""
+
+
+@dataclass(frozen=True)
+class EachOtherModality:
+    """Marks a field of a group that holds what an option of its own gives for each modality without one in the group.
+
+    Attributes:
+        flag: of the option, with {} for the name of the modality.
+        metavar: what stands for the value in the help.
+        help: of the options.
+    """
+
+    flag: str
+    metavar: str
+    help: str
+
+    def options(self, owned: Collection[str]) -> dict[str, OptionInfo]:
+        """Returns the options of the modalities that are not owned, by their names, as far as there can be such."""
+        return {
+            name: typer.Option(self.flag.format(name), metavar=self.metavar, help=self.help)
+            for name in modality_names()
+            if name not in owned and name.isidentifier()
+        }
 
 
 class OptionGroup(ABC):

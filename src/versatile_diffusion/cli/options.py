@@ -8,20 +8,25 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
-from functools import wraps
+from functools import cached_property, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, get_type_hints
+from typing import Annotated, Any, TypeGuard, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+from typer.models import OptionInfo
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.bundled import DEFAULT_MODEL
-from versatile_diffusion.cli.flags import OptionGroup, group_of, option_info
+from versatile_diffusion.cli.flags import EachOtherModality, OptionGroup, group_of, option_info
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import PresetName, Sampling, SchedulerName
 
 _WEIGHTED = re.compile(r"(?P<thing>.*):(?P<weight>-?(\d+\.?\d*|\.\d+))", re.DOTALL)
+_OWNED = (TEXT.name, IMAGE.name)
+"""Modalities whose data groups have options of their own for."""
 MOST_OUTPUTS = 65536
 """Outputs that a command makes at once, which are as many as a batch may have."""
 
@@ -182,25 +187,50 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class _DataclassGroup(OptionGroup):
-    """The fields of a dataclass, each of which says with typer what it is."""
+    """The fields of a dataclass, each of which says with typer what it is; one may stand for several options."""
 
     cls: type
 
     @property
     def names(self) -> list[str]:
-        return [field.name for field in fields(self.cls)]
+        return [parameter.name for parameter in self.parameters]
 
     @property
     def parameters(self) -> Iterator[inspect.Parameter]:
-        hints = get_type_hints(self.cls, include_extras=True)
+        hints, each = get_type_hints(self.cls, include_extras=True), self._of_each_modality
         for field in fields(self.cls):
-            default = inspect.Parameter.empty if field.default is MISSING else field.default
-            yield inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
-            )
+            if field.name in each:
+                for option_name, option in each[field.name].values():
+                    yield _keyword(option_name, None, Annotated[list[str] | None, option])
+            else:
+                default = inspect.Parameter.empty if field.default is MISSING else field.default
+                yield _keyword(field.name, default, hints[field.name])
 
     def made(self, values: Mapping[str, object]) -> object:
-        return self.cls(**values)
+        own = dict(values)
+        for name, options in self._of_each_modality.items():
+            given = {modality: own.pop(option_name) for modality, (option_name, _) in options.items()}
+            own[name] = {modality: items for modality, items in given.items() if items}
+        return self.cls(**own)
+
+    @cached_property
+    def _of_each_modality(self) -> dict[str, dict[str, tuple[str, OptionInfo]]]:
+        """For each field that holds what several options give: their names and options, by modalities."""
+        hints = get_type_hints(self.cls, include_extras=True)
+        marked = {name: _mark_of(hint) for name, hint in hints.items()}
+        return {
+            field: {name: (f"{field}_{name}", option) for name, option in mark.options(_OWNED).items()}
+            for field, mark in marked.items()
+            if mark is not None
+        }
+
+
+def _keyword(name: str, default: object, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _mark_of(hint: object) -> EachOtherModality | None:
+    return next((mark for mark in get_args(hint) if isinstance(mark, EachOtherModality)), None)
 
 
 def _group(annotation: object) -> OptionGroup | None:

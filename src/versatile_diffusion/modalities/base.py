@@ -101,6 +101,22 @@ class Modality(ModelMixin, ConfigMixin, ABC, Generic[Item]):
             ValueError: if there are no latents of that size.
         """
 
+    def extent(
+        self, height: int | None, width: int | None, decoding: Mapping[str, object]
+    ) -> tuple[int | None, int | None]:
+        """Returns height and width of outputs, as `latent_shape` and `fit` take them, from what the user asked for.
+
+        A modality whose size is not said in pixels has an option of decoding for it, such as seconds.
+
+        Args:
+            height, width: in pixels, that the user asked for.
+            decoding: options of `decode`, which are checked.
+
+        Raises:
+            ValueError: if there are no outputs of that size.
+        """
+        return height, width
+
     @property
     def size(self) -> int | None:
         """Height and width, in pixels, of outputs where the user gives none; None where size means nothing."""

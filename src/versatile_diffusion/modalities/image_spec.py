@@ -126,4 +126,6 @@ def _image(item: object) -> Image.Image:
     return item
 
 
-IMAGE = ModalitySpec("image", ImageCodec(), "versatile_diffusion.modalities.image:ImageModality", ImageDecoding)
+IMAGE = ModalitySpec(
+    "image", ImageCodec(), "versatile_diffusion.modalities.image:ImageModality", ImageDecoding, in_pixels=True
+)

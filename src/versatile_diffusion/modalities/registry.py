@@ -3,7 +3,7 @@
 A package brings a modality by an entry point of the group `versatile_diffusion.modalities`, in its pyproject.toml:
 
     [project.entry-points."versatile_diffusion.modalities"]
-    sound = "its_package.sound_spec:SOUND"
+    shape = "its_package.shape_spec:SHAPE"
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.sound_spec import SOUND
 from versatile_diffusion.modalities.spec import ModalitySpec
 from versatile_diffusion.modalities.text_spec import TEXT
 
 GROUP = "versatile_diffusion.modalities"
-_registered: dict[str, ModalitySpec] = {spec.name: spec for spec in (IMAGE, TEXT)}
+_registered: dict[str, ModalitySpec] = {spec.name: spec for spec in (IMAGE, TEXT, SOUND)}
 
 
 def modality_names() -> tuple[str, ...]:

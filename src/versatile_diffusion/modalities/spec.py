@@ -141,12 +141,14 @@ class ModalitySpec:
         codec: its items as bytes and files.
         implementation: its subclass of `Modality` as "module:Class", which is imported when it is needed.
         decoding: the options of its `decode`.
+        in_pixels: whether what is made has a height and a width in pixels.
     """
 
     name: str
     codec: Codec
     implementation: str
     decoding: type[DecodingOptions] = DecodingOptions
+    in_pixels: bool = False
 
     def load(self) -> type[Modality[Any]]:
         """Returns the class of the modality, with all that it imports.

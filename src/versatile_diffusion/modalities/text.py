@@ -16,12 +16,13 @@ from transformers import PreTrainedTokenizerBase
 
 from versatile_diffusion.diffuser.data_layers import FullyConnectedLayers
 from versatile_diffusion.diffuser.plan import Plan
+from versatile_diffusion.modalities import text_encoders
 from versatile_diffusion.modalities.base import OFFICIAL_GUIDANCE_SCALE
 from versatile_diffusion.modalities.clip import ClipTextEncoder
 from versatile_diffusion.modalities.optimus import Optimus
 from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
-from versatile_diffusion.modalities.text_encoders import T5, T5TextEncoder, TextEncoder
+from versatile_diffusion.modalities.text_encoders import T5TextEncoder, TextEncoder
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
 from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, present, tokenized
 from versatile_diffusion.validation import shortened
@@ -37,8 +38,8 @@ class TextModality(ModalityOfParts[str]):
 
     Args:
         autoencoder: arguments of `Optimus`; None leaves it out.
-        context_encoder: a transformers CLIPTextConfig as a dict, or a T5Config with its "model_type"; None
-            leaves it out.
+        context_encoder: a transformers CLIPTextConfig as a dict, or a T5Config or ClapTextConfig with its
+            "model_type"; None leaves it out.
         positions: positions of the data layers' features, on which context layers attend.
         latent_dim: size of a latent, the same as the autoencoder's.
         scaling_factor: brings latents to about unit variance; the official model leaves them as they are.
@@ -157,7 +158,7 @@ class TextModality(ModalityOfParts[str]):
     def shared_vectors(self, items: Sequence[str]) -> Float[Tensor, "b d"] | None:
         """See `Modality.shared_vectors`: the tokens that stand for whole texts. Words that are cut off are not told."""
         encoder = self._context_encoder()
-        if not isinstance(encoder, ClipTextEncoder):  # nothing of images is like T5's tokens
+        if not isinstance(encoder, ClipTextEncoder):  # nothing of images is like tokens of T5 or CLAP
             return None
         tokenizer = present(self.tokenizers.clip, "clip")
         return encoder.summaries(self._ids(tokenizer, list(items), encoder.max_length, padding="max_length"))
@@ -222,7 +223,15 @@ class TextModality(ModalityOfParts[str]):
 
 
 def _text_encoder(config: Mapping[str, Any], projected: bool) -> TextEncoder:
-    return T5TextEncoder(config) if config.get("model_type") == T5 else ClipTextEncoder(dict(config), projected)
+    match config.get("model_type"):
+        case text_encoders.T5:
+            return T5TextEncoder(config)
+        case text_encoders.CLAP:
+            from versatile_diffusion.modalities.clap import ClapTextEncoder  # which models without sound do without
+
+            return ClapTextEncoder(config)
+        case _:
+            return ClipTextEncoder(dict(config), projected)
 
 
 def _warn_of_lost_words(tokenizer: PreTrainedTokenizerBase, text: str, longest: int) -> None:

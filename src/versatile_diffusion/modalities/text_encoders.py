@@ -1,6 +1,7 @@
-"""The context encoders of texts that a model may have: CLIP as in the paper, or T5 as in Imagen (arXiv 2205.11487).
+"""The context encoders of texts: CLIP as in the paper, T5 as in Imagen (2205.11487), or CLAP as in AudioLDM (2301.12503).
 
-Which one it is, its configuration says, as transformers' own do: "model_type" is "t5", or CLIP's where it is left out.
+Which one it is, its configuration says, as transformers' own do: "model_type" is "t5", "clap_text_model", or CLIP's
+where it is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from transformers import PreTrainedModel, T5Config, T5EncoderModel
 
 T5 = "t5"
 """The `model_type` of T5."""
+
+CLAP = "clap_text_model"
+"""The `model_type` of the half of CLAP that reads texts."""
+
+CLAP_LENGTH = 77
+"""Tokens that a text is padded or cut to for CLAP, where the configuration does not say."""
 
 LENGTH = 128
 """Tokens that a text is padded or cut to for T5, which by itself has no limit, where the configuration does not say."""

@@ -47,12 +47,14 @@ class Tokenizers:
         bert: of Optimus' encoder; begins with [CLS], ends with [SEP], pads with id 0.
         gpt2: of Optimus' decoder; knows its bos, eos and pad tokens, but adds none by itself.
         t5: of T5 as the context encoder; ends and pads texts by itself.
+        clap: of CLAP as the context encoder, likewise.
     """
 
     clip: PreTrainedTokenizerBase | None = None
     bert: PreTrainedTokenizerBase | None = None
     gpt2: PreTrainedTokenizerBase | None = None
     t5: PreTrainedTokenizerBase | None = None
+    clap: PreTrainedTokenizerBase | None = None
 
     def named(self, name: str) -> PreTrainedTokenizerBase | None:
         """Returns the tokenizer of that name, if it is there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Generator, Tensor
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.base import Modality
 from versatile_diffusion.pipeline.calls import Call, Calls
 from versatile_diffusion.pipeline.conditioning import Batch, Conditioner, of_rows, read_items, used_contexts
@@ -38,6 +40,12 @@ class FlowPipeline(ModelPipeline):
     def __init__(self, diffuser: Diffuser, scheduler: Any, modalities: Mapping[str, Modality]) -> None:
         super().__init__(diffuser, scheduler, modalities)
         self._calls = Calls()
+
+    def __getattr__(self, name: str) -> Any:
+        """Short ways to call `generate` that have the names of flows, such as `text_to_sound` and `sound_variation`."""
+        held = self.__dict__.get("modalities")
+        flow = None if held is None or name.startswith("_") else Flow.of_method(name, list(held))
+        return super().__getattr__(name) if flow is None else partial(self._generate_flow, flow)
 
     # ---- generating ----
 
@@ -108,7 +116,8 @@ class FlowPipeline(ModelPipeline):
         """
         request = self._resolved(request, scheduler)
         to, modality = request.to, self._made(request, output_type)
-        start = read_start(request.start, modality.latent_shape(request.height, request.width))
+        extent = modality.extent(request.height, request.width, request.decoding)
+        start = read_start(request.start, modality.latent_shape(*extent))
         request = request.model_copy(update={"start": start})  # as records hold it
         diffuser, chosen = self._sampled_by(request, scheduler)
         check_scheduler(chosen)
@@ -118,11 +127,11 @@ class FlowPipeline(ModelPipeline):
         device, dtype = self._execution_device, diffuser.dtype
 
         conditional, unconditional = self._encode_contexts(request, guidance)
-        begin = self._encode_start(request)
+        begin = self._encode_start(request, extent)
         batch = Batch.of([*conditional, *unconditional], begin, request.num_outputs)
         generators = one_each(_from_seeds(request) if generator is None else generator, len(batch))
         modality.check_decoding(len(batch), **request.decoding)
-        shape = modality.latent_shape(request.height, request.width) if begin is None else begin.shape[1:]
+        shape = modality.latent_shape(*extent) if begin is None else begin.shape[1:]
         _warn_of_size(modality, request)
         seeds = None if scheduler is not None else _seeds(generators)  # before they draw
         first = noise((len(batch), *shape), request.latents, generators, device)
@@ -189,6 +198,9 @@ class FlowPipeline(ModelPipeline):
 
     # ---- details ----
 
+    def _generate_flow(self, flow: Flow, data: object, **options: Any) -> Outputs:
+        return self.generate(flow.output, [Context(flow.context, data)], **options)
+
     @property
     def _interrupt(self) -> bool:  # the name is diffusers'
         return self._calls.interrupted
@@ -235,9 +247,11 @@ class FlowPipeline(ModelPipeline):
             return conditional, []
         return conditional, conditioner.unconditional(request.to, used, conditional, request.negative)
 
-    def _encode_start(self, request: Request) -> Float[Tensor, "b *latent"] | None:
+    def _encode_start(
+        self, request: Request, extent: tuple[int | None, int | None]
+    ) -> Float[Tensor, "b *latent"] | None:
         if request.start is not None:
-            return encode_start(self.modality(request.to), request.start, request.height, request.width)
+            return encode_start(self.modality(request.to), request.start, *extent)
         if request.strength != 1:
             raise ValueError(f"A strength of {request.strength} needs a start: give one, or leave strength at 1.")
         return None

@@ -29,15 +29,15 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
 
 
 def test_the_modalities_of_this_package_are_known() -> None:
-    assert modality_names() == ("image", "text")
-    assert [modality_spec(name).load().name for name in modality_names()] == ["image", "text"]
+    assert modality_names() == ("image", "text", "sound")
+    assert [modality_spec(name).load().name for name in modality_names()] == ["image", "text", "sound"]
 
 
 def test_one_is_registered() -> None:
     register(SMELL)
     register(SMELL)  # again does no harm
     assert modality_spec("smell") is SMELL
-    assert modality_names() == ("image", "text", "smell")
+    assert modality_names() == ("image", "text", "sound", "smell")
 
 
 def test_two_of_one_name_are_refused() -> None:
@@ -46,13 +46,13 @@ def test_two_of_one_name_are_refused() -> None:
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no modality 'taste', only image, text"):
+    with pytest.raises(ValueError, match="no modality 'taste', only image, text, sound"):
         modality_spec("taste")
 
 
 def test_an_installed_package_brings_one(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, "smell", f"{__name__}:SMELL")
-    assert modality_names() == ("image", "text", "smell")
+    assert modality_names() == ("image", "text", "sound", "smell")
     assert modality_spec("smell").name == "smell"
 
 
@@ -99,7 +99,8 @@ def test_nothing_of_models_is_imported() -> None:
     code = (
         "import sys; from versatile_diffusion.modalities.registry import modality_names, modality_spec\n"
         "[modality_spec(name).decoding for name in modality_names()]\n"
-        "sys.exit(', '.join({'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules)) or None)"
+        "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'PIL', 'soundfile', 'soxr'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
