@@ -1,81 +1,50 @@
 """Autoencoders and context encoders of modalities, each from wherever it is stored, apart from any diffuser.
 
-A source is a model of any layout, which may have several of them, or a folder that transformers saved: CLIP, whole or
-one of its halves, or T5.
+A source is a model of any layout, which may have several of them, a folder that transformers saved: CLIP, whole or one
+of its halves, or T5; or one of `sound_sources`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import torch
 
-from versatile_diffusion.checkpoints import diffusers_parts, encoder_keys, parts
-from versatile_diffusion.checkpoints.components import Checkpoint, Wanted, empty
+from versatile_diffusion.checkpoints import diffusers_parts, encoder_keys, parts, sound_sources
+from versatile_diffusion.checkpoints.components import Checkpoint, Wanted, empty, fill
+from versatile_diffusion.checkpoints.encoder_part import (
+    AUTOENCODER,
+    CONTEXT_ENCODER,
+    PARTS,
+    EncoderPart,
+    FindPart,
+    holds_tokenizer,
+    read_tokenizer,
+    stored_tensors,
+)
 from versatile_diffusion.checkpoints.errors import CheckpointError, reading, shortened
 from versatile_diffusion.checkpoints.folder import read_json
 from versatile_diffusion.checkpoints.keys import to_ours
 from versatile_diffusion.checkpoints.layouts import folder_reader
 from versatile_diffusion.checkpoints.sources import locate, read_source
-from versatile_diffusion.checkpoints.tensors import Tensors, open_all
+from versatile_diffusion.checkpoints.tensors import Tensors
 from versatile_diffusion.checkpoints.vocabularies import read_tokenizers
-from versatile_diffusion.checkpoints.weight_files import ANY_FILES, find_weights
 from versatile_diffusion.modalities import ImageModality, Modality, TextModality
 from versatile_diffusion.modalities.text_encoders import T5
 from versatile_diffusion.modalities.vocabulary import Tokenizers
 
-AUTOENCODER, CONTEXT_ENCODER = "autoencoder", "context_encoder"
-PARTS = (AUTOENCODER, CONTEXT_ENCODER)
-"""What a modality consists of; a source may have either without the other."""
-
 _CONFIG = "config.json"
-_OF_CONTEXT = (CONTEXT_ENCODER, "projected")
-"""Arguments of a modality that go with its context encoder; all others go with its autoencoder."""
-
-
-@dataclass(frozen=True)
-class EncoderPart:
-    """An autoencoder or a context encoder on disk.
-
-    Attributes:
-        modality: a modality that has it, without weights, and nothing else.
-        name: AUTOENCODER or CONTEXT_ENCODER.
-        tensors: what it is to be filled with, under the modality's keys.
-        source: where it is, for messages.
-    """
-
-    modality: Modality
-    name: str
-    tensors: Tensors
-    source: str
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Those of the modality's class that go with it."""
-        config = dict(self.modality.config)
-        given = config.items() if self.name == AUTOENCODER else ((name, config.get(name)) for name in _OF_CONTEXT)
-        return {
-            name: value
-            for name, value in given
-            if not name.startswith("_")
-            and value is not None
-            and (name in _OF_CONTEXT) == (self.name == CONTEXT_ENCODER)
-        }
-
-
-FindPart = Callable[[str, str], EncoderPart | None]
-"""Returns a part of a modality, by their names, if a source has it."""
 
 
 def encoder_source(source: str | Path) -> FindPart:
     """Opens a source, and leaves the tensors on disk.
 
     Args:
-        source: a model, as `open_source` takes it, or a folder or hub id of transformers' CLIP or T5.
+        source: a model, as `open_source` takes it, or a folder or hub id of AudioLDM, AudioLDM 2 or an Oobleck, or of
+            transformers' CLIP, CLAP or T5.
 
     Raises:
         CheckpointError: if it is neither.
@@ -83,9 +52,33 @@ def encoder_source(source: str | Path) -> FindPart:
     """
     place = locate(source)
     with reading(shortened(source)):
+        if place.is_dir() and sound_sources.recognises(place):
+            return sound_sources.find_in(place)
         if place.is_dir() and folder_reader(place) is None and (place / _CONFIG).is_file():
             return _of_transformers(place)
     return _of_model(read_source(place), str(source))
+
+
+def open_parts(modality: str, sources: Sequence[str | Path], dtype: torch.dtype | None = None) -> Modality:
+    """Opens a modality whose autoencoder and context encoder come from wherever they are.
+
+    Args:
+        modality: its name.
+        sources: see `encoder_source`; each part comes from the first that has it.
+        dtype: of the floating-point numbers; as they are stored by default.
+
+    Raises:
+        CheckpointError: if no source has a part of that modality.
+    """
+    finders = [encoder_source(source) for source in sources]
+    parts_of = {name: next((part for find in finders if (part := find(modality, name))), None) for name in PARTS}
+    found = {name: part for name, part in parts_of.items() if part is not None}
+    if not found:
+        raise CheckpointError(f"There is nothing of the modality {modality!r:.100} in {', '.join(map(str, sources))}.")
+    modalities, tensors = assembled({modality: found})
+    with reading(", ".join(map(str, sources))):
+        fill(modalities[modality], tensors[modality], dtype)
+    return modalities[modality]
 
 
 def assembled(found: Mapping[str, Mapping[str, EncoderPart]]) -> tuple[dict[str, Modality], dict[str, Tensors]]:
@@ -128,6 +121,7 @@ def _of_transformers(folder: Path) -> FindPart:
         "clip_vision_model": {"image": _clip_image},
         "clip_text_model": {"text": _clip_text},
         T5: {"text": _t5},
+        **sound_sources.CLAP_READERS,
     }
     if kind not in readers:
         raise CheckpointError(
@@ -145,17 +139,17 @@ def _of_transformers(folder: Path) -> FindPart:
 def _clip_image(folder: Path) -> EncoderPart:
     config = _half(folder, "vision_config")
     image = empty(lambda: ImageModality(context_encoder=config))
-    return EncoderPart(image, CONTEXT_ENCODER, parts.clip(image, *_stored(folder)), str(folder))
+    return EncoderPart(image, CONTEXT_ENCODER, parts.clip(image, *stored_tensors(folder)), str(folder))
 
 
 def _clip_text(folder: Path) -> EncoderPart:
-    stored, where = _stored(folder)
+    stored, where = stored_tensors(folder)
     projected = any(key.endswith("text_projection.weight") for key in stored)
     config = _half(folder, "text_config")
     text = empty(lambda: TextModality(context_encoder=config, projected=projected))
-    places = [place for place in (folder, folder.parent / "tokenizer") if _holds_tokenizer(place)]
+    places = [place for place in (folder, folder.parent / "tokenizer") if holds_tokenizer(place)]
     if places:
-        text.tokenizers = Tokenizers(clip=_tokenizer(places[0]))
+        text.tokenizers = Tokenizers(clip=read_tokenizer(places[0]))
     else:
         text.tokenizers = read_tokenizers(folder, Wanted((), ("text",)))
     return EncoderPart(text, CONTEXT_ENCODER, parts.clip(text, stored, where), str(folder))
@@ -164,12 +158,12 @@ def _clip_text(folder: Path) -> EncoderPart:
 def _t5(folder: Path) -> EncoderPart:
     config = {"model_type": T5, **diffusers_parts.clip_config(folder)}
     text = empty(lambda: TextModality(context_encoder=config))
-    if not _holds_tokenizer(folder):
+    if not holds_tokenizer(folder):
         raise CheckpointError(f"{folder} has no tokenizer (tokenizer.json) beside T5. Download it from the same place.")
-    text.tokenizers = Tokenizers(t5=_tokenizer(folder))
+    text.tokenizers = Tokenizers(t5=read_tokenizer(folder))
     encoder = text.context_encoder
     assert encoder is not None
-    stored, where = _stored(folder)
+    stored, where = stored_tensors(folder)
     table = encoder_keys.t5(encoder.model.state_dict(), stored)
     tensors = to_ours(table, stored, left_out=encoder_keys.T5_LEFT_OUT, where=where)
     return EncoderPart(
@@ -185,26 +179,8 @@ def _half(folder: Path, name: str) -> dict[str, Any]:
     return {**diffusers_parts.sizes_of(config[name]), "projection_dim": config.get("projection_dim", 512)}
 
 
-def _stored(folder: Path) -> tuple[Tensors, Path]:
-    weights = find_weights(folder, ANY_FILES)
-    if not weights:
-        raise CheckpointError(f"{folder} holds no weights ({ANY_FILES.kinds}). Download the whole folder again.")
-    return open_all(weights), weights[0]
-
-
-def _holds_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "spiece.model"))
-
-
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    with reading(folder):
-        opened: object = AutoTokenizer.from_pretrained(folder, local_files_only=True)  # pyright: ignore - typed in part in transformers
-    assert isinstance(opened, PreTrainedTokenizerBase)
-    return opened
-
-
 def _tokenizers_of(parts: Mapping[str, EncoderPart]) -> Tokenizers:
     """Those of the context encoder and those of the autoencoder, each from where that comes from."""
     held = {name: part.modality.tokenizers for name, part in parts.items() if isinstance(part.modality, TextModality)}
     contexts, texts = held.get(CONTEXT_ENCODER, Tokenizers()), held.get(AUTOENCODER, Tokenizers())
-    return Tokenizers(clip=contexts.clip, bert=texts.bert, gpt2=texts.gpt2, t5=contexts.t5)
+    return Tokenizers(contexts.clip, texts.bert, texts.gpt2, contexts.t5, contexts.clap)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
 from versatile_diffusion.checkpoints import encoder_keys
 from versatile_diffusion.checkpoints.keys import KeyTable, Theirs, to_ours
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors
@@ -20,16 +22,19 @@ def split(tensors: Tensors, prefix: str) -> Tensors:
 
 def kl_autoencoder(modality: ImageModality, stored: Tensors, where: object) -> dict[str, LazyTensor]:
     """Returns the KL autoencoder, from official keys or diffusers' new or old ones."""
-    if modality.autoencoder is None:
-        return {}
-    ours, config = modality.autoencoder.state_dict(), modality.autoencoder.config
+    return {} if modality.autoencoder is None else kl_tensors(modality.autoencoder, AUTOENCODER, stored, where)
+
+
+def kl_tensors(kl: AutoencoderKL, prefix: str, stored: Tensors, where: object) -> dict[str, LazyTensor]:
+    """Returns a KL autoencoder under a prefix, from official keys or diffusers' new or old ones."""
+    ours, config = kl.state_dict(), kl.config
     if "encoder.mid.attn_1.q.weight" in stored:
         table: KeyTable = encoder_keys.kl_autoencoder(config["block_out_channels"], config["layers_per_block"])
     elif "encoder.mid_block.attentions.0.query.weight" in stored:
         table = encoder_keys.kl_autoencoder_old(ours)
     else:
         table = {key: Theirs(key) for key in ours}
-    return _under(AUTOENCODER, to_ours(table, stored, left_out=encoder_keys.KL_LEFT_OUT, where=where))
+    return under(prefix, to_ours(table, stored, left_out=encoder_keys.KL_LEFT_OUT, where=where))
 
 
 def optimus(modality: TextModality, stored: Tensors, where: object) -> dict[str, LazyTensor]:
@@ -37,7 +42,7 @@ def optimus(modality: TextModality, stored: Tensors, where: object) -> dict[str,
     if modality.autoencoder is None:
         return {}
     table = encoder_keys.optimus(modality.autoencoder.state_dict())
-    return _under(AUTOENCODER, to_ours(table, stored, left_out=encoder_keys.OPTIMUS_LEFT_OUT, where=where))
+    return under(AUTOENCODER, to_ours(table, stored, left_out=encoder_keys.OPTIMUS_LEFT_OUT, where=where))
 
 
 def clip(modality: ImageModality | TextModality, stored: Tensors, where: object) -> dict[str, LazyTensor]:
@@ -45,8 +50,9 @@ def clip(modality: ImageModality | TextModality, stored: Tensors, where: object)
     if modality.context_encoder is None:
         return {}
     table = encoder_keys.clip(modality.context_encoder.model.state_dict(), stored)
-    return _under(CLIP, to_ours(table, stored, left_out=encoder_keys.CLIP_LEFT_OUT[modality.name], where=where))
+    return under(CLIP, to_ours(table, stored, left_out=encoder_keys.CLIP_LEFT_OUT[modality.name], where=where))
 
 
-def _under(prefix: str, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+def under(prefix: str, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Returns tensors with a prefix before their keys."""
     return {prefix + key: tensor for key, tensor in tensors.items()}

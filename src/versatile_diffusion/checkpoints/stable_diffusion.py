@@ -16,7 +16,8 @@ from versatile_diffusion.modalities import ImageModality, TextModality
 
 def recognises(folder: Path) -> bool:
     """Tells whether this is such a folder."""
-    return all((folder / part).is_dir() for part in ("unet", "vae", "text_encoder"))
+    parts = ("unet", "vae", "text_encoder")
+    return all((folder / part).is_dir() for part in parts) and not (folder / "vocoder").is_dir()  # as AudioLDM has
 
 
 def read(folder: Path, flows: Sequence[Flow] | None, options: FileOptions = ANY_FILES) -> Checkpoint:

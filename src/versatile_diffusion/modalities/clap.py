@@ -1,7 +1,7 @@
 """CLAP (arXiv 2211.06687), read token by token, as CLIP is: sounds and texts in one space.
 
-Every token is projected into that space and divided by the norm of the token that stands for the whole, so that this
-one, the first, has unit length.
+Every token is projected into that space, or stays as wide as the network is, and is divided by the norm of the token
+that stands for the whole, so that this one, the first, has unit length.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class ClapSoundEncoder(nn.Module):
     Args:
         config: a transformers ClapAudioConfig as a dict; "spectrum" holds arguments of `MelSpectrum`, "seconds" what is
             heard of a sound.
+        projected: False leaves out the projection.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], projected: bool = True) -> None:
         super().__init__()
+        self._projected = projected
         own = ("spectrum", "seconds", "model_type")
         self.sizes = ClapAudioConfig(**{name: value for name, value in config.items() if name not in own})
         self.spectrum = MelSpectrum(**{**CLAP_SPECTRUM, **config.get("spectrum", {})})
@@ -51,7 +53,7 @@ class ClapSoundEncoder(nn.Module):
     @property
     def dim(self) -> int:
         """Width of the context tokens."""
-        return int(self.sizes.projection_dim)
+        return int(self.sizes.projection_dim if self._projected else self.sizes.hidden_size)
 
     @property
     def tokens(self) -> int:
@@ -71,7 +73,7 @@ class ClapSoundEncoder(nn.Module):
         found = encoder(input_features=features.expand(-1, channels, -1, -1), is_longer=longer)
         patches = found.last_hidden_state.flatten(2).transpose(1, 2)
         tokens = torch.cat([found.pooler_output[:, None], patches], dim=1)
-        return _whole_first(self.model.audio_projection(tokens))
+        return _whole_first(self.model.audio_projection(tokens) if self._projected else tokens)
 
     def _heard(self, item: Sound) -> np.ndarray:
         count = round(self.seconds * self.spectrum.rate)
@@ -85,12 +87,14 @@ class ClapTextEncoder(TextEncoder):
 
     Args:
         config: a transformers ClapTextConfig as a dict; "context_length" is what texts are padded to.
+        projected: False leaves out the projection.
     """
 
     tokenizer = "clap"
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], projected: bool = True) -> None:
         super().__init__()
+        self._projected = projected
         values = {name: value for name, value in config.items() if name not in ("context_length", "model_type")}
         self._sizes, self._length = ClapTextConfig(**values), int(config.get("context_length", CLAP_LENGTH))
         self.model = ClapTextModelWithProjection(self._sizes)
@@ -98,7 +102,7 @@ class ClapTextEncoder(TextEncoder):
     @property
     def dim(self) -> int:
         """See `TextEncoder.dim`."""
-        return int(self._sizes.projection_dim)
+        return int(self._sizes.projection_dim if self._projected else self._sizes.hidden_size)
 
     @property
     def max_length(self) -> int:
@@ -110,9 +114,9 @@ class ClapTextEncoder(TextEncoder):
         text_model, project = cast(Any, self.model.text_model), cast(Any, self.model.text_projection)
         found = text_model(input_ids=input_ids, attention_mask=there.long()).last_hidden_state
         pooled = text_model.pooler.activation(text_model.pooler.dense(found))  # of the first token alone; here of each
-        return _whole_first(project(pooled)) * there[..., None]
+        return _whole_first(project(pooled) if self._projected else pooled) * there[..., None]
 
 
 def _whole_first(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """Tokens divided by the norm of the first, which stands for the whole."""
-    return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+    return tokens / tokens[:, :1].square().sum(dim=-1, keepdim=True).sqrt()

@@ -20,7 +20,7 @@ _FLOOR_OF_MAGNITUDE, _FLOOR_OF_POWER = 1e-5, 1e-10
 
 @dataclass(frozen=True)
 class MelSpectrum:
-    """Bands of Slaney's mel scale, in short windows of a sound. The defaults are AudioLDM's.
+    """Bands of a mel scale, in short windows of a sound. The defaults are AudioLDM's.
 
     Attributes:
         rate: samples a second.
@@ -28,6 +28,8 @@ class MelSpectrum:
         hop: samples from one window to the next.
         bands: how many.
         lowest, highest: frequencies in Hz.
+        slaney: whether bands are of Slaney's scale and of equal area, as librosa has them; else of HTK's and equal
+            height, as torchaudio has them.
     """
 
     rate: int = 16000
@@ -36,6 +38,7 @@ class MelSpectrum:
     bands: int = 64
     lowest: float = 0.0
     highest: float = 8000.0
+    slaney: bool = True
 
     def log_magnitudes(self, waves: Float[Tensor, "b n"]) -> Float[Tensor, "b t bands"]:
         """Returns natural logarithms of magnitudes, as AudioLDM and its vocoder take them: one frame for each hop."""
@@ -59,15 +62,15 @@ class MelSpectrum:
 
 @cache
 def _filters(spectrum: MelSpectrum) -> np.ndarray:
-    """Bands of a spectrum, of equal area: (window / 2 + 1, bands)."""
+    """What each frequency counts in each band: (window / 2 + 1, bands)."""
     return mel_filter_bank(
         num_frequency_bins=spectrum.window // 2 + 1,
         num_mel_filters=spectrum.bands,
         min_frequency=spectrum.lowest,
         max_frequency=spectrum.highest,
         sampling_rate=spectrum.rate,
-        norm="slaney",
-        mel_scale="slaney",
+        norm="slaney" if spectrum.slaney else None,
+        mel_scale="slaney" if spectrum.slaney else "htk",
     )
 
 

@@ -39,6 +39,7 @@ class SoundModality(ModalityOfParts[Sound]):
         guidance_scale: default for outputs; see `Guidance`.
         seconds: of outputs where the user does not say.
         longest: seconds that an output may have; None is four times `seconds`.
+        projected: whether CLAP projects its tokens; see `ClapSoundEncoder`.
     """
 
     spec = SOUND
@@ -52,10 +53,11 @@ class SoundModality(ModalityOfParts[Sound]):
         guidance_scale: float = OFFICIAL_GUIDANCE_SCALE,
         seconds: float = 10.24,
         longest: float | None = None,
+        projected: bool = True,
     ) -> None:
         super().__init__()
         self.autoencoder = None if autoencoder is None else sound_autoencoder(autoencoder)
-        self.context_encoder = None if context_encoder is None else ClapSoundEncoder(context_encoder)
+        self.context_encoder = None if context_encoder is None else ClapSoundEncoder(context_encoder, projected)
 
     @property
     def context_dim(self) -> int:

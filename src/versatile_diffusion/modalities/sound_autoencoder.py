@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class MelAutoencoder(SoundAutoencoder):
 
     def _require_fit(self) -> None:
         config = self.vocoder.config
-        made = int(torch.tensor(config.upsample_rates).prod())
+        made = math.prod(config.upsample_rates)
         wrong = {
             "bands": (config.model_in_dim, self.spectrum.bands),
             "samples a second": (config.sampling_rate, self.rate),
@@ -123,7 +123,7 @@ class OobleckAutoencoder(SoundAutoencoder):
         self.oobleck: nn.Module = AutoencoderOobleck(**oobleck)
         config = cast(Any, self.oobleck).config
         self.rate, self.channels = config["sampling_rate"], config["audio_channels"]
-        self.hop = int(torch.tensor(config["downsampling_ratios"]).prod())
+        self.hop = math.prod(config["downsampling_ratios"])
         self._latent_channels = int(config["decoder_input_channels"])
 
     def data_layers(self, plan: Plan) -> SequenceLayers:

@@ -43,7 +43,7 @@ class TextModality(ModalityOfParts[str]):
         positions: positions of the data layers' features, on which context layers attend.
         latent_dim: size of a latent, the same as the autoencoder's.
         scaling_factor: brings latents to about unit variance; the official model leaves them as they are.
-        projected: whether CLIP projects its tokens; see `ClipTextEncoder`.
+        projected: whether CLIP or CLAP projects its tokens; see `ClipTextEncoder`.
         temperature: default of decoding; see `Optimus.generate`.
         max_tokens: default of decoding.
         guidance_scale: default for outputs; see `Guidance`.
@@ -229,7 +229,7 @@ def _text_encoder(config: Mapping[str, Any], projected: bool) -> TextEncoder:
         case text_encoders.CLAP:
             from versatile_diffusion.modalities.clap import ClapTextEncoder  # which models without sound do without
 
-            return ClapTextEncoder(config)
+            return ClapTextEncoder(config, projected)
         case _:
             return ClipTextEncoder(dict(config), projected)
 

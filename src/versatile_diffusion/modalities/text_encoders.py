@@ -1,4 +1,4 @@
-"""The context encoders of texts: CLIP as in the paper, T5 as in Imagen (2205.11487), or CLAP as in AudioLDM (2301.12503).
+"""The context encoders of texts: CLIP as in the paper, T5 as in Imagen, or CLAP as in AudioLDM (arXiv 2301.12503).
 
 Which one it is, its configuration says, as transformers' own do: "model_type" is "t5", "clap_text_model", or CLIP's
 where it is left out.

@@ -11,7 +11,7 @@ from versatile_diffusion.model_presets.sizes import (
     build,
     preset_wanted,
 )
-from versatile_diffusion.model_presets.sounds import tiny_sound, vd_sound, vd_sound_hifi
+from versatile_diffusion.model_presets.sounds import tiny_sound, vd_sound, vd_sound_codi, vd_sound_hifi
 
 __all__ = [
     "Config",
@@ -32,5 +32,6 @@ __all__ = [
     "tiny_sound",
     "vd_four_flow",
     "vd_sound",
+    "vd_sound_codi",
     "vd_sound_hifi",
 ]

@@ -63,6 +63,7 @@ class SoundPreset(ModalityPreset):
 
     scaling_factor: float = 0.9227914214134216
     seconds: float = 10.24
+    projected: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from versatile_diffusion.diffuser import DiffuserConfig
 from versatile_diffusion.model_presets.configs import Config, kl_autoencoder
 from versatile_diffusion.model_presets.paper import tiny, vd_four_flow
 from versatile_diffusion.model_presets.sizes import Preset, SoundPreset
@@ -10,10 +13,16 @@ from versatile_diffusion.model_presets.sizes import Preset, SoundPreset
 def vd_sound() -> Preset:
     """Returns the official model with AudioLDM's autoencoder and vocoder, and CLAP: clips of 10.24 s, 16 kHz, mono.
 
-    Latents (8 256 16) have as many positions as the image latents of 512 × 512 pixels.
+    Latents (8 256 16) have as many positions as the image latents of 512 × 512 pixels. Contexts are CLAP's tokens as
+    wide as its network, 768: context layers for them can begin as the official ones for texts or images.
     """
     autoencoder = {"kl": mel_autoencoder(channels=(128, 256, 512), layers=2), "vocoder": hifi_gan(width=1024)}
     return vd_four_flow().with_modalities(sound=SoundPreset(autoencoder, clap_sound()))
+
+
+def vd_sound_codi() -> Preset:
+    """Returns `vd_sound` with the layers of CoDi's sound network (arXiv 2305.11846): 192 channels for 320."""
+    return replace(vd_sound(), diffuser=DiffuserConfig(model_channels=192))
 
 
 def vd_sound_hifi() -> Preset:
@@ -41,7 +50,7 @@ def tiny_sound() -> Preset:
     spectrum = {"rate": 2000, "window": 64, "hop": 20, "bands": 16, "lowest": 0.0, "highest": 1000.0}
     clap = clap_sound(width=8, depths=(1, 1), heads=(2, 2), size=64, bands=16, projection=24)
     encoder = {**clap, "window_size": 4, "spectrum": spectrum, "seconds": 2}
-    return tiny().with_modalities(sound=SoundPreset(autoencoder, encoder, scaling_factor=1.0, seconds=1.0))
+    return tiny().with_modalities(sound=SoundPreset(autoencoder, encoder, 1.0, seconds=1.0, projected=True))
 
 
 def mel_autoencoder(channels: tuple[int, ...], layers: int, latent_channels: int = 8) -> Config:
