@@ -7,7 +7,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "src" / "versatile_diffusion"
-NAMES = ("image", "text")
+NAMES = ("image", "text", "sound")
 
 ABOUT_THESE_TWO = {
     "applications/brain_decoding.py": "images of predicted embeddings of images and texts, as in the papers",
@@ -25,7 +25,7 @@ ABOUT_THESE_TWO = {
     "checkpoints/stable_diffusion_file.py": "likewise",
     "checkpoints/vocabularies.py": "the tokenizers of the official model",
     "compat/": "the pipelines of diffusers, which know these two",
-    "model_presets.py": "the sizes of the paper's models",
+    "model_presets/": "the sizes of the paper's models",
     "training/stages/encoder_training.py": "the paper's stages: autoencoders and context encoders of these two",
     "training/stages/model_training.py": "the paper's stages: flows between these two",
     "data/streams.py": "what `datasets` calls the lines of a file",
