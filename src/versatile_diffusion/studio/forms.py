@@ -184,7 +184,7 @@ def shown_value(control: Control, value: object, visitor: Visitor) -> object:
         case bytes() if isinstance(control, ImageControl):
             return visitor.write("image.png", value)
         case bytes() if isinstance(control, AudioControl):
-            return visitor.write(f"sound{control.suffixes[0]}", value)
+            return visitor.write(f"{control.name}{control.suffixes[0]}", value)
         case bytes():
             return _editor_value(MaskedImage(value), visitor)
         case MaskedImage():
