@@ -23,8 +23,21 @@ from versatile_diffusion.modalities.sounds import LEVELS, MOST_CHANNELS, Sound
 if TYPE_CHECKING:
     from soundfile import SoundFile  # pyright: ignore[reportMissingTypeStubs]
 
-FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS"), ".mp3": ("MP3", None)}
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
 """What is written for each suffix: the format and the kind of samples, as soundfile calls them."""
+_RATES = {
+    "OPUS": (8000, 12000, 16000, 24000, 48000),
+    "MPEG_LAYER_III": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+}
+"""Rates of the kinds that have few; a sound of another one is written at the next higher."""
+_MOST_IN_OPUS = 30_000
+"""Characters of a comment, with a longer one of which libsndfile writes files of Opus that nobody can read."""
 _TAGGED = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3")
 """How files begin whose comments libsndfile reads, besides WAV."""
 _BLOCK = 2**20
@@ -76,13 +89,16 @@ def encode_sound(sound: Sound, suffix: str, record: Mapping[str, str] | None = N
     if suffix not in FORMATS:
         raise ValueError(f"Sounds are written as {', '.join(FORMATS)}, not {suffix or 'without a suffix'}.")
     kind, subtype = FORMATS[suffix]
+    rates = _RATES.get(subtype, (sound.rate,))
+    sound = sound.resampled(next((rate for rate in rates if rate >= sound.rate), rates[-1]))
     content = io.BytesIO()
     with extra("sound", "a file of a sound"):
         import soundfile  # pyright: ignore[reportMissingTypeStubs]
     try:
         with soundfile.SoundFile(content, "w", sound.rate, sound.channels, subtype, format=kind) as file:
-            if record and kind != "WAV":
-                cast(Any, file).comment = json.dumps(dict(record))
+            comment = json.dumps(dict(record or {}))
+            if record and kind != "WAV" and not (subtype == "OPUS" and len(comment) > _MOST_IN_OPUS):
+                cast(Any, file).comment = comment
             scaled = np.ascontiguousarray(sound.at_full_scale().samples.T)
             for start in range(0, len(scaled), _BLOCK):  # Vorbis of libsndfile fails at long writes
                 file.write(scaled[start : start + _BLOCK])

@@ -87,6 +87,12 @@ class SoundCodec(Codec):
             raise ValueError("This is no value of a sound.")
         return unpacked(value.numpy().tobytes())
 
+    def picture(self, item: object) -> bytes:
+        """See `Codec.picture`: a spectrogram."""
+        from versatile_diffusion.modalities.spectrograms import spectrogram_png
+
+        return spectrogram_png(_sound(item))
+
     def measure(self, item: object) -> int:
         """See `Codec.measure`: samples of all channels."""
         return _sound(item).samples.size

@@ -116,7 +116,7 @@ class Sound:
         return Sound(self.samples * gain, self.rate)
 
     def save(self, file: str | Path) -> None:
-        """Writes it as the suffix says: .wav, .flac, .ogg or .mp3."""
+        """Writes it as the suffix says: .wav, .flac, .ogg, .opus or .mp3."""
         from versatile_diffusion.modalities.sound_files import encode_sound
 
         write_whole(Path(file), encode_sound(self, Path(file).suffix.lower()))
@@ -177,7 +177,7 @@ def _checked(samples: object) -> Samples:
     """Samples as float32 (channels n)."""
     detached = samples.detach().cpu().float() if hasattr(samples, "detach") else samples  # pyright: ignore - a tensor
     try:
-        found = np.asarray(detached)
+        found: NDArray[Any] = np.asarray(cast(Any, detached))
     except (TypeError, ValueError) as error:
         raise TypeError(f"Samples must be numbers: {error}.") from error
     if found.dtype.kind not in "iuf":

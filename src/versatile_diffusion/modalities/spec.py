@@ -99,6 +99,10 @@ class Codec(ABC):
         """Returns the item that a record kept as that value."""
         return value
 
+    def picture(self, item: object) -> bytes | None:
+        """Returns a picture as a PNG of an item that has none of its own, such as a sound; None if there is none."""
+        return None
+
     def measure(self, item: object) -> int:
         """Returns how many pixels, samples or characters an item has, as `most` in `decode` counts them."""
         return 1

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from versatile_diffusion import __version__
 from versatile_diffusion.engine.engine import Engine
-from versatile_diffusion.serving import jobs_api, openai_api
+from versatile_diffusion.serving import jobs_api, openai_api, openai_audio
 from versatile_diffusion.serving.access import AccessMiddleware
 from versatile_diffusion.serving.docs_page import add_docs_page
 from versatile_diffusion.serving.job_service import JobService
@@ -54,7 +54,7 @@ def build_app(
     app.state.jobs = JobService(engine, limits)
     handle_problems(app)
     documented = [Depends(HTTPBearer(auto_error=False, description="An API key, where the server has any."))]
-    for router in (jobs_api.router, openai_api.router):
+    for router in (jobs_api.router, openai_api.router, openai_audio.router):
         app.include_router(router, dependencies=documented)
 
     @app.get("/healthz", tags=["server"], responses={503: {"description": "It computes no more"}})
@@ -87,7 +87,7 @@ def _document(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             schemas = plain()["components"]["schemas"]
-            for model in (generate_model(), *openai_api.BODIES):
+            for model in (generate_model(), *openai_api.BODIES, *openai_audio.BODIES):
                 read = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas |= read.pop("$defs", {}) | {model.__name__: read}
         return plain()

@@ -163,3 +163,8 @@ class FileControl(Control):
     """A file, as `NamedFile`; `suffixes` says of which kinds."""
 
     suffixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AudioControl(FileControl):
+    """A sound, from a file or a microphone, as `NamedFile`."""

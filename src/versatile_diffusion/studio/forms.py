@@ -18,6 +18,7 @@ from versatile_diffusion.modalities.image_files import exceeds_eight_bits, open_
 from versatile_diffusion.modalities.image_spec import UPLOADED
 from versatile_diffusion.provenance import png
 from versatile_diffusion.studio.controls import (
+    AudioControl,
     ChoiceControl,
     Control,
     FileControl,
@@ -94,6 +95,8 @@ def component_of(control: Control) -> Component:
             return _image(label)
         case MaskedImageControl():
             return _image_editor(label)
+        case AudioControl():
+            return _audio(label)
         case FileControl():
             return gr.File(label=label, type="filepath", file_types=list(control.suffixes))
         case _:
@@ -113,15 +116,21 @@ def _number(control: NumberControl) -> Component:
     )
 
 
-# Images are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong with it for
-# `open_upload`. These stand in for methods of components, not in subclasses, because gradio writes a file beside the
-# source of every subclass.
+# Images and sounds are handed on as paths: whether a visitor may read one is for `Visitor` to say, and what is wrong
+# with it for `open_upload` or a codec. These stand in for methods of components, not in subclasses, because gradio
+# writes a file beside the source of every subclass.
 
 
 def _image(label: str) -> Component:
     image = gr.Image(label=label, type="filepath", format="png", height=_HEIGHT, sources=[*_SOURCES])
     image.preprocess = _path
     return image
+
+
+def _audio(label: str) -> Component:
+    audio = gr.Audio(label=label, type="filepath", sources=["upload", "microphone"])
+    audio.preprocess = _path
+    return audio
 
 
 def _image_editor(label: str) -> Component:
@@ -139,7 +148,7 @@ def _image_editor(label: str) -> Component:
     return editor
 
 
-def _path(payload: ImageData | None) -> str | None:
+def _path(payload: ImageData | FileData | None) -> str | None:
     return None if payload is None else payload.path
 
 
@@ -174,6 +183,8 @@ def shown_value(control: Control, value: object, visitor: Visitor) -> object:
     match value:
         case bytes() if isinstance(control, ImageControl):
             return visitor.write("image.png", value)
+        case bytes() if isinstance(control, AudioControl):
+            return visitor.write(f"{control.name}{control.suffixes[0]}", value)
         case bytes():
             return _editor_value(MaskedImage(value), visitor)
         case MaskedImage():

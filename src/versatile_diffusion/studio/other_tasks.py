@@ -1,4 +1,4 @@
-"""Tasks for modalities that the paper does not know: each is made from whatever the model takes."""
+"""Tasks for modalities that the paper does not know, to or from: each makes one from whatever the model takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import ShownAs
 from versatile_diffusion.studio.asking import as_base64
 from versatile_diffusion.studio.controls import (
+    AudioControl,
     Control,
     FileControl,
     ImageControl,
@@ -21,11 +22,11 @@ from versatile_diffusion.studio.tasks import TASKS, StudioTask
 
 
 def tasks_for(models: Iterable[ModelInfo]) -> list[StudioTask]:
-    """Returns the tasks of the paper, and one for each other modality that one of the models makes."""
+    """Returns the tasks of the paper, and one for each modality that a model makes, or makes from others, besides."""
     known, others = {task.to for task in TASKS}, dict[str, StudioTask]()
     for model in models:
         for to in model.outputs:
-            if to not in known:
+            if to not in known or not known.issuperset(model.contexts):
                 others.setdefault(to, _any_context_task(to, model))
     return [*TASKS, *others.values()]
 
@@ -45,7 +46,9 @@ def _any_context_task(to: str, model: ModelInfo) -> StudioTask:
         return {"contexts": contexts}
 
     key = "".join(letter if letter.isalnum() else "-" for letter in to.lower())
-    return StudioTask(f"make-{key}", to.capitalize(), f"Make {to} from what you have.", to, controls, ask)
+    return StudioTask(
+        f"make-{key}", f"Any to {to}", f"Make {to} from what you have, or from all of it.", to, controls, ask
+    )
 
 
 def _context_control(modality: str) -> Control:
@@ -55,6 +58,8 @@ def _context_control(modality: str) -> Control:
             return ImageControl(f"context-{modality}", modality.capitalize())
         case codec if codec.inline:
             return TextControl(f"context-{modality}", modality.capitalize())
+        case codec if codec.shown_as is ShownAs.AUDIO:
+            return AudioControl(f"context-{modality}", modality.capitalize(), suffixes=codec.suffixes)
         case codec:
             return FileControl(f"context-{modality}", modality.capitalize(), suffixes=codec.suffixes)
 

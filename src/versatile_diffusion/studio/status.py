@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from html import escape
 
+from versatile_diffusion.modalities.registry import modality_spec
+from versatile_diffusion.modalities.spec import ShownAs
 from versatile_diffusion.serving.schemas import JobOut
 from versatile_diffusion.studio.history import HistoryEntry
 
@@ -36,7 +39,7 @@ def going_on(job: JobOut) -> str:
         words = f"Step {job.step} of {job.steps}"
         bar = f"<progress aria-label='Steps' value='{job.step}' max='{job.steps}'></progress>"
     shown = ""
-    if job.preview:
+    if job.preview and (job.preview_media_type or "").startswith("image/"):
         shown = f'<img src="data:image/png;base64,{job.preview}" alt="The first picture at step {job.step}">'
     return f'<div class="vd-going-on">{shown}<p role="status">{words}</p>{bar}</div>'
 
@@ -47,4 +50,19 @@ def details(entry: HistoryEntry) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
     facts = [f"seed {entry.seed}", f"{form['steps']:g} steps", f"scheduler: {form['scheduler']}"]
     facts += [f"guidance {form['guidance_scale']:g}", str(form["model"]), when]
-    return f'<p class="vd-title">{escape(entry.title)}</p><p class="vd-said">{escape(" · ".join(facts))}</p>'
+    words = f'<p class="vd-title">{escape(entry.title)}</p><p class="vd-said">{escape(" · ".join(facts))}</p>'
+    return f"{words}{_picture(entry)}"
+
+
+def _picture(entry: HistoryEntry) -> str:
+    """A picture of a result that is none itself, such as the spectrogram of a sound; nothing where there is none."""
+    try:
+        codec = modality_spec(entry.modality).codec
+        seen = codec.shown_as in (ShownAs.IMAGE, ShownAs.TEXT)
+        picture = None if seen else codec.picture(codec.decode(entry.file.read_bytes()))
+    except (ValueError, OSError, ImportError):  # the package that knows it is gone, or the file is
+        return ""
+    if picture is None:
+        return ""
+    content = base64.b64encode(picture).decode()
+    return f'<img class="vd-picture" src="data:image/png;base64,{content}" alt="What is in it, as a picture">'

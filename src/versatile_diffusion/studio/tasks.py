@@ -20,6 +20,7 @@ from versatile_diffusion.studio.asking import (
     ask_to_edit,
 )
 from versatile_diffusion.studio.controls import (
+    AudioControl,
     Control,
     FileControl,
     ImageControl,
@@ -60,7 +61,11 @@ class StudioTask:
 
     def takes_shown(self, kind: ShownAs) -> Control | None:
         """Returns the control where a result that is shown so can be put as input; None if there is none."""
-        takers = {ShownAs.IMAGE: (ImageControl, MaskedImageControl), ShownAs.TEXT: (TextControl,)}
+        takers: dict[ShownAs, tuple[type[Control], ...]] = {
+            ShownAs.IMAGE: (ImageControl, MaskedImageControl),
+            ShownAs.TEXT: (TextControl,),
+            ShownAs.AUDIO: (AudioControl,),
+        }
         return next((control for control in self.controls if isinstance(control, takers.get(kind, ()))), None)
 
 

@@ -105,8 +105,8 @@ def test_every_output_is_in_one_batch_and_more_outputs_change_no_batch(size: int
     ("line", "message"),
     [
         ("a red tent", "line 2: this is not JSON"),
-        ('["a red tent"]', "line 2: an object with the keys text, image, seed is expected"),
-        ('{"prompt": "a red tent"}', "line 2: an object with the keys text, image, seed is expected"),
+        ('["a red tent"]', "line 2: an object with the keys text, image, sound, seed is expected"),
+        ('{"prompt": "a red tent"}', "line 2: an object with the keys text, image, sound, seed is expected"),
         ('{"seed": 3}', "line 2: there is neither a text nor an image"),
         ('{"text": 3}', "line 2: text must be a string"),
         ('{"text": "a", "seed": -1}', "line 2: the seed must be an integer from 0 to 9223372036854775807, got -1"),

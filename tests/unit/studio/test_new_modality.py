@@ -12,7 +12,7 @@ from versatile_diffusion.engine.results import Failure, JobResult
 from versatile_diffusion.engine.workers import ModelInfo, Watch
 from versatile_diffusion.modalities.spec import ShownAs
 from versatile_diffusion.provenance.record import CHUNK
-from versatile_diffusion.studio.controls import FileControl, MissingInput, TextControl
+from versatile_diffusion.studio.controls import AudioControl, MissingInput, TextControl
 from versatile_diffusion.studio.other_tasks import tasks_for
 from versatile_diffusion.studio.tasks import TASKS, shown_as
 
@@ -38,10 +38,13 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 
 def test_its_task_asks_for_what_the_model_takes(studio: Studio) -> None:
-    *others, task = tasks_for([PLAYER])
+    *others, task, told = tasks_for([PLAYER])
     assert others == list(TASKS) and (task.key, task.to) == ("make-tone", "tone")
-    assert [type(control) for control in task.controls] == [FileControl, TextControl]
-    assert isinstance(task.controls[0], FileControl) and task.controls[0].suffixes == (".wav", ".wave")
+    assert (told.key, told.to, told.controls) == ("make-text", "text", task.controls), (
+        "from tones, which no other takes"
+    )
+    assert [type(control) for control in task.controls] == [AudioControl, TextControl]
+    assert isinstance(task.controls[0], AudioControl) and task.controls[0].suffixes == (".wav", ".wave")
     with pytest.raises(MissingInput, match="fill in one field at least"):
         task.ask({"context-tone": None, "context-text": " "})
     assert tasks_for([ModelInfo(("image",), ("text",), {}, {})]) == list(TASKS)
