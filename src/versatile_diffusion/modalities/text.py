@@ -24,7 +24,7 @@ from versatile_diffusion.modalities.parts import ModalityOfParts, loaded
 from versatile_diffusion.modalities.phrases import remove_repetition
 from versatile_diffusion.modalities.text_encoders import T5TextEncoder, TextEncoder
 from versatile_diffusion.modalities.text_spec import TEXT, read_texts
-from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, present, tokenized
+from versatile_diffusion.modalities.vocabulary import Tokenizers, nearest_words, parts_words, present, tokenized
 from versatile_diffusion.validation import shortened
 
 _WORD_PIECES = 77  # most that Optimus is given, besides [CLS] and [SEP]
@@ -140,7 +140,8 @@ class TextModality(ModalityOfParts[str]):
             top_p=top_p,
         )
         decode: Callable[..., str] = tokenizer.decode  # pyright: ignore - typed in part in transformers
-        texts = [decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=True) for i in ids]
+        spaced = parts_words(tokenizer)
+        texts = [decode(i, skip_special_tokens=True, clean_up_tokenization_spaces=spaced) for i in ids]
         return [remove_repetition(text) for text in texts]
 
     @torch.no_grad()

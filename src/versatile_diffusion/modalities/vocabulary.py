@@ -38,6 +38,12 @@ def tokenized(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **opti
         return tokenizer(texts, **options)
 
 
+def parts_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tells whether a tokenizer leaves spaces before punctuation; byte-pair encodings keep those that there were."""
+    backend: object = getattr(tokenizer, "backend_tokenizer", None)
+    return not (isinstance(backend, Tokenizer) and isinstance(backend.model, models.BPE))
+
+
 @dataclass(frozen=True)
 class Tokenizers:
     """The tokenizers of the parts that are loaded.

@@ -17,7 +17,7 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.data.captioned_data import CaptionedData
 from versatile_diffusion.modalities import ImageModality
 from versatile_diffusion.modalities.image import clip_view
-from versatile_diffusion.modalities.vocabulary import trained_tokenizers
+from versatile_diffusion.modalities.vocabulary import parts_words, trained_tokenizers, word_tokenizers
 from versatile_diffusion.model_presets import build, tiny
 from versatile_diffusion.training.loop import trackers
 from versatile_diffusion.training.own_data.from_nothing import image_keeper
@@ -115,9 +115,11 @@ def test_the_autoencoder_of_images_learns_by_what_clip_sees() -> None:
     features = ClipFeatures(pair.context_encoder)
     images = torch.rand(2, 3, 32, 32)
     task = KLAutoencoderTask(pair.autoencoder, (images * 255).byte().permute(0, 2, 3, 1).numpy(), features)
-    losses, decoded = task.losses(task.draw(torch.Generator().manual_seed(0), 2))
-    (gradient,) = torch.autograd.grad(losses["features"], decoded)
-    assert losses["features"] > 0 and gradient.abs().sum() > 0
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            losses, decoded = task.losses(task.draw(torch.Generator().manual_seed(0), 2))
+        (gradient,) = torch.autograd.grad(losses["features"], decoded)
+        assert losses["features"] > 0 and gradient.abs().sum() > 0
     (same,) = features.features(images)
     encoder = pair.context_encoder.model.vision_model
     hidden = encoder.pre_layrnorm(encoder.embeddings(as_clip_takes(images, 28)))
@@ -136,6 +138,7 @@ def test_tokenizers_are_trained_on_the_captions_and_know_any_word() -> None:
     ids = clip("A Red tent")["input_ids"]
     assert ids == clip("a red tent")["input_ids"]
     assert ids[0] == clip.bos_token_id and ids[-1] == clip.eos_token_id == len(clip) - 1
+    assert [parts_words(each) for each in (gpt2, word_tokenizers(texts).gpt2) if each] == [False, True]
     assert bert.pad_token_id == 0 and bert("a tent")["input_ids"][0] == bert.cls_token_id
     assert [gpt2.pad_token_id, gpt2.bos_token_id, gpt2.eos_token_id] == [len(gpt2) - 3, len(gpt2) - 2, len(gpt2) - 1]
 

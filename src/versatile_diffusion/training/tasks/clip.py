@@ -44,7 +44,7 @@ class ClipPair(nn.Module):
 def as_clip_takes(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 size size"]:
     """Returns square images in [0, 1] in the size that CLIP takes, normalised; gradients go through it."""
     if images.shape[-2:] != (size, size):
-        images = interpolate(images, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        images = interpolate(images.float(), size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
     return normalize_for_clip(images)
 
 
