@@ -6,7 +6,6 @@ whose diffuser has learnt nothing, and the recipe of flows begins from that.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -90,18 +89,20 @@ class FromNothing(FlowRecipe):
     def _start_of_flows(self) -> Path:
         """The model that the flows begin from; it is made where it is not, or where a stage has more steps to take."""
         place = self.folder / START
-        done = all(
-            (self.place / name / f"step-{stage_steps(self.settings, name):08d}").is_dir() for name in OWN_ENCODERS
-        )
+        done = all(self._taken(name) >= stage_steps(self.settings, name) for name in OWN_ENCODERS)
         if not (done and is_ours(place)):
             self._require_encoders_first()
             encoders = self._encoders()
             processes().wait_for_everyone()  # until all have seen that it is not there
             if processes().is_main_process:
-                shutil.rmtree(place, ignore_errors=True)
                 encoders.write(place)
             processes().wait_for_everyone()
         return place
+
+    def _taken(self, stage: str) -> int:
+        """How many steps a stage of encoders has taken."""
+        whole = checkpoints(self.place / stage)
+        return int(whole[-1].name.rpartition("-")[2]) if whole else 0
 
     def _require_encoders_first(self) -> None:
         """Raises ValueError if a flow has begun from what the encoders were before."""
