@@ -1,8 +1,9 @@
-# make demo    all four flows on the bundled model: demo/index.html  (PROMPT="…" and IMAGE=path are yours to choose)
-# make test    lint, types and every test
-# make docs    the site of the documentation, with a gallery: build/site/index.html
-# make setup   only what `make demo` needs, in .venv
-# make clean   removes .venv and what was made
+# make demo     all four flows on the bundled model: demo/index.html  (PROMPT="…" and IMAGE=path are yours to choose)
+# make test     lint, types and every test
+# make docs     the site of the documentation, with a gallery: build/site/index.html
+# make package  the sdist and the wheel, in dist
+# make setup    only what `make demo` needs, in .venv
+# make clean    removes .venv and what was made
 PYTHON ?= python3
 WORKERS ?= auto
 VENV := .venv
@@ -10,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 export override PROMPT := $(value PROMPT)
 export override IMAGE := $(value IMAGE)
 
-.PHONY: demo test docs setup clean
+.PHONY: demo test docs package setup clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -24,6 +25,9 @@ test: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --config-file website/mkdocs.yml
+
+package: $(VENV)/.package
+	$(VENV)/bin/hatchling build --directory dist
 
 setup: $(VENV)/.demo
 
@@ -46,6 +50,10 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV), which takes some minutes"
 	@$(PIP) install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.package: constraints.txt | $(VENV)/bin/python
+	@$(PIP) install --quiet -c constraints.txt hatchling
+	@touch $@
 
 clean:
 	rm -rf $(VENV) demo outputs build dist .pytest_cache .ruff_cache .hypothesis

@@ -14,18 +14,23 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+PROJECT = ("CHANGELOG", "CONTRIBUTING", "NOTICE", "RELEASING", "SECURITY")
+"""Files of the repository that are pages of the site."""
 _LINK = re.compile(r"(\[[^\]]*\]\()(\.\./[^)#\s]+)")
+_OWN_LINK = re.compile(r"(\[[^\]]*\]\()(?!https?:|#)")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".md": "markdown"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds pages that are no files of docs/."""
-    written = {file.src_uri: Path(file.abs_src_path).read_text() for file in files.documentation_pages()}
-    for place in sorted({link for text in written.values() for _, link in _LINK.findall(text)}):
-        path = ROOT / place.removeprefix("../")
-        files.append(File.generated(config, _page_of(path), content=_shown(path)))
-    guide = (ROOT / "CONTRIBUTING.md").read_text()
-    files.append(File.generated(config, "contributing.md", content=guide))
+    written = [Path(file.abs_src_path).read_text() for file in files.documentation_pages()]
+    for name in PROJECT:
+        written.append(_OWN_LINK.sub(r"\1../", (ROOT / f"{name}.md").read_text()))  # as if it lay in docs/
+        files.append(File.generated(config, f"{name.lower()}.md", content=written[-1]))
+    for link in sorted({link for text in written for _, link in _LINK.findall(text)}):
+        path = ROOT / link.removeprefix("../")
+        if (page := _page_of(path)).startswith("files/"):
+            files.append(File.generated(config, page, content=_shown(path)))
     drawn = gallery.draw(**{name: int(value) for name, value in config.extra["gallery"].items()})
     for name, content in drawn.items():
         files.append(File.generated(config, name, content=content))
@@ -43,8 +48,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _page_of(path: Path) -> str:
-    """The page that shows a file of the repository."""
-    return f"files/{path.relative_to(ROOT).as_posix()}.md"
+    """The page that a file of the repository is, or that shows it."""
+    name = path.relative_to(ROOT).as_posix()
+    if name.removesuffix(".md") in PROJECT:
+        return name.lower()
+    return name.removeprefix("docs/") if name.startswith("docs/") else f"files/{name}.md"
 
 
 def _shown(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The tools over streamable HTTP beside the rest of the server, and over the standard streams of a real process."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mcp_types import CallToolResult, ImageContent
 from typer.testing import CliRunner
 
 from tests.unit.mcp.talking import QUICK, said, talk
-from tests.unit.serving.running import listening
+from tests.unit.serving.running import Gate, listening
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.cli import app
 from versatile_diffusion.engine.engine import Engine
@@ -57,6 +58,25 @@ def test_it_is_one_server_with_the_rest_and_asks_for_keys(session_pipe: Versatil
         assert found["status"] == "succeeded" and found["outputs"][0]["image"] == made.content[0].data
         assert httpx.post(f"{address}/mcp", json={}).status_code == 401
         assert httpx.post(f"{address}/mcp", json={}, headers={**head, "Origin": "http://evil.org"}).status_code == 403
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_call_that_is_taken_back_over_http_is_cancelled(mode: str) -> None:
+    gate = Gate()
+    engine = Engine(gate)
+    served = build_app(engine)
+    add_tools(served)
+
+    async def leave(client: Client) -> None:
+        call = asyncio.create_task(client.call_tool("generate", TENT))
+        await asyncio.to_thread(gate.running.wait)
+        call.cancel()
+        while engine.unfinished(""):
+            await asyncio.sleep(0.01)
+
+    with listening(served) as address:
+        talk(f"{address}/mcp", leave, mode)
+    assert gate.batches == [[7]]
 
 
 def test_files_are_for_those_who_start_it(tmp_path: Path) -> None:
