@@ -125,3 +125,17 @@ def test_a_sound_is_blended_with_a_text(saved: Path, empty_folder: Path) -> None
     assert again.exit_code == 0 and "pixel for pixel" in again.stderr, again.output
     wrong = make(saved, "sound-to-text", "seen.png")
     assert wrong.exit_code == 1 and "It is no sound that can be read" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_of_sounds_and_captions_is_learnt(saved: Path, empty_folder: Path) -> None:  # noqa: F811
+    Path("data").mkdir()
+    for number, (frequency, seconds) in enumerate([(200, 0.3), (300, 1), (440, 1.5), (600, 1)]):
+        sine(frequency, seconds, 16000).save(f"data/{number}.{'flac' if number % 2 else 'wav'}")
+        Path(f"data/{number}.txt").write_text("a red tent")
+    flows = [part for name in ("text-to-sound", "sound-to-text") for part in ("--flows", name)]
+    trained = vd("train", "data", "--start", saved, *flows, "--batch-size", 2, "--steps", 2, "-o", "run")
+    assert trained.exit_code == 0, trained.output
+    assert "vd text-to-sound 'a prompt'" in trained.stdout
+    made = make(saved, "text-to-sound", "a tent", "--lora", "run/lora", "-o", "made.wav")
+    assert made.exit_code == 0 and Path("made.wav").exists(), made.output

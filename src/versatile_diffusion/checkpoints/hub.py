@@ -32,6 +32,7 @@ _CONTEXTS = {
     "text": {"text_unet", "text_encoder", "tokenizer"},
 }
 _STABLE_DIFFUSION = {"unet", "vae", "text_encoder", "tokenizer"}
+_AUDIOLDM = {"vae", "vocoder", "text_encoder", "tokenizer", "feature_extractor"}
 
 
 def download(repo: str, flows: Sequence[Flow] | None, options: FileOptions | None = None) -> Path:
@@ -88,7 +89,7 @@ def needed(files: Iterable[str], flows: Sequence[Flow] | None, options: FileOpti
     elif "config.json" in roots and "model_index.json" not in roots:  # one network of transformers
         parts = {file for file in files if "/" not in file}
     else:
-        parts = _STABLE_DIFFUSION
+        parts = _AUDIOLDM if "vocoder" in roots else _STABLE_DIFFUSION
     parts = {"model_index.json", "scheduler", *parts}
     return _each_weight_once([file for file in files if file in parts or file.split("/")[0] in parts], options)
 

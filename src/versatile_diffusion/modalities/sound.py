@@ -128,6 +128,16 @@ class SoundModality(ModalityOfParts[Sound]):
         count = max(item.samples.shape[1] for item in own) if width is None else width
         return [item.in_length(count) for item in own]
 
+    def crop(self, item: Sound, multiple: int, size: int | None = None) -> Sound:
+        """See `Modality.crop`: the beginning of a sound, as long as in training; a shorter one ends in silence."""
+        hop = self._autoencoder().hop
+        positions = round(self.config["seconds"] * self.rate) // hop // multiple * multiple
+        return item.resampled(self.rate).in_length(max(positions, multiple) * hop)
+
+    def latent_shape_of(self, item: Sound) -> tuple[int, ...]:
+        """See `Modality.latent_shape_of`."""
+        return self.latent_shape(width=item.resampled(self.rate).samples.shape[1])
+
     @torch.no_grad()
     def encode(self, items: Sequence[Sound]) -> Float[Tensor, "b *latent"]:
         """Returns the latents of sounds, which are padded with silence to the longest of them."""
@@ -194,7 +204,7 @@ class SoundModality(ModalityOfParts[Sound]):
             raise ValueError(
                 f"A sound of {samples / self.rate:.1f} seconds is too long for this model, which makes up to {most:g}."
             )
-        return max(1, math.ceil(samples / self._autoencoder().hop))
+        return max(2, math.ceil(samples / self._autoencoder().hop))  # one alone cannot be normalised
 
     def _autoencoder(self) -> SoundAutoencoder:
         return loaded(self.autoencoder, "sound autoencoder", "that makes sounds")

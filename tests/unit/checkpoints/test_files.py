@@ -56,6 +56,12 @@ def test_only_what_a_flow_needs_is_downloaded():
     assert "pretrained_pth/vd-four-flow-v1-0.pth" not in everything
 
 
+def test_the_parts_of_sound_are_downloaded_without_what_denoises():
+    parts = ("vae", "vocoder", "unet", "text_encoder", "text_encoder_2", "language_model", "feature_extractor")
+    files = [f"{part}/{name}" for part in parts for name in ("config.json", "model.safetensors")]
+    assert folders(hub.needed(files, None)) == {"vae", "vocoder", "text_encoder", "feature_extractor"}
+
+
 def test_each_weight_is_downloaded_once():
     files = hub.needed(VD, None)
     assert "text_encoder/model.safetensors" in files

@@ -103,3 +103,12 @@ def test_latents_are_those_of_the_networks_that_it_is_made_of() -> None:
     (made,) = modality.decode(latent)
     assert made.samples.shape == (1, 1600)
     torch.testing.assert_close(torch.as_tensor(made.samples), wave, atol=1e-4, rtol=0)
+
+
+def test_sounds_of_training_have_one_length() -> None:
+    modality = small_sound()
+    shapes = {modality.latent_shape_of(modality.crop(sine(300, seconds, 16000), 4)) for seconds in (0.1, 1, 2.5)}
+    assert shapes == {(4, 24, 8)}
+    cropped = modality.crop(sine(300, 0.1, 16000), 4)
+    assert modality.encode([cropped]).shape == (1, 4, 24, 8) and not cropped.samples[:, 300:].any()
+    assert modality.latent_shape(width=1) == (4, 2, 8) == modality.encode([Sound([0.5], 8000)]).shape[1:]
