@@ -13,6 +13,7 @@ from versatile_diffusion.cli import app
 from versatile_diffusion.training.report import publishing
 from versatile_diffusion.training.report.publishing import publish, require_hub
 from versatile_diffusion.training.report.run_card import base_licence, data_licences, run_command
+from versatile_diffusion.training.settings.config import read_settings
 from versatile_diffusion.training.settings.training_settings import TrainingSettings
 from versatile_diffusion.validation import checked
 
@@ -86,6 +87,16 @@ def test_the_command_holds_what_differs_from_the_defaults() -> None:
     assert " ".join(command[5:]) == (
         "--steps 7 --set min_snr=none --checkpointing --flows text-to-image --log-with wandb trackio"
     )
+
+
+def test_the_command_gives_the_same_settings_back(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"data": "my pictures", "start": "preset:tiny", "context_dropout": {"text": 0.2}}
+    values |= {"kl": {"steps": 9}, "one_flow": {"flows": ("image-variation",), "learning_rate": 1e-4}, "zero_snr": True}
+    settings = checked(TrainingSettings, {**values, "prediction_type": "sample", "ema": "none"})
+    _, *words = run_command(settings, tmp_path / "run")
+    done = CliRunner().invoke(app, [*words, "--save-config", str(tmp_path / "run.yaml")])
+    assert done.exit_code == 0, done.output
+    assert checked(TrainingSettings, read_settings(tmp_path / "run.yaml")) == settings
 
 
 def test_licences_are_those_that_are_named(tmp_path: Path) -> None:
