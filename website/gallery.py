@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from versatile_diffusion.bundled import bundled_weights, world_names
 from versatile_diffusion.engine.workers import Source, open_models
@@ -14,6 +14,9 @@ from versatile_diffusion.studio.examples import Example
 from versatile_diffusion.studio.options import title
 from versatile_diffusion.studio.tasks import TASKS, StudioTask
 from versatile_diffusion.worlds.registry import get_world
+
+if TYPE_CHECKING:
+    from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 
 Answer = Mapping[str, Any]
 """What `plain.answers` gives of a request."""
@@ -33,23 +36,36 @@ def draw(steps: int, outputs: int) -> dict[str, str | bytes]:
         outputs: of each example.
     """
     silence_imports()
-    from versatile_diffusion.serving import plain  # libraries that tell what nobody asked for
-
     sections, pictures = [INTRODUCTION.format(steps=steps)], dict[str, str | bytes]()
+    how = {"num_outputs": outputs, "num_inference_steps": steps, "seed": 1}
     for world in filter(bundled_weights, world_names()):
         sections.append(f"## {world.capitalize()}\n")
         (pipe,) = open_models([Source(world, world)], "cpu", "fp32").values()
         for task in TASKS:
-            examples = [Example(one.title, one.values) for one in get_world(world).examples(task.key)]
-            filled = [_defaults(task) | example.values for example in examples]
-            fields = {"to": task.to, "num_outputs": outputs, "num_inference_steps": steps, "seed": 1}
-            requests = [plain.read(pipe, fields | task.ask(values), world) for values in filled]
-            made = plain.answers(pipe, requests)
-            sections.append(f"### {task.title}\n\n{task.hint}\n" if examples else "")
-            for number, (values, answer) in enumerate(zip(filled, made, strict=True)):
-                name = f"gallery/{world}-{task.key}-{number}"
-                sections.append(_shown(name, title(task, values), _given(values), answer, pictures))
+            sections += _examples(pipe, world, task, how, pictures)
     return pictures | {"gallery.md": "\n".join(sections)}
+
+
+def _examples(
+    pipe: VersatileDiffusionPipeline,
+    world: str,
+    task: StudioTask,
+    how: Mapping[str, int],
+    pictures: dict[str, str | bytes],
+) -> Iterator[str]:
+    """The examples of a task as Markdown, and their pictures."""
+    from versatile_diffusion.serving import plain  # libraries that tell what nobody asked for
+
+    examples = [Example(one.title, one.values) for one in get_world(world).examples(task.key)]
+    filled = [_defaults(task) | example.values for example in examples]
+    requests = [plain.read(pipe, {"to": task.to, **how, **task.ask(values)}, world) for values in filled]
+    if examples:
+        yield f"### {task.title}\n\n{task.hint}\n"
+    for number, (example, answer) in enumerate(zip(examples, plain.answers(pipe, requests), strict=True)):
+        said = title(task, example.values)
+        words = example.title if said in (example.title, task.title) else f"{example.title}: “{said}”"
+        name = f"gallery/{world}-{task.key}-{number}"
+        yield _shown(name, words, _given(example.values), answer, pictures)
 
 
 def _defaults(task: StudioTask) -> Values:
