@@ -8,16 +8,18 @@ from versatile_diffusion import _moved, lean
 if TYPE_CHECKING:
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.context import Context
+    from versatile_diffusion.modalities.sounds import Sound
     from versatile_diffusion.sampling.presets import FAST, QUALITY
 
 __version__ = "0.1.0"
-__all__ = ["FAST", "QUALITY", "Context", "VersatileDiffusionPipeline", "__version__"]
+__all__ = ["FAST", "QUALITY", "Context", "Sound", "VersatileDiffusionPipeline", "__version__"]
 
 # Loaded when asked for, because PyTorch takes seconds.
 _MODULES = {
     "Context": "versatile_diffusion.context",
     "FAST": "versatile_diffusion.sampling.presets",
     "QUALITY": "versatile_diffusion.sampling.presets",
+    "Sound": "versatile_diffusion.modalities.sounds",
     "VersatileDiffusionPipeline": "versatile_diffusion.applications.versatile",
 }
 

@@ -13,7 +13,7 @@ from torch import Generator
 
 from tests.unit.cli.test_cli import empty_folder, make, vd  # noqa: F401
 from tests.unit.modalities.small_sound import sine, small_sound
-from versatile_diffusion import Context, VersatileDiffusionPipeline
+from versatile_diffusion import Context, VersatileDiffusionPipeline, extras
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
 from versatile_diffusion.modalities import Modality
 from versatile_diffusion.modalities.sound_files import read_record
@@ -125,6 +125,22 @@ def test_a_sound_is_blended_with_a_text(saved: Path, empty_folder: Path) -> None
     assert again.exit_code == 0 and "pixel for pixel" in again.stderr, again.output
     wrong = make(saved, "sound-to-text", "seen.png")
     assert wrong.exit_code == 1 and "It is no sound that can be read" in wrong.stderr
+
+
+def test_in_half_precision(saved: Path, empty_folder: Path) -> None:  # noqa: F811
+    sine().save("a.wav")
+    for command in ("sound-variation", "sound-to-text"):
+        result = make(saved, command, "a.wav", "--dtype", "bf16")
+        assert result.exit_code == 0, result.output
+
+
+def test_what_is_not_installed_is_told_before_anything_is_computed(
+    empty_folder: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    result = vd("text-to-sound", "a tent", "--model", "none")
+    assert result.exit_code == 1 and "A .wav file needs soundfile: pip install" in result.stderr
 
 
 @pytest.mark.slow

@@ -91,7 +91,9 @@ class GenerationJob:
         return modality_spec(self.to).codec
 
     def _plan(self, seeds: Sequence[int]) -> list[Path]:
-        """The files that will be written. Raises OSError or ValueError if they cannot be, or are too many."""
+        """The files that will be written. Raises OSError, ValueError or ImportError if that cannot be done."""
+        for name in (self.to, *self.contexts):
+            modality_spec(name).codec.require_installed()
         total = len(self.subjects) * len(seeds)
         if total > MOST_OUTPUTS:
             raise ValueError(f"{total} outputs are asked for, and {MOST_OUTPUTS} can be made at once: ask for fewer.")

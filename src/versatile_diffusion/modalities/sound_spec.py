@@ -51,6 +51,8 @@ class SoundCodec(Codec):
     media_type = "audio/wav"
     shown_as = ShownAs.AUDIO
     keeps_record = True
+    libraries = ("soundfile", "soxr")
+    extra = "sound"
 
     def decode(self, content: bytes, most: int | None = None) -> Sound:
         """See `Codec.decode`."""

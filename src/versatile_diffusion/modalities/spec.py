@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import ConfigDict
 
+from versatile_diffusion.extras import require
 from versatile_diffusion.files import is_data_url, quoted, read_base64, require_file
 from versatile_diffusion.validation import Strict, checked
 
@@ -56,6 +57,8 @@ class Codec(ABC):
         shown_as: how a page shows an item.
         inline: whether items are words that command lines, JSON and records hold as they are.
         keeps_record: whether a file holds how it was made; if not, that is kept beside it.
+        libraries: that read and write its files, and are not installed with every model.
+        extra: of this package, which installs them.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -64,6 +67,13 @@ class Codec(ABC):
     shown_as: ClassVar[ShownAs] = ShownAs.FILE
     inline: ClassVar[bool] = False
     keeps_record: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+
+    def require_installed(self) -> None:
+        """Raises ImportError, which says what to install, unless the libraries are there."""
+        for library in self.libraries:
+            require(library, f"A {self.suffix} file", self.extra)
 
     @abstractmethod
     def decode(self, content: bytes, most: int | None = None) -> object:
