@@ -72,9 +72,11 @@ def test_a_log_or_a_sheet_without_room_says_what_is_whole_and_is_gone_on_with(
 
 
 def test_a_file_without_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "skipped.jsonl").symlink_to("/dev/full")
+    skipped = SkippedSamples(file := tmp_path / "skipped.jsonl")
+    file.unlink()
+    file.symlink_to("/dev/full")  # which never ends, were it read
     with pytest.raises(OSError, match=r"Which sample .*skipped\.jsonl .*No space left.*to go on"):
-        SkippedSamples(tmp_path / "skipped.jsonl").add("a", BadSample("It is damaged."))
+        skipped.add("a", BadSample("It is damaged."))
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     with pytest.raises(OSError, match=r"No space left.*run\.yaml"):
         write_whole(tmp_path / "run.yaml", b"steps: 1")
