@@ -169,7 +169,9 @@ def test_odd_words() -> None:
         Path("list.txt").write_text("a tent\n")
         Path("scans.npz").write_bytes(array_files()[".npz"])
         options = [
-            each.opts[0] for each in root.commands[name].params if each.opts[0].startswith("--") and not each.is_flag
+            each.opts[0]
+            for each in root.get_command(None, name).params
+            if each.opts[0].startswith("--") and not each.is_flag
         ]
         for option in options:
             for word in draw.sample(ODD_WORDS, 4):
