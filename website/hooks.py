@@ -23,7 +23,7 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".md": "markdown"}
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds pages that are no files of docs/."""
-    written = [Path(file.abs_src_path).read_text() for file in files.documentation_pages()]
+    written = [file.content_string for file in files.documentation_pages()]
     for name in PROJECT:
         written.append(_OWN_LINK.sub(r"\1../", (ROOT / f"{name}.md").read_text()))  # as if it lay in docs/
         files.append(File.generated(config, f"{name.lower()}.md", content=written[-1]))
