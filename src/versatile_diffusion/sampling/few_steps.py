@@ -29,7 +29,8 @@ def resolved(request: S, few: FewSteps | None) -> S:
     """Returns options of sampling with what a preset stands for in their places.
 
     What was asked for beside the preset stays. The preset fast is left standing where a few-step LoRA is used: that is
-    how records tell it. Options that are resolved stay as they are.
+    how records tell it. It is not used with guidance, another scheduler, or more steps than it can take. Options that
+    are resolved stay as they are.
 
     Args:
         request: options, alone or as a part of a request.
@@ -41,15 +42,14 @@ def resolved(request: S, few: FewSteps | None) -> S:
     fast = request.preset is PresetName.FAST
     if fast and few is not None and not request.is_guided and request.scheduler in (None, *FEW_STEP_SCHEDULERS):
         steps = few.steps if request.num_inference_steps is None else request.num_inference_steps
-        if steps > few.solver_steps:
-            raise ValueError(
-                f"The few-step LoRA of this model takes {few.solver_steps} steps at most, got {steps}: ask for "
-                "fewer, or leave the preset fast out."
-            )
         scheduler = request.scheduler or few.scheduler
-        return request.replaced(num_inference_steps=steps, guidance_scale=1.0, scheduler=scheduler)
+        if steps <= few.solver_steps:
+            return request.replaced(num_inference_steps=steps, guidance_scale=1.0, scheduler=scheduler)
     if fast and request.scheduler in FEW_STEP_SCHEDULERS:
-        why = "this model carries none" if few is None else "it takes no guidance and nothing negative"
+        if few is None:
+            why = "this model carries none"
+        else:
+            why = f"it takes {few.solver_steps} steps at most, no guidance and nothing negative"
         raise ValueError(
             f"The preset fast with the scheduler {request.scheduler} asks for a few-step LoRA, and {why}: leave the "
             "scheduler out, or take the preset quality."
