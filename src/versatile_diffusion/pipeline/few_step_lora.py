@@ -44,6 +44,10 @@ class FewStepLora:
         self._lock = Lock()
         self._made: tuple[State, Diffuser] | None = None
 
+    def __reduce__(self) -> tuple[type[FewStepLora], tuple[Path, FewSteps]]:
+        """A copy reads the files again: nobody else may hold its lock."""
+        return FewStepLora, (self.folder, self.how)
+
     def scheduler(self, name: str, like: Any) -> Any:
         """Returns the scheduler of that name with which it samples, for the noise schedule of another one."""
         return named_scheduler(name, like, original_inference_steps=self.how.solver_steps)

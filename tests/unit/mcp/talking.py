@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,8 @@ def talk(server: Any, conversation: Callable[[Client], Awaitable[T]], mode: str 
         async with Client(server, mode=mode) as client:
             return await conversation(client)
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as own:  # where no loop runs, as that of a browser of other tests
+        return own.submit(asyncio.run, run()).result()
 
 
 def tools_of(engine: Engine, folder: Path | None = None, limits: Limits = Limits()) -> Any:

@@ -78,12 +78,13 @@ def test_files_hold_sounds_and_records(tmp_path: Path, suffix: str, channels: in
     record = {"prompt": "täglich", "long": "x" * (20_000 if suffix == ".opus" else 200_000)}
     file.write_bytes(encode_sound(sound, suffix, record))
     (read,) = read_sounds(file)
-    rate = 48000 if suffix == ".opus" else 16000  # which Opus is always decoded at
-    assert (read.rate, read.channels) == (rate, channels) and read_record(file.read_bytes()) == record
+    rates = (16000, 48000) if suffix == ".opus" else (16000,)  # not every libsndfile decodes Opus at its own rate
+    assert read.rate in rates and read.channels == channels and read_record(file.read_bytes()) == record
     if suffix in (".wav", ".flac"):
         assert np.array_equal(read.samples, sound.at_full_scale().samples)
     else:
-        assert abs(read.seconds - sound.seconds) < 0.2 and read.peak == pytest.approx(0.5, abs=0.1)
+        loud = np.percentile(np.abs(read.samples), 99)  # codecs overshoot at the ends
+        assert abs(read.seconds - sound.seconds) < 0.2 and loud == pytest.approx(0.5, abs=0.1)
     CODEC.require(file)
 
 
