@@ -21,7 +21,7 @@ from versatile_diffusion.pipeline.request import Request as PipelineRequest
 from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.serving.bodies import body_of
 from versatile_diffusion.serving.jobs_api import Jobs, Owner
-from versatile_diffusion.serving.problems import RESPONSES
+from versatile_diffusion.serving.problems import MADE_RESPONSES
 from versatile_diffusion.serving.schemas import GuidanceScale, Seed, consecutive, outputs
 from versatile_diffusion.serving.uploads import Uploads
 from versatile_diffusion.validation import Integer, Number
@@ -84,7 +84,7 @@ _BODY: dict[str, Any] = {
 _FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file of the sound", "content": dict.fromkeys(_MEDIA_TYPES.values(), _FILE)},
-    **RESPONSES,
+    **MADE_RESPONSES,
 }
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
+from tests.processes import start
 from tests.unit.training.diffuser_runs import ALL_FLOWS, four_flow_task
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.loop import checkpoint
@@ -152,13 +153,19 @@ def test_a_finished_run_is_read_and_not_trained(tmp_path: Path) -> None:
     assert task.drawn == 0 and all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
+def interrupted(folder: str) -> None:
+    """Trains until Ctrl-C is pressed, after which all is as before."""
     task = Line()
     task.interrupt_at = 5
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(task, CONFIG, tmp_path).run()
+        Trainer(task, CONFIG, Path(folder)).run()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
+    running = start(interrupted, str(tmp_path))  # the browser of other tests may hear of signals here
+    assert running.returncode == 0, running.stderr
     trainer = Trainer(Line(), CONFIG, tmp_path)
     assert trainer.resume() and trainer.step == 5
     whole = weights(Trainer(Line(), CONFIG, tmp_path / "whole").run())
