@@ -121,7 +121,6 @@ def test_those_who_wait_see_their_place_and_may_leave(visit: Visit, browser: Bro
     second = visited(browser, visit.studio)
     before = visit.studio.recipes()
     visit.generate_for_long(steps=120)
-    second.panel.get_by_label("Draw while I type").uncheck()  # or a drawing may be next
     second.write("a blue house")
     second.click("Generate")
     second.said("Waiting: it is next")
