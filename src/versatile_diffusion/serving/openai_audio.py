@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from versatile_diffusion.context import Context
 from versatile_diffusion.engine.jobs import Job
@@ -21,10 +21,11 @@ from versatile_diffusion.pipeline.request import Request as PipelineRequest
 from versatile_diffusion.sampling.options import Sampling
 from versatile_diffusion.serving.bodies import body_of
 from versatile_diffusion.serving.jobs_api import Jobs, Owner
+from versatile_diffusion.serving.openai_schemas import Steps
 from versatile_diffusion.serving.problems import MADE_RESPONSES
 from versatile_diffusion.serving.schemas import GuidanceScale, Seed, consecutive, outputs
 from versatile_diffusion.serving.uploads import Uploads
-from versatile_diffusion.validation import Integer, Number
+from versatile_diffusion.validation import Number
 
 router = APIRouter(prefix="/v1/audio", tags=["OpenAI"])
 
@@ -60,15 +61,7 @@ class SpeechIn(Sampling):
     speed: Annotated[Number, Field(ge=1, le=1, description="Only 1: say in the text how quick it is.")] = 1
     seed: Annotated[Seed | None, Field(description="Ours: of the sound; random if left out.")] = None
     seconds: Annotated[Number | None, SoundDecoding.model_fields["seconds"]] = None
-    num_inference_steps: Annotated[
-        Integer | None,
-        Field(
-            ge=1,
-            le=1000,
-            validation_alias=AliasChoices("steps", "num_inference_steps"),
-            description="Ours: steps of the whole schedule; 50, or those of the preset, if left out.",
-        ),
-    ] = None
+    num_inference_steps: Steps = None
     guidance_scale: GuidanceScale = None
 
 
