@@ -121,8 +121,7 @@ def test_those_who_wait_see_their_place_and_may_leave(visit: Visit, browser: Bro
     second = visited(browser, visit.studio)
     before = visit.studio.recipes()
     visit.generate_for_long(steps=120)
-    second.write("a blue house")
-    second.click("Generate")
+    second.ask_for_long("a blue house", steps=120)  # what is short goes in between, and waits for nothing
     second.said("Waiting: it is next")
     second.shoot("waiting")
     second.click("Cancel")

@@ -121,12 +121,16 @@ class Visit:
 
     def generate_for_long(self, steps: int = 100) -> None:
         """Begins what takes many steps, and waits for the first of them."""
-        self.write("a red house")
+        self.ask_for_long("a red house", steps)
+        self.said("Step ")
+
+    def ask_for_long(self, words: str, steps: int) -> None:
+        """Asks for what takes many steps."""
+        self.write(words)
         self.panel.get_by_label("number input for Outputs").fill("8")
         self.panel.get_by_role("button", name="Advanced options").click()
         self.take_the_long_way(steps)
         self.click("Generate")
-        self.said("Step ")
 
     def write(self, words: str, label: str = "Text") -> None:
         self.panel.get_by_label(label, exact=True).fill(words)

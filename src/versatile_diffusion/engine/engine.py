@@ -136,8 +136,10 @@ class Engine:
     def cancel(self, job: Job) -> bool:
         """Stops a job, before it runs or at its next step. Others of its batch go on. False if it was final."""
         with self._changed:
-            self._queue.remove(job.owner, job)
-        return self._finish(job, Status.CANCELLED)
+            waiting = list(self._queue) if self._queue.remove(job.owner, job) else []
+        cancelled = self._finish(job, Status.CANCELLED)
+        _moved_up(waiting)
+        return cancelled
 
     def stop(self) -> None:
         """Takes no more jobs, and fails those that are not finished."""
@@ -180,8 +182,7 @@ class Engine:
             for job in work:
                 self._queue.remove(job.owner, job)
             waiting = list(self._queue)
-        for job in waiting:
-            job.advance()  # it has moved up
+        _moved_up(waiting)
         return work
 
     def _with_its_kind(self, first: Job, budget: float) -> dict[Job, JobRequest]:
@@ -295,6 +296,12 @@ class Engine:
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._seconds_per_job * len(self._queue) / 2))
+
+
+def _moved_up(waiting: Sequence[Job]) -> None:
+    """Tells those who wait that their places may be better now."""
+    for job in waiting:
+        job.advance()
 
 
 __getattr__ = former_names(__name__, {"NotTaken": "versatile_diffusion.engine.refusals:NotTaken"})

@@ -208,6 +208,19 @@ def test_a_job_that_is_cancelled_while_it_waits_is_never_computed(open_engine: O
     assert waiting.state.status is Status.CANCELLED and gate.batches == [[0], [0]]
 
 
+def test_those_behind_a_job_that_is_cancelled_hear_that_they_moved_up(open_engine: Open) -> None:
+    gate = Gate()
+    engine = open_engine(gate)
+    engine.submit(ask(to="text"))
+    assert gate.running.wait(30)
+    leaving, behind = (engine.submit(ask(seeds=(i,))) for i in range(2))
+    places: list[int] = []
+    with behind.heard(lambda: places.append(engine.position(behind))):
+        engine.cancel(leaving)
+        assert places == [1]
+    gate.go.set()
+
+
 def test_a_cancelled_job_leaves_its_batch_at_the_next_step(open_engine: Open, pipe: VersatileDiffusionPipeline) -> None:
     worker = Held({"tiny": pipe})
     engine = open_engine(worker)
