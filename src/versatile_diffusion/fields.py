@@ -41,9 +41,14 @@ class DataOf:
     modality: str
 
 
-def flags(model: type[BaseModel]) -> dict[str, Flag]:
-    """Returns how the command line asks for each field of a model."""
-    return {name: _mark(model, name, Flag) or Flag() for name in model.model_fields}
+def flag(model: type[BaseModel], name: str) -> Flag:
+    """Returns how the command line asks for a field of a model."""
+    return _mark(model, name, Flag) or Flag()
+
+
+def flag_name(model: type[BaseModel], name: str) -> str:
+    """Returns how the command line calls a field, such as "--steps"."""
+    return flag(model, name).name or f"--{name.replace('_', '-')}"
 
 
 def data_fields(model: type[BaseModel]) -> dict[str, str]:

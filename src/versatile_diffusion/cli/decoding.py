@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from versatile_diffusion.cli.flags import flag_of
-from versatile_diffusion.fields import data_fields
+from versatile_diffusion.fields import data_fields, flag_name
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
 
@@ -18,7 +17,7 @@ def read_decoding(to: str, decoding: DecodingOptions) -> dict[str, object]:
     spec, asked = modality_spec(to), decoding.given
     for name in asked:
         if name not in spec.decoding.model_fields:
-            raise ValueError(f"{flag_of(type(decoding), name)} is not for outputs of modality {to!r}: leave it out.")
+            raise ValueError(f"{flag_name(type(decoding), name)} is not for outputs of modality {to!r}: leave it out.")
     data = {
         name: modality_spec(of).codec.parse(str(asked[name]))
         for name, of in data_fields(spec.decoding).items()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
-from versatile_diffusion.fields import flags
+from versatile_diffusion.fields import flag, flag_name
 from versatile_diffusion.modalities.registry import modality_names, modality_spec
 from versatile_diffusion.modalities.spec import DecodingOptions
 from versatile_diffusion.validation import checked
@@ -127,12 +127,12 @@ class ModelGroup(OptionGroup, Generic[M]):
 
     def _range(self, name: str, text: str) -> tuple[float, ...]:
         """The two numbers of a range."""
-        flag, told = flag_of(self.model, name), self.model.model_fields[name].description
-        range_ = numbers(text, flag)
+        called, told = flag_name(self.model, name), self.model.model_fields[name].description
+        range_ = numbers(text, called)
         try:
             checked(self.model, {name: range_})
         except ValueError as error:
-            raise ValueError(f"{flag} takes two numbers, the smaller first, got {text!r}. {told}") from error
+            raise ValueError(f"{called} takes two numbers, the smaller first, got {text!r}. {told}") from error
         return range_
 
 
@@ -173,7 +173,7 @@ def option(model: type[BaseModel], name: str, default: object = None) -> object:
     kind, _ = _kind(info)
     shown = info.default if default is None else default
     telling = option_info(model, name, False if shown is None or info.is_required() else str(shown))
-    if flags(model)[name].many:
+    if flag(model, name).many:
         return Annotated[list[str] | None, telling]
     simple = kind if isinstance(kind, type) and (kind in (int, float, bool) or issubclass(kind, Enum)) else str
     return Annotated[simple | None, telling]
@@ -186,20 +186,15 @@ def option_info(model: type[BaseModel], name: str, show_default: bool | str = Tr
     low, high = (next((getattr(mark, end) for mark in marks if hasattr(mark, end)), None) for end in ("ge", "le"))
     numeric = kind is int or kind is float
     found: OptionInfo = typer.Option(
-        flag_of(model, name),
+        flag_name(model, name),
         min=low if numeric and low is not None and abs(low) <= _TELLING else None,
         max=high if numeric and high is not None and abs(high) <= _TELLING else None,
         help=info.description,
-        metavar=flags(model)[name].metavar,
-        rich_help_panel=flags(model)[name].panel,
+        metavar=flag(model, name).metavar,
+        rich_help_panel=flag(model, name).panel,
         show_default=show_default,
     )
     return found
-
-
-def flag_of(model: type[BaseModel], name: str) -> str:
-    """Returns how the command line calls a field, such as "--steps"."""
-    return flags(model)[name].name or f"--{name.replace('_', '-')}"
 
 
 def given(options: BaseModel) -> dict[str, object]:

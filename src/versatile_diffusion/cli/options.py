@@ -172,12 +172,13 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     found = {parameter.name: _group(parameter.annotation) for parameter in own}
     groups = {name: group for name, group in found.items() if group is not None}
     parameters = [parameter for parameter in own if parameter.name not in groups]
+    names = {name: group.names for name, group in groups.items()}
     for group in groups.values():
         parameters += group.parameters
 
     @wraps(command)
     def run(**values: object) -> None:
-        made = {name: group.made({each: values.pop(each) for each in group.names}) for name, group in groups.items()}
+        made = {name: group.made({each: values.pop(each) for each in names[name]}) for name, group in groups.items()}
         command(**values, **made)
 
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue] - typer reads it

@@ -23,14 +23,18 @@ LARGE = 2**19
 """Weights that a convolution must have for it to pay: those of few channels are quicker with their channels first."""
 
 _SEES_NEIGHBOURS = (3, 3), (1, 1), (1, 1), (1, 1), 1  # kernel, padding, stride, dilation and groups
+_GIVEN_BACK = 2**26
+"""Bytes of freed weights that are returned to the system at once."""
+
 _LIKELY = 16, 16  # pixels, which oneDNN is told: without it, pointwise convolutions are laid out for the worst
 
 
 def pack(model: nn.Module) -> None:
-    """Replaces convolutions and linear layers on the CPU by packed ones, one at a time: nothing is held twice.
+    """Replaces convolutions and linear layers on the CPU by packed ones, one at a time: little is held twice.
 
     Layers with LoRAs stay: PEFT needs their weights. What was packed and brought elsewhere is packed anew.
     """
+    freed = 0
     for parent in _outside_loras(model):
         for name, layer in parent.named_children():
             if isinstance(layer, PackedLayer) and not layer.is_packed:
@@ -39,16 +43,26 @@ def pack(model: nn.Module) -> None:
             packed = _packed(layer)
             if packed is not None:
                 setattr(parent, name, packed)
-                give_back()
+                freed = _freed(packed, freed)
 
 
 def unpack(model: nn.Module) -> None:
     """Brings back what `pack` replaced."""
+    freed = 0
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, PackedLayer):
                 setattr(parent, name, layer.unpacked())
-                give_back()
+                freed = _freed(layer, freed)
+
+
+def _freed(layer: PackedLayer, before: int) -> int:
+    """Counts the bytes that layers have freed. They are given back in large pieces: each time takes milliseconds."""
+    freed = before + layer.weight.nbytes
+    if freed < _GIVEN_BACK:
+        return freed
+    give_back()
+    return 0
 
 
 def _outside_loras(model: nn.Module) -> list[nn.Module]:

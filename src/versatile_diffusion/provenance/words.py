@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from versatile_diffusion.fields import flags
+from versatile_diffusion.fields import flag_name
 from versatile_diffusion.sampling.few_steps import resolved
 from versatile_diffusion.sampling.options import Sampling
 
@@ -24,4 +24,4 @@ def sampling_words(sampling: Sampling) -> dict[str, object]:
 
 
 def _word(name: str) -> str:
-    return (flags(Sampling)[name].name or name).removeprefix("--").replace("-", "_")
+    return flag_name(Sampling, name).removeprefix("--").replace("-", "_")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from versatile_diffusion.engine.workers import ModelInfo
-from versatile_diffusion.fields import data_fields, flags
+from versatile_diffusion.fields import data_fields, flag_name
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.few_steps import resolved
@@ -85,9 +85,8 @@ def option_controls(
         left_out: names of fields that get none.
         defaults: values at first, by names of fields, where they are not those of the model.
     """
-    labels = {name: (flag.name or f"--{name}").strip("-") for name, flag in flags(options).items()}
     return [
-        _control(name, labels[name], field, defaults.get(name, field.default))
+        _control(name, flag_name(options, name).strip("-"), field, defaults.get(name, field.default))
         for name, field in options.model_fields.items()
         if name not in left_out
     ]

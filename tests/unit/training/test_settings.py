@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.cli import app
-from versatile_diffusion.cli.flags import flag_of
+from versatile_diffusion.fields import flag_name
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.sampling.schedulers import PREDICTION_TYPES
 from versatile_diffusion.training.own_data.predictions import chosen_schedule, require_all_learnt
@@ -68,7 +68,7 @@ def test_settings_of_steps_are_options_and_are_written_and_read(tmp_path: Path) 
 
 def test_torchrun_leaves_all_options_to_the_command() -> None:
     """It takes `--start` for one of its own, but for the two dashes that the help tells of."""
-    flags = [flag_of(TrainingSettings, name) for name in TrainingSettings.model_fields]
+    flags = [flag_name(TrainingSettings, name) for name in TrainingSettings.model_fields]
     words = ["train", "data", *(word for flag in flags for word in (flag, "value"))]
     told = parse_args(["--nproc-per-node", "2", "-m", "--", "versatile_diffusion.cli", *words])
     assert (told.training_script, told.training_script_args) == ("versatile_diffusion.cli", words)

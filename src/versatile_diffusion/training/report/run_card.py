@@ -21,7 +21,7 @@ from versatile_diffusion import __version__
 from versatile_diffusion.bundled import bundled_weights
 from versatile_diffusion.data.captioned_data import CaptionedData
 from versatile_diffusion.data.formats import HUB
-from versatile_diffusion.fields import flags
+from versatile_diffusion.fields import flag_name
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.training.loop.machine import commit, hardware, program
 from versatile_diffusion.training.loop.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
@@ -77,12 +77,11 @@ def write_run_card(page: RunPage, target: Path, run: ToldRun) -> Path:
 def run_command(settings: TrainingSettings, folder: Path) -> list[str]:
     """Returns the words of the command that trains with these settings, as it was started here."""
     words = [*program(), *settings.command, "--output", str(folder)]
-    names = flags(type(settings))
     for name, info in type(settings).model_fields.items():
         value: object = getattr(settings, name)
         if name in settings.not_options or value == info.default:
             continue
-        flag = names[name].name or f"--{name.replace('_', '-')}"
+        flag = flag_name(type(settings), name)
         if isinstance(value, StageSettings):
             words += [word for change in _changes(name, value) for word in ("--set", change)]
         elif isinstance(value, Mapping):
