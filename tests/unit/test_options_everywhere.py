@@ -8,7 +8,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from versatile_diffusion.cli.app import app
-from versatile_diffusion.fields import flags
+from versatile_diffusion.fields import flag_name
 from versatile_diffusion.sampling.options import Sampling
 
 OPTIONS = [*Sampling.model_fields]
@@ -19,7 +19,7 @@ OPTIONS = [*Sampling.model_fields]
 def test_the_command_line_asks_for_it(command: str, option: str) -> None:
     if (command, option) == ("text-to-image", "strength"):
         return  # which needs a start, and this command takes none
-    flag = flags(Sampling)[option].name or f"--{option.replace('_', '-')}"
+    flag = flag_name(Sampling, option)
     asked: Any = get_command(app)
     given = [opt for parameter in asked.get_command(None, command).params for opt in parameter.opts]
     assert flag in given

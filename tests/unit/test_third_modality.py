@@ -16,7 +16,6 @@ from tests.unit.modalities.tones import SAMPLES, TONE, TONES, ToneModality, inst
 from versatile_diffusion import Context, VersatileDiffusionPipeline
 from versatile_diffusion.checkpoints import CheckpointError, convert, open_modality
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
-from versatile_diffusion.fields import flags
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import Modality, registry
 from versatile_diffusion.modalities.registry import modality_spec, unregister
@@ -167,7 +166,7 @@ def test_its_items_are_made_written_and_read(saved: Path, tmp_path: Path) -> Non
 
 
 def test_its_options_are_checked(three: VersatileDiffusionPipeline) -> None:
-    assert flags(modality_spec("tone").decoding).keys() == {"volume"}
+    assert modality_spec("tone").decoding.model_fields.keys() == {"volume"}
     with pytest.raises(ValueError, match=r"volume .*got 2"):
         three.generate("tone", Context("tone", TONES[0]), num_inference_steps=1, volume=2)
     with pytest.raises(TypeError, match=r"options: temperature\..*'tone' take volume"):

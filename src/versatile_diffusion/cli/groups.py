@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.core import TyperCommand
 from typer.main import get_command, get_group
 
 from versatile_diffusion.cli.options import spread
+from versatile_diffusion.modalities.registry import modality_names
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -68,7 +70,15 @@ def found(name: str, path: str, panel: str, cls: type[TyperCommand] = TyperComma
     module, _, attribute = path.partition(":")
     there = getattr(import_module(f"versatile_diffusion.cli.{module}"), attribute)
     if not isinstance(there, typer.Typer):
-        return alone(name, there, panel=panel, cls=cls)
+        return _with_options(name, there, panel, cls, tuple(modality_names()))
     made = get_group(there)
     made.name, made.rich_help_panel = name, panel
     return made
+
+
+@cache
+def _with_options(
+    name: str, command: Callable[..., None], panel: str, cls: type[TyperCommand], modalities: tuple[str, ...]
+) -> Any:
+    """A command, made once for the modalities that there are, of which it has options."""
+    return alone(name, command, panel=panel, cls=cls)

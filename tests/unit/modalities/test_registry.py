@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from versatile_diffusion.fields import data_fields, flags
+from versatile_diffusion.fields import data_fields, flag
 from versatile_diffusion.modalities import registry
 from versatile_diffusion.modalities.registry import modality_names, modality_spec, register
 from versatile_diffusion.modalities.spec import ModalitySpec
@@ -88,10 +88,10 @@ def test_options_are_checked() -> None:
 
 
 def test_fields_say_how_commands_call_them_and_which_are_data() -> None:
-    assert list(flags(TEXT.decoding)) == ["temperature", "max_tokens", "top_k", "top_p"]
+    assert list(TEXT.decoding.model_fields) == ["temperature", "max_tokens", "top_k", "top_p"]
     decoding = modality_spec("image").decoding
     assert data_fields(decoding) == {"colors_of": "image"}
-    assert flags(decoding)["colors_of"].metavar == "FILE"
+    assert flag(decoding, "colors_of").metavar == "FILE"
     assert all(field.description for field in (TEXT.decoding.model_fields | decoding.model_fields).values())
 
 
