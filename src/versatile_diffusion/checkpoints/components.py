@@ -156,7 +156,9 @@ class _NothingDrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-_DRAWING = frozenset({"normal_", "uniform_", "trunc_normal_"})
+_DRAWING = frozenset(
+    {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"}
+)
 """What fills tensors at random, as methods and in `torch.nn.init`."""
 
 
