@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -125,6 +126,7 @@ def write_lora(
     with replacing(Path(folder), _saved_parts, "LoRA") as target:
         (target / CONFIG).write_text(json.dumps(index, indent=2) + "\n")
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, target / WEIGHTS)
+        shutil.copymode(target / CONFIG, target / WEIGHTS)  # safetensors lets the owner alone read it
 
 
 def load_lora(

@@ -129,6 +129,7 @@ def test_a_saved_lora_makes_the_same(own: Pipe, tmp_path: Path) -> None:
     (folder / "notes").mkdir()
     save_lora(own.diffuser, folder, "a")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "lora.safetensors", "notes"]
+    assert len({(folder / name).stat().st_mode for name in ("config.json", "lora.safetensors")}) == 1
     unload_lora(own.diffuser)
     own.load_lora(folder, "again")
     assert torch.equal(made(own), expected)
