@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 
 import torch
 from rich.console import RenderableType
@@ -48,6 +49,14 @@ class TrainingProgress(Progress):
         memory = held_memory(self.device)
         held = "" if memory is None else f", {memory / 2**30:.1f} GiB"
         self.update(self.bar, completed=step, report=f"{speed:.3g} samples/s{held}")
+
+    @contextmanager
+    def doing(self, what: str) -> Generator[None]:
+        """Shows what is done between steps, as long as it is done."""
+        before = self.tasks[self.bar].fields["report"]
+        self.update(self.bar, report=what)
+        yield
+        self.update(self.bar, report=before)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """See rich's."""

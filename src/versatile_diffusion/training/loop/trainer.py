@@ -95,6 +95,8 @@ class Trainer(Generic[M]):
         forget_precision()
         self.accelerator = Accelerator(mixed_precision="no")
         self.dtype = dtype = PRECISIONS[mixed_precision]
+        if dtype is torch.float16 and self.accelerator.device.type == "cpu":
+            warnings.warn("CPUs compute in fp16 many times slower than in fp32: take bf16 or fp32.", stacklevel=2)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
         several = self.accelerator.num_processes > 1
@@ -207,7 +209,7 @@ class Trainer(Generic[M]):
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
             if self.step == 0 and self.on_preview and self.accelerator.is_main_process and self.shards is None:
-                self._show()  # what it makes before it learns; a model that is shared out must take a step first
+                self._show(progress)  # before it learns; a model that is shared out must take a step first
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
@@ -215,12 +217,12 @@ class Trainer(Generic[M]):
                 speed = self.samples * (self.step - first) / (self.seconds - before)
                 means = {name: sum(values) / len(values) for name, values in losses.items()}
                 progress.tell(self.step, speed, means)
-                self._record(means, speed)
+                self._record(progress, means, speed)
                 if self._interrupted(interrupt):
                     self._save()
                     raise KeyboardInterrupt
 
-    def _record(self, means: dict[str, float], speed: float) -> None:
+    def _record(self, progress: TrainingProgress, means: dict[str, float], speed: float) -> None:
         """Logs, previews and saves, each when its time has come. What all processes hold parts of takes all of them."""
         done = self.step == self.config.steps
         shown = done or self.step % self.config.preview_every == 0
@@ -232,7 +234,7 @@ class Trainer(Generic[M]):
             with checkpoint.room_for("The log", self.folder):
                 self.logger.write(self.step, self._figures(speed), means)
         if shown and self._takes_part:
-            self._show()
+            self._show(progress)
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()
 
@@ -249,11 +251,11 @@ class Trainer(Generic[M]):
             found["skipped"] = self.weights.skipped
         return found if memory is None else found | {"memory": memory}
 
-    def _show(self) -> None:
+    def _show(self, progress: TrainingProgress) -> None:
         """Shows what the averaged weights make, where somebody looks."""
         if not (self.logger.shows or self.on_preview) and self.shards is None:
             return
-        with torch.no_grad(), self.average.applied():
+        with torch.no_grad(), self.average.applied(), progress.doing("making samples to look at"):
             preview = self.task.preview(self.model)
         if self.accelerator.is_main_process:
             with checkpoint.room_for(f"What it makes at step {self.step:,}", self.folder):
