@@ -95,8 +95,6 @@ class Trainer(Generic[M]):
         forget_precision()
         self.accelerator = Accelerator(mixed_precision="no")
         self.dtype = dtype = PRECISIONS[mixed_precision]
-        if dtype is torch.float16 and self.accelerator.device.type == "cpu":
-            warnings.warn("CPUs compute in fp16 many times slower than in fp32: take bf16 or fp32.", stacklevel=2)
         self.model = task.model.to(self.accelerator.device).eval()
         optimize(self.model, training=True)
         several = self.accelerator.num_processes > 1
@@ -208,8 +206,6 @@ class Trainer(Generic[M]):
         first, clock, before = self.step, time.perf_counter(), self.seconds
         losses: dict[str, deque[float]] = {}
         with self.logger.after(self.step):
-            if self.step == 0 and self.on_preview and self.accelerator.is_main_process and self.shards is None:
-                self._show(progress)  # before it learns; a model that is shared out must take a step first
             while self.step < self.config.steps:
                 for name, value in self.update().items():
                     losses.setdefault(name, deque(maxlen=SMOOTHING)).append(value)
@@ -233,7 +229,8 @@ class Trainer(Generic[M]):
         if self.accelerator.is_main_process and (done or self.step % self.config.log_every == 0):
             with checkpoint.room_for("The log", self.folder):
                 self.logger.write(self.step, self._figures(speed), means)
-        if shown and self._takes_part:
+        at_first = self.step == 1 and self.on_preview is not None  # after a step, which is to be taken at once
+        if (shown or at_first) and self._takes_part:
             self._show(progress)
         if done or self.step % self.config.checkpoint_every == 0:
             self._save()

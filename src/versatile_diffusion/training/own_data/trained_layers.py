@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 
-from versatile_diffusion.devices import computes_bf16
+from versatile_diffusion.devices import choose_device, computes_bf16
 from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.pipeline.lora_layers import FACTORS, adaptable_layers, adapted_layers, group_of, inject
@@ -24,6 +25,8 @@ def mixed_precision(settings: TrainingSettings) -> str:
     precision = settings.precision
     if precision is Precision.AUTO:
         precision = Precision.BF16 if computes_bf16() else Precision.FP32
+    if precision is Precision.FP16 and choose_device().type == "cpu":
+        warnings.warn("CPUs compute in fp16 many times slower than in fp32: take bf16 or fp32.", stacklevel=2)
     return "no" if precision is Precision.FP32 else str(precision)
 
 
