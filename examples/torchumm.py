@@ -44,7 +44,10 @@ class VersatileDiffusionBackbone:
     def generation(
         self, prompt: str, output_path: str | None = None, generation_cfg: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Paints a prompt. Returns "images" of PIL, the first also as "image", and "saved_paths" where these are."""
+        """Paints a prompt. Returns "images" of PIL, and "saved_paths" where these are, if they are to be saved.
+
+        There is no "image" beside them: harnesses that gather what they find would count the first one twice.
+        """
         options = self._options("generation", generation_cfg)
         return self._painted(self.pipe.text_to_image(prompt, **options).images, output_path)
 
@@ -89,12 +92,11 @@ class VersatileDiffusionBackbone:
 
     @staticmethod
     def _painted(images: list[Any], output_path: str | None) -> dict[str, Any]:
-        saved: list[str] = []
-        if output_path is not None:
-            path = Path(output_path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for number, image in enumerate(images):
-                file = path if number == 0 else path.with_stem(f"{path.stem}_{number}")
-                image.save(file)
-                saved.append(str(file))
-        return {"image": images[0], "images": images, "saved_paths": saved}
+        if output_path is None:
+            return {"images": images}
+        first = Path(output_path)
+        first.parent.mkdir(parents=True, exist_ok=True)
+        files = [first, *(first.with_stem(f"{first.stem}_{number}") for number in range(1, len(images)))]
+        for image, file in zip(images, files, strict=True):
+            image.save(file)
+        return {"images": images, "saved_paths": [str(file) for file in files]}

@@ -79,6 +79,7 @@ def test_an_endpoint_answers(
             handler(wrong)
 
 
+@pytest.mark.slow
 def test_a_space_shows_every_flow(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gradio_client import Client, handle_file
 
