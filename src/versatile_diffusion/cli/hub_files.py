@@ -21,21 +21,7 @@ if __name__ == "__main__":
     demo.launch()
 '''
 
-_README = """\
----
-title: {title}
-emoji: 🖼️
-colorFrom: indigo
-colorTo: yellow
-sdk: gradio
-sdk_version: {gradio}
-app_file: app.py
-license: apache-2.0
-short_description: Pictures and texts from pictures and texts
-{models}---
-
-Every flow of {model}. The variable MODEL of the Space names another model of the hub.
-"""
+_README = Path(__file__).with_name("space_readme.md")
 
 _HANDLER = '''\
 """What an Inference Endpoint of the hub calls; see docs/hub.md."""
@@ -59,7 +45,7 @@ def write_space(folder: Path, model: str, title: str, gradio: str) -> None:
     _write(
         folder,
         {
-            "README.md": _README.format(title=title, gradio=gradio, model=model, models=models),
+            "README.md": _README.read_text().format(title=title, gradio=gradio, model=model, models=models),
             "app.py": _APP.format(model=model),
             "requirements.txt": "versatile-diffusion[app]\n",
         },

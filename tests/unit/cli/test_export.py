@@ -87,7 +87,7 @@ def test_a_space_shows_every_flow(model: Path, tmp_path: Path, monkeypatch: pyte
     export("space", folder, "--model", "me/my-model", "--title", "Mine")
     card = RepoCard.load(folder / "README.md").data.to_dict()
     assert (card["title"], card["sdk"], card["app_file"]) == ("Mine", "gradio", "app.py")
-    assert card["models"] == ["me/my-model"] and re.fullmatch(r"\d+\.\d+\.\d+", card["sdk_version"])
+    assert card["emoji"] and card["models"] == ["me/my-model"] and re.fullmatch(r"\d+\.\d+\.\d+", card["sdk_version"])
     assert len(card["short_description"]) <= 60 and requirements(folder) == ["versatile-diffusion[app]"]
 
     monkeypatch.setenv("MODEL", str(model))  # a variable of the Space
