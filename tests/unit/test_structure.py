@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 ROOMS = (
     ("cli",),
     ("bench",),
-    ("studio", "mcp", "voting", "compat"),
+    ("studio", "mcp", "voting", "compat", "comfyui"),
     ("serving",),
     ("engine",),
     ("worlds",),

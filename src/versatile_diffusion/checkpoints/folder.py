@@ -1,6 +1,7 @@
 """Our own saved folder.
 
-model_index.json   which modalities there are
+model_index.json   which modalities there are, and what diffusers reads
+pipeline.py        what diffusers opens the folder by; see `remote_code`
 diffuser/          config.json and safetensors
 image/  text/ …    config.json, safetensors and assets, one folder a modality
 scheduler/         scheduler_config.json
@@ -33,6 +34,7 @@ from versatile_diffusion.checkpoints.components import DIFFUSER, Checkpoint, Com
 from versatile_diffusion.checkpoints.errors import CheckpointError, shortened
 from versatile_diffusion.checkpoints.keys import check
 from versatile_diffusion.checkpoints.lora_folder import copy_lora
+from versatile_diffusion.checkpoints.remote_code import PIPELINE, write_code
 from versatile_diffusion.checkpoints.tensors import LazyTensor, Tensors, open_all
 from versatile_diffusion.checkpoints.weight_files import ANY_FILES, FileOptions, find_weights
 from versatile_diffusion.diffuser import DiffuserConfig
@@ -42,7 +44,6 @@ from versatile_diffusion.modalities.registry import modality_names, modality_spe
 
 C = TypeVar("C", bound=ModelMixin | SchedulerMixin)
 
-CLASS_NAME = "VersatileDiffusionPipeline"
 FORMAT = 1
 INDEX = "model_index.json"
 WEIGHTS = "diffusion_pytorch_model"
@@ -110,7 +111,9 @@ def saved_parts(folder: Path) -> tuple[str, ...]:
     """Returns the names of what `save` wrote in a folder; none if it did not write it."""
     index = read_json(folder / INDEX) if (folder / INDEX).is_file() else {}
     names: object = index.get("modalities")
-    return (INDEX, DIFFUSER, SCHEDULER, *map(str, cast("list[object]", names))) if isinstance(names, list) else ()
+    if not isinstance(names, list | dict):
+        return ()
+    return (INDEX, PIPELINE, DIFFUSER, SCHEDULER, *map(str, cast("list[object] | dict[str, object]", names)))
 
 
 def save(components: Components, folder: Path | str, max_shard_size: int | str = "5GB") -> None:
@@ -137,8 +140,6 @@ def write(
 ) -> None:
     """Writes a model, reading and casting its tensors file by file. Otherwise as `save`."""
     with replacing(Path(folder)) as target:
-        index = {"_class_name": CLASS_NAME, "format": FORMAT, "modalities": list(checkpoint.modalities)}
-        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n")
         _write_scheduler(checkpoint.scheduler, target / SCHEDULER)
         _write_config(checkpoint.diffuser, target / DIFFUSER)
         for name, modality in checkpoint.modalities.items():
@@ -150,6 +151,9 @@ def write(
             shutil.copytree(companion, target / companion.name)
         if checkpoint.few_steps is not None:
             copy_lora(checkpoint.few_steps, target / FEW_STEPS)
+        modalities = {name: name for name in checkpoint.modalities}  # diffusers takes lists for components
+        code = write_code(target, DIFFUSER, type(checkpoint.scheduler).__name__, COMPANIONS)
+        (target / INDEX).write_text(json.dumps({**code, "format": FORMAT, "modalities": modalities}, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

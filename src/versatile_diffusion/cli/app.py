@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "serve": "serve:serve",
         "mcp": "mcp:mcp",
         "convert": "convert:convert",
+        "export": "export:exports",
         "bench": "bench:bench",
     },
 }

@@ -124,6 +124,26 @@ class ModelPipeline(DiffusionPipeline):
             pipe.few_step_lora = pipe._own_few_step_lora = FewStepLora(parts.few_steps, how)
         return pipe if device is None else pipe.to(device)  # pyright: ignore[reportUnknownMemberType] - untyped in diffusers
 
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **parts: Any) -> Self:
+        """Returns another pipeline on the same model, which takes no more memory.
+
+        Args:
+            pipeline: a pipeline of this package.
+            parts: diffuser, scheduler or modalities, to be used instead of its own.
+
+        Raises:
+            TypeError: if the pipeline is another, or there is no such part.
+        """
+        if not isinstance(pipeline, ModelPipeline):
+            raise TypeError(f"A {type(pipeline).__name__} has other parts: open the model with from_pretrained.")
+        modalities: Any = dict(pipeline.modalities.items())
+        own = {"diffuser": pipeline.diffuser, "scheduler": pipeline.scheduler, "modalities": modalities}
+        made = cls(**{**own, **parts})  # pyright: ignore[reportArgumentType] - of parts by their names
+        made.preset = pipeline.preset
+        made.few_step_lora, made._own_few_step_lora = pipeline.few_step_lora, pipeline._own_few_step_lora
+        return made
+
     def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] - the options are those of an upload
         self, save_directory: str | Path, push_to_hub: bool = False, **options: Any
     ) -> None:

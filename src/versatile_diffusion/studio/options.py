@@ -7,16 +7,14 @@ its default, and nothing is added here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, cast, get_args, get_origin
+from typing import cast
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from versatile_diffusion.engine.workers import ModelInfo
-from versatile_diffusion.fields import data_fields, flag_name
+from versatile_diffusion.fields import FieldKind, data_fields, flag_name
 from versatile_diffusion.modalities.registry import modality_spec
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.few_steps import resolved
@@ -164,22 +162,12 @@ def _set_by(preset: PresetName, model: ModelInfo, to: str) -> dict[str, object]:
 # ---- what a field says of its control ----
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """The type of a field, without what is around it, and the bounds that were found on the way."""
-
-    type: object
-    optional: bool
-    least: float | None
-    largest: float | None
-
-
 def _control(name: str, label: str, field: FieldInfo, default: object) -> Control:
-    kind, key = _kind(field), stored_key(name)
+    kind, key = FieldKind.of(field), stored_key(name)
     words, info = label.replace("-", " ").replace("_", " ").capitalize(), field.description or ""
     if kind.type is bool:
         return SwitchControl(key, words, info, default=bool(default))
-    if choices := _choices(kind.type):
+    if choices := kind.choices:
         own = (OWN,) if kind.optional else ()
         return ChoiceControl(key, words, info, choices=(*own, *choices), default=str(_shown(field, default)))
     if kind.type is int or kind.type is float:
@@ -193,7 +181,7 @@ def _control(name: str, label: str, field: FieldInfo, default: object) -> Contro
 
 def _shown(field: FieldInfo, value: object) -> object:
     """The value of a control, from that of the option."""
-    if value is None and _choices(_kind(field).type):
+    if value is None and FieldKind.of(field).choices:
         return OWN
     if isinstance(value, tuple):
         return ",".join(map(str, cast("tuple[object, ...]", value)))  # of numbers, as fields have them
@@ -202,44 +190,9 @@ def _shown(field: FieldInfo, value: object) -> object:
 
 def _chosen(field: FieldInfo, value: object) -> object:
     """The value of an option, from that of the control; None if it is left to the model."""
-    kind = _kind(field)
+    kind = FieldKind.of(field)
     if value is None or value == OWN or (isinstance(value, str) and not value.strip()):
         return None
     if kind.type is int and isinstance(value, float):
         return int(value)
-    if get_origin(kind.type) is tuple and isinstance(value, str):
-        count = len(get_args(kind.type))
-        try:
-            numbers = [float(part) for part in value.split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) != count:
-            raise ValueError(f"{field.description} Give {count} numbers with a comma between them, got {value!r:.80}.")
-        return numbers
-    return value
-
-
-def _kind(field: FieldInfo) -> _Kind:
-    """The type of a field, whatever annotations and None it is wrapped in."""
-    found, optional, marks = cast("object", field.annotation), False, [*field.metadata]
-    while True:
-        arguments = get_args(found)
-        if get_origin(found) is Annotated:
-            found, *more = arguments
-            for mark in more:
-                marks += mark.metadata if isinstance(mark, FieldInfo) else [mark]
-        elif get_origin(found) in (Union, UnionType) and NoneType in arguments and len(arguments) == 2:
-            found, optional = next(one for one in arguments if one is not NoneType), True
-        else:
-            break
-    least = next((mark.ge for mark in marks if hasattr(mark, "ge")), None)
-    least = next((mark.gt for mark in marks if hasattr(mark, "gt")), least)
-    largest = next((mark.le for mark in marks if hasattr(mark, "le")), None)
-    return _Kind(found, optional, least, largest)
-
-
-def _choices(kind: object) -> tuple[str, ...]:
-    """The words that a type allows; nothing where it allows others."""
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return tuple(str(one) for one in kind)
-    return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
+    return kind.numbers(value, field.description or "") if kind.count and isinstance(value, str) else value

@@ -105,7 +105,7 @@ def test_saving_again_replaces_the_model_and_keeps_what_lies_beside_it(model: Co
     save(other, folder)
     made.assert_equal(load(folder), other)
     convert(folder, folder, flows=flows("image-variation"))
-    parts = {"model_index.json", "diffuser", "scheduler", "image"}
+    parts = {"model_index.json", "pipeline.py", "diffuser", "scheduler", "image"}
     assert {path.name for path in folder.iterdir()} == parts | {"README.md", ".git", "versions", "removed"}
     assert (folder / "README.md").read_text() == "mine"
     assert (folder / ".git" / "HEAD").read_text() == "mine, too" and (folder / ".git" / "refs").is_dir()

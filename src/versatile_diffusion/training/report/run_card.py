@@ -25,6 +25,7 @@ from versatile_diffusion.fields import flag_name
 from versatile_diffusion.files import write_whole
 from versatile_diffusion.training.loop.machine import commit, hardware, program
 from versatile_diffusion.training.loop.metric_logger import LOG, NO_LOSS, VALIDATION, read_log
+from versatile_diffusion.training.report.hub_metadata import hub_metadata
 from versatile_diffusion.training.report.markdown import markdown_table
 from versatile_diffusion.training.report.run_page import STATE, RunPage, told_settings
 from versatile_diffusion.training.settings.choices import Trained
@@ -148,12 +149,13 @@ def _named_licence(card: Path) -> str | None:
 def _metadata(page: RunPage, run: ToldRun) -> str:
     settings = run.settings
     of_hub = run.start.count("/") == 1 and not Path(run.start).expanduser().exists()
+    lora = settings.train is Trained.LORA
     return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
         license="other" if settings.from_nothing else base_licence(run.start),
         base_model=run.start if of_hub else None,
         datasets=[settings.data.removeprefix(HUB)] if settings.data.startswith(HUB) else None,
-        library_name="versatile-diffusion",
-        tags=[*(["lora"] if settings.train is Trained.LORA else []), *map(str, page.flows), "diffusion"],
+        tags=[*(["lora"] if lora else []), *map(str, page.flows), "diffusion", "versatile-diffusion"],
+        **hub_metadata(page.flows, lora=lora),
     ).to_yaml()
 
 

@@ -13,8 +13,12 @@ from huggingface_hub import ModelCard, ModelCardData
 from pydantic import TypeAdapter
 
 from versatile_diffusion.files import write_whole
+from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.image_spec import IMAGE
+from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.training.loop.metric_logger import LOG
 from versatile_diffusion.training.report.curves import plot_curves
+from versatile_diffusion.training.report.hub_metadata import hub_metadata
 from versatile_diffusion.training.report.markdown import markdown_table
 from versatile_diffusion.training.stages.measurements import read_measurements
 from versatile_diffusion.training.stages.training_run import RECORD, TrainingRun
@@ -38,6 +42,7 @@ class CardTexts:
         limits: what it cannot do.
         license: of the weights, as the hub names it.
         tags: more words to find it by.
+        prompts: that are tried first.
     """
 
     title: str
@@ -48,6 +53,7 @@ class CardTexts:
     limits: str
     license: str = "apache-2.0"
     tags: Sequence[str] = ()
+    prompts: Sequence[str] = ()
 
 
 def write_card(run: TrainingRun, model: Path, stages: Sequence[str], texts: CardTexts) -> Path:
@@ -85,10 +91,9 @@ def _metadata(texts: CardTexts) -> str:
     return ModelCardData(  # pyright: ignore[reportUnknownMemberType] - huggingface_hub leaves a parameter untyped
         language="en",
         license=texts.license,
-        library_name="versatile-diffusion",
-        pipeline_tag="text-to-image",
-        tags=["image-to-text", "image-to-image", "diffusion", *texts.tags],
+        tags=["image-to-text", "image-to-image", "diffusion", "versatile-diffusion", *texts.tags],
         model_name=texts.title,
+        **hub_metadata([Flow(TEXT.name, IMAGE.name)], texts.prompts),
     ).to_yaml()
 
 

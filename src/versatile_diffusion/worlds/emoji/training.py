@@ -113,6 +113,7 @@ class EmojiTraining(ModelTraining):
             measured_on="images that were not learnt from",
             evaluation="vd evaluate emoji",
             limits=LIMITS,
+            prompts=("an owl", "a red car"),
         )
 
     def measure_kl(self, image: ImageModality) -> Figures:

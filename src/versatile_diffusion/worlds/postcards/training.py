@@ -94,6 +94,7 @@ class PostcardsTraining(ModelTraining):
             measured_on="postcards that were not learnt from",
             evaluation="vd evaluate postcards",
             limits=LIMITS,
+            prompts=("a watercolor of a red lighthouse by the sea", "pixel art of a tree in the snow"),
         )
 
     def perceptual(self) -> PerceptualNetwork:
