@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 IMPORTED = (
-    "versatile_diffusion.cli.batch",
+    "versatile_diffusion.cli.batch_job",
     "versatile_diffusion.engine.isolation",
     "versatile_diffusion.pipeline.pipeline",
     "versatile_diffusion.studio.page",

@@ -2,10 +2,12 @@
 
 import io
 import re
+import runpy
 import tarfile
 import tomllib
 import zipfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,10 @@ def test_every_extra_that_tests_need_is_part_of_dev() -> None:
     (own,) = [re.findall(r"\[(.*)\]", one)[0] for one in extras["dev"] if one.startswith("versatile-diffusion[")]
     elsewhere = {"dev", "trackio", "wandb", "serve"}  # trackers are stood in for, and others bring serve
     assert set(own.split(",")) == extras.keys() - elsewhere
+
+
+def test_every_extra_is_tried_alone() -> None:
+    tried = runpy.run_path(str(ROOT / ".ci" / "extras"))["IMPORTS"]
+    assert tried.keys() == SECTIONS["optional-dependencies"].keys() - {"dev"}
+    for module in re.findall(r"versatile_diffusion[\w.]+", " ".join(tried.values())):
+        assert find_spec(module) is not None

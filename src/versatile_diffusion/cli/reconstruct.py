@@ -83,7 +83,7 @@ def reconstruct(
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="A folder for the pictures.", show_default=False)
     ],
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Pictures of each scan.")] = 8,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, max=MOST_OUTPUTS, help="Pictures of each scan.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the first picture of each scan; the next has the next.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, max=MOST_OUTPUTS, help="Pictures made at once.")] = 8,
 ) -> None:

@@ -49,7 +49,7 @@ def make(
     b: Sides,
     where: Where,
     prompts: Annotated[Path, typer.Option(help="A .txt or .jsonl file, as for vd batch.", exists=True, dir_okay=False)],
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Pairs of each prompt.")] = 1,
+    num: Annotated[int, typer.Option("--num", "-n", min=1, max=MOST_OUTPUTS, help="Pairs of each prompt.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the first pair of each prompt; the next has the next.")] = 0,
     output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="A folder.")] = Path("study"),
     batch_size: Annotated[int, typer.Option(min=1, max=MOST_OUTPUTS, help="Pictures made at once.")] = 8,

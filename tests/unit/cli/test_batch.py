@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,13 @@ from tests.processes import start_vd, together
 from tests.processes import vd as vd_process
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.applications.prompt_lists import Prompt, batches, make, read_prompts
-from versatile_diffusion.cli import app, batch
+from versatile_diffusion.cli import app, batch_job
+from versatile_diffusion.cli.batch_job import BatchOptions, How, ListJob
+from versatile_diffusion.cli.batch_on_ray import BatchActor
+from versatile_diffusion.cli.options import Dtype
 from versatile_diffusion.files import read_lines
+from versatile_diffusion.modalities.spec import DecodingOptions
+from versatile_diffusion.sampling.options import Sampling
 
 from . import killed_worker
 
@@ -118,7 +124,7 @@ def test_every_output_is_in_one_batch_and_more_outputs_change_no_batch(size: int
     ],
 )
 def test_bad_lines_are_named(line: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "open_pipeline", None)
+    monkeypatch.setattr(batch_job, "open_pipeline", None)
     Path("cut.png").write_bytes(Path("given/a.png").read_bytes()[:-30])
     Path("bad.jsonl").write_text('{"text": "a"}\n' + line + "\n")
     result = vd("bad.jsonl", "-o", "made")
@@ -165,7 +171,7 @@ def test_lists_come_in_several_forms_and_their_suffixes_in_any_case(name: str, c
 def test_what_is_no_list_is_refused_before_the_model_is_opened(
     name: str, content: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "open_pipeline", None)
+    monkeypatch.setattr(batch_job, "open_pipeline", None)
     Path(name).write_text(content)
     result = vd(name, "-o", "made")
     assert result.exit_code == 1 and message in result.stderr and "Traceback" not in result.output
@@ -222,7 +228,7 @@ def test_a_rerun_makes_only_what_is_missing(model: Path, monkeypatch: pytest.Mon
     assert contents("made") == whole
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert "4 of 8 outputs made" in vd(*command, "-n", 2).stderr
-    monkeypatch.setattr(batch, "open_pipeline", None)
+    monkeypatch.setattr(batch_job, "open_pipeline", None)
     assert "0 of 8 outputs made" in vd(*command, "-n", 2).stderr
 
 
@@ -237,6 +243,24 @@ def test_a_folder_of_another_list_or_other_settings_is_refused(model: Path) -> N
     result = vd("prompts.txt", *command)
     assert result.exit_code == 1 and "made otherwise: prompts was" in result.stderr
     assert contents("made") == before
+
+
+def test_an_actor_sends_what_the_command_writes_or_what_went_wrong(model: Path) -> None:
+    command = ["given/mixed.jsonl", "-o", "made", "--batch-size", 3, "--model", model, *EXACT]
+    assert vd(*command).exit_code == 0
+    sampling, options = Sampling(num_inference_steps=2), BatchOptions(str(model), "cpu", Dtype.FP32)
+    job = ListJob(Path("nowhere"), How(options, sampling, DecodingOptions(), {}), digits=4)
+    actor = BatchActor(job, ["image", "text"], str(Path.cwd()))
+    planned = batches(read_prompts(Path("given/mixed.jsonl")), 1, 0, 3)
+    rows = [row for each in planned for row in actor({"batch": pickle.dumps(each)})]
+    sent = {row["name"]: row["content"] for row in rows}
+    written = {path.relative_to("made").as_posix(): path.read_bytes() for path in Path("made").rglob("*.png")}
+    assert sent == written and sum(row["outputs"] for row in rows) == 5
+    assert not Path("nowhere").exists()
+
+    Path("given/a.png").unlink()
+    (failed,) = actor({"batch": pickle.dumps(planned[1])})
+    assert failed["name"] == "" and failed["outputs"] == 0 and b"a.png" in failed["content"]
 
 
 # ---- processes ----

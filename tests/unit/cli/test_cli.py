@@ -1,4 +1,6 @@
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -244,6 +246,37 @@ def test_neither_help_nor_the_package_imports_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("te", ["text-to-image", "text-variation", "text-to-sound"]),
+        ("text-to-image --pres", ["--preset"]),
+        ("text-to-image --preset ", ["fast", "quality"]),
+        ("train ", ["emoji", "postcards"]),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_what_is_typed(shell: str, words: str, expected: list[str]) -> None:
+    typed = f"vd {words}"
+    asked = {"_TYPER_COMPLETE_ARGS": typed, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    asked |= {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1), "_VD_COMPLETE": f"complete_{shell}"}
+    shown = CliRunner().invoke(app, [], prog_name="vd", env=asked).stdout
+    assert all(re.search(rf"(^|[\s\"]){name}([\s\"]|$)", shown) for name in expected), shown
+    assert "replay" not in shown
+
+
+def test_completing_imports_nothing_that_takes_long() -> None:
+    code = (
+        "import sys; from versatile_diffusion.cli import main\n"
+        "try: main()\n"
+        "finally: print({'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules), file=sys.stderr)"
+    )
+    typed = {"_VD_COMPLETE": "complete_bash", "COMP_WORDS": "vd batch --sch", "COMP_CWORD": "2"}
+    command = f"import sys; sys.argv = ['vd']; {code}"
+    ran = subprocess.run([sys.executable, "-c", command], env=os.environ | typed, capture_output=True, text=True)
+    assert ran.stdout.split() == ["--scheduler"] and ran.stderr.splitlines()[-1] == "set()", ran.stderr
 
 
 @given(st.text(max_size=200))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from tests.mutations import LONGEST, array_files, image_files, mutated, text_files
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.cli import app, batch, demo, embed, job, reconstruct, replay, train
+from versatile_diffusion.cli import app, batch_job, demo, embed, job, reconstruct, replay, train
 from versatile_diffusion.cli.options import ModelOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -47,9 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def opened(*_: Any, **__: Any) -> None:
         raise Opened
 
-    for module in (job, batch, demo, reconstruct, replay):
+    for module in (job, batch_job, demo, reconstruct, replay):
         monkeypatch.setattr(module, "open_pipeline", opened)
     monkeypatch.setattr(embed, "_open", opened)
+    monkeypatch.setattr("versatile_diffusion.cli.batch_on_ray.make_on_ray", opened)
     monkeypatch.setattr(train, "_move_aside", opened)
     monkeypatch.setattr("versatile_diffusion.worlds.postcards.world.PostcardsWorld.train", opened)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)

@@ -1,9 +1,9 @@
-"""The examples with LitServe and Ray Serve: both workers answer, and make what one makes; and that with Ray Data."""
+"""LitServe and Ray Serve: both workers answer, and make what one makes; and so does `vd batch` with Ray Data."""
 
 import base64
+import json
 import os
-import runpy
-import sys
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +17,12 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from tests.docs.test_batches import RAY, compare_with_the_command, write_prompts
 from tests.processes import python, start
 from tests.unit.cli.test_serve import free_port
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.cli import app
 from versatile_diffusion.serving.limits import Limits
 from versatile_diffusion.serving.plain import answers, read
 
@@ -72,13 +73,29 @@ def cluster() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-def test_ray_data_makes_what_the_command_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_makes_the_bytes_that_the_command_makes_by_itself(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image
+) -> None:
     monkeypatch.chdir(tmp_path)
-    write_prompts()
-    options = ["--steps", "2", "--seed", "4", "--dtype", "fp32"]
-    monkeypatch.setattr(sys, "argv", [RAY, "prompts.jsonl", ".", *options])
-    runpy.run_path(RAY, run_name="__main__")
-    compare_with_the_command()
+    Path("given").mkdir()
+    picture.save("given/a.png")
+    entries: list[dict[str, Any]] = [{"text": "a red tent"}, {"image": "a.png", "seed": 9}, {"text": "a tree"}]
+    Path("given/list.jsonl").write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    command = ["batch", "given/list.jsonl", "-n", "2", "--batch-size", "2", "--model", str(model)]
+    command += ["--steps", "2", "--device", "cpu", "--dtype", "fp32"]
+
+    def vd(folder: str, *more: str) -> str:
+        result = CliRunner().invoke(app, [*command, "-o", folder, *more])
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    assert "6 of 6 outputs made" in vd("one")
+    Path("two").mkdir()
+    for name in ("settings.json", "line-0001-seed-0.png"):
+        shutil.copy(Path("one", name), "two")
+    assert "5 of 6 outputs made" in vd("two", "--ray", "1")
+    one, two = ({file.name: file.read_bytes() for file in Path(name).rglob("*.*")} for name in ("one", "two"))
+    assert len(one) >= 7 and one == two
 
 
 @pytest.mark.slow
