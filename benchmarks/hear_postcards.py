@@ -38,7 +38,7 @@ Num = Annotated[int, typer.Option(min=1, help="Clips that are measured.")]
 def train(
     run: Path,
     clips: Annotated[int, typer.Option(min=1, help="Clips that are rendered to learn from.")] = 3000,
-    steps: Annotated[int, typer.Option(min=1)] = 2000,
+    steps: Annotated[int, typer.Option(min=1)] = 700,
 ) -> None:
     """Renders clips, and trains the attribute classifier on them."""
     torch.manual_seed(0)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from tests.unit.worlds.postcards.engines import needs_ear
 from versatile_diffusion.modalities.sounds import Sound
@@ -22,5 +23,6 @@ def test_another_ear_understands_the_voice() -> None:
 
 
 @needs_ear
-def test_silence_is_not_understood() -> None:
-    assert len(hear_voice(Sound(np.zeros((2, 3 * RATE)), RATE))) in (0, 2)
+@pytest.mark.parametrize("samples", [np.zeros((2, 3 * RATE)), np.zeros(100), np.full((1, 20_000), 0.1)])
+def test_what_says_nothing_is_heard_as_well(samples: np.ndarray) -> None:
+    assert len(hear_voice(Sound(samples, RATE))) in (0, 2)

@@ -25,7 +25,10 @@ from versatile_diffusion.worlds.postcards.sound.render import VOICE_FROM
 SPOKEN = ("color", "subject")
 """What a voice says, in this order."""
 _RATE = 16_000
-_FROM, _SILENCE = VOICE_FROM - 0.15, 0.1  # seconds
+_FROM = VOICE_FROM - 0.15  # seconds
+_FRAME, _AROUND = 320, 2400  # samples
+_QUIET = 0.4
+"""How loud a moment of speech is at least, as a share of the loudest."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,17 @@ def heard_voices(sounds: Iterable[Sound], scenes: Sequence[Scene]) -> HeardVoice
 
 
 def _prepared(samples: Float32[np.ndarray, "n"]) -> Float32[np.ndarray, "m"]:
-    """The part in which voices speak, with a little noise around: complete silence confuses PocketSphinx."""
-    said = np.pad(samples[round(_FROM * _RATE) :], round(_SILENCE * _RATE))
+    """The part in which a voice speaks: from the first to the last moment that is nearly as loud as the loudest.
+
+    What is around would be taken for speech, and complete silence confuses PocketSphinx, so a little noise is added.
+    """
+    padded = np.pad(samples, (0, max(0, _FRAME - len(samples))))
+    late = padded[min(round(_FROM * _RATE), max(0, len(padded) - _RATE)) :]
+    frames = late[: len(late) // _FRAME * _FRAME].reshape(-1, _FRAME)
+    levels = np.sqrt(np.square(frames).mean(axis=1))
+    loud = np.flatnonzero(levels >= _QUIET * levels.max()) * _FRAME
+    said = late[max(0, loud[0] - _AROUND) : loud[-1] + _FRAME + _AROUND]
+    said = np.pad(said, _AROUND)
     return said + np.random.default_rng(0).normal(0, 3e-4, len(said)).astype(np.float32)
 
 
