@@ -171,7 +171,8 @@ def night(rng: np.random.Generator) -> Wave:
     for _ in range(rng.integers(1, 3)):
         pitch, chirps = rng.uniform(4000, 5400), rng.uniform(2.2, 3.4)
         trill = np.maximum(0, np.sin(2 * np.pi * rng.uniform(38, 50) * t))
-        sings = ((t * chirps + rng.uniform(0, 1)) % 1.0) < 0.55
+        turn = (t * chirps + rng.uniform(0, 1)) % 1.0
+        sings = np.interp(turn, (0, 0.05, 0.5, 0.55), (0, 1, 1, 0))  # without clicks
         song += rng.uniform(0.6, 1) * np.sin(2 * np.pi * pitch * t) * trill * sings
     if rng.random() < 0.5:
         pitch, at = rng.uniform(330, 400), rng.uniform(0, 1.8)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from versatile_diffusion.extras import extra
-from versatile_diffusion.worlds.postcards.sound.waves import RATE, Wave
+from versatile_diffusion.worlds.postcards.sound.waves import RATE, Wave, without_rumble
 
 Note = tuple[float, float, int]
 """Beginning and length in beats, and the pitch as MIDI counts it."""
@@ -94,7 +94,7 @@ def _played(program: int, notes: Sequence[Note], rng: np.random.Generator) -> Wa
     with extra("postcards", "music"):
         import midirenderer  # pyright: ignore[reportMissingTypeStubs]
     made = cast(Any, midirenderer).render_wave_from(_font(), _midi(program, notes, rng))
-    return open_sound(made).with_channels(1).resampled(RATE).samples[0].astype(float)
+    return without_rumble(open_sound(made).with_channels(1).resampled(RATE).samples[0].astype(float))
 
 
 def _midi(program: int, notes: Sequence[Note], rng: np.random.Generator) -> bytes:

@@ -65,6 +65,11 @@ def muffled(wave: Wave, above: float) -> Wave:
     return _filtered(wave, [above], "lowpass")
 
 
+def without_rumble(wave: Wave) -> Wave:
+    """Returns a waveform without what is below 40 Hz, its mean included, which nobody hears."""
+    return _filtered(wave, [40], "highpass")
+
+
 def swell(rng: np.random.Generator, seconds: float, low: float, per_second: float) -> Wave:
     """Returns a slowly moving envelope from `low` to 1, with so many turns in a second."""
     count = max(3, round(seconds * per_second) + 2)
