@@ -22,7 +22,7 @@ HELP = """Write the data set of {name}: images with captions. It is {made}.
 
 \b
 vd data {name} --output data/{name}
-vd data {name} --output data/{name} --images 2000
+vd data {name} --output data/{name} --images 2000{also}
 vd train data/{name}
 """
 
@@ -40,13 +40,21 @@ def write_command(world: World) -> tuple[Callable[..., None], str]:
         ] = None,
         images: Annotated[int | None, typer.Option(min=1, help="How many there are to learn from.")] = None,
         seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn at random.")] = None,
+        also: Annotated[
+            list[str] | None, typer.Option(help="Write this modality as well, such as sound, if the world has it.")
+        ] = None,
     ) -> None:
+        if unknown := [name for name in also or () if name not in world.also]:
+            raise ValueError(
+                f"The data set of {world.name} has no {unknown[0]}; it has: {', '.join(world.also) or '-'}."
+            )
         require_writable_folder(output)
-        world.build_data(DataRequest(output, say, packages, images, seed))
+        world.build_data(DataRequest(output, say, packages, images, seed, also or ()))
         say(f"Wrote {output}")
 
     made = "drawn from a seed" if world.sources is None else f"made from {world.sources}"
-    return write, HELP.format(name=world.name, made=made)
+    also = "".join(f"\nvd data {world.name} --output data/{world.name} --also {name}" for name in world.also)
+    return write, HELP.format(name=world.name, made=made, also=also)
 
 
 def show(

@@ -26,10 +26,17 @@ DRAWN = 5000
 
 @dataclass(frozen=True)
 class WorldSample:
-    """An image of a world's data set, with a text that belongs to it."""
+    """An image of a world's data set, with a text that belongs to it.
+
+    Attributes:
+        image: what is to be seen.
+        text: what it is called.
+        also: makes what else belongs to it, by the name of its modality.
+    """
 
     image: UInt8[np.ndarray, "size size 3"]
     text: str
+    also: Mapping[str, Callable[[], object]] = field(default_factory=dict[str, "Callable[[], object]"])
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ class DataRequest:
         packages: the folder of what the data set is made from, or None to fetch it; of use where it is made from any.
         images: how many there are to learn from; the world's own number if None.
         seed: of what is drawn at random; the world's own if None.
+        also: modalities that are written beside images and texts.
     """
 
     folder: Path
@@ -195,6 +203,7 @@ class DataRequest:
     packages: Path | None = None
     images: int | None = None
     seed: int | None = None
+    also: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,7 @@ class World(ABC):
         former_names: today's names of stages and settings by those of earlier versions, which are still taken.
         evaluations: how its models are measured, the usual way first.
         sources: what its data set is made from; None if it is drawn from a seed.
+        also: modalities, besides images and texts, that its data set can be written with.
     """
 
     name: str
@@ -221,6 +231,7 @@ class World(ABC):
     weights: Path | None = None
     former_names: Mapping[str, str] = field(default_factory=dict[str, str])
     sources: str | None = None
+    also: tuple[str, ...] = ()
 
     @abstractmethod
     def recipe(self) -> ModelRecipe:
@@ -243,6 +254,7 @@ class World(ABC):
 
         Raises:
             ValueError: if it is drawn, and not made from packages, or what is there was written otherwise.
+            ImportError: if a library is missing that makes what is written as well.
             OSError: if what it is made from is missing and cannot be fetched.
         """
         from versatile_diffusion.worlds.drawn_data import write_samples
@@ -250,7 +262,7 @@ class World(ABC):
         if request.packages is not None:
             raise ValueError(f"The data set of {self.name} is drawn from a seed, not made from packages.")
         images, seed = request.images or DRAWN, request.seed or 0
-        write_samples(request.folder, self.samples(seed, images), images, seed)
+        write_samples(request.folder, self.samples(seed, images), images, seed, request.also)
 
     def examples(self, task: str) -> Sequence[WorldExample]:
         """Returns what fills in the form of a task of the studio, such as "text-to-image"; none by default."""

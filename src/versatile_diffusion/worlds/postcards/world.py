@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from versatile_diffusion.modalities.sound_spec import SOUND
 from versatile_diffusion.training.stages.names import MODEL, STAGES
 from versatile_diffusion.worlds.base import (
+    DataRequest,
     Evaluation,
     EvaluationRequest,
     Repertoire,
@@ -18,7 +21,7 @@ from versatile_diffusion.worlds.base import (
     WorldReport,
     WorldSample,
 )
-from versatile_diffusion.worlds.postcards.data import Postcards
+from versatile_diffusion.worlds.postcards.data import Postcards, Scene
 from versatile_diffusion.worlds.postcards.studio_examples import EXAMPLES, repertoire
 
 if TYPE_CHECKING:
@@ -57,7 +60,16 @@ class PostcardsWorld(World):
 
     def samples(self, seed: int, count: int) -> Iterable[WorldSample]:
         """See `World.samples`."""
-        return (WorldSample(postcard.image, postcard.caption) for postcard in Postcards(seed, count))
+        for postcard in Postcards(seed, count):
+            yield WorldSample(postcard.image, postcard.caption, {SOUND.name: partial(_sound_of, postcard.scene)})
+
+    def build_data(self, request: DataRequest) -> None:
+        """See `World.build_data`."""
+        if SOUND.name in request.also:
+            from versatile_diffusion.worlds.postcards.sound import require_engines
+
+            require_engines()
+        super().build_data(request)
 
     def examples(self, task: str) -> Sequence[WorldExample]:
         """See `World.examples`."""
@@ -66,6 +78,12 @@ class PostcardsWorld(World):
     def repertoire(self) -> Repertoire:
         """See `World.repertoire`."""
         return repertoire()
+
+
+def _sound_of(scene: Scene) -> object:
+    from versatile_diffusion.worlds.postcards.sound import render_sound
+
+    return render_sound(scene)
 
 
 def _measure_flows(pipe: VersatileDiffusionPipeline, request: EvaluationRequest) -> WorldReport:
@@ -90,6 +108,7 @@ WORLD = PostcardsWorld(
     stages=(*POSTCARDS_STAGES, MODEL),
     weights=Path(__file__).with_name("weights"),
     former_names=FORMER_NAMES,
+    also=(SOUND.name,),
     evaluations=(
         Evaluation(
             "flows",
