@@ -212,8 +212,12 @@ def _train(settings: TrainingSettings, run: Path) -> None:
     training = open_training(settings, run, say)
     if settings.push_to_hub is not None:
         require_hub(settings.push_to_hub)
-    with warnings_as_notes():
-        target = training.train()
+    try:
+        with warnings_as_notes():
+            target = training.train()
+    except KeyboardInterrupt:
+        say("Stopped: the same command goes on from the last checkpoint.")
+        raise
     if not processes().is_main_process:
         return
     if len(left_out := training.left_out):
