@@ -76,11 +76,6 @@ class OptionGroup(ABC):
 
     @property
     @abstractmethod
-    def names(self) -> list[str]:
-        """Their names."""
-
-    @property
-    @abstractmethod
     def parameters(self) -> Iterator[inspect.Parameter]:
         """A parameter of the command for each of them."""
 

@@ -172,13 +172,14 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     found = {parameter.name: _group(parameter.annotation) for parameter in own}
     groups = {name: group for name, group in found.items() if group is not None}
     parameters = [parameter for parameter in own if parameter.name not in groups]
-    names = {name: group.names for name, group in groups.items()}
-    for group in groups.values():
-        parameters += group.parameters
+    taken = {name: list(group.parameters) for name, group in groups.items()}
+    for each in taken.values():
+        parameters += each
 
     @wraps(command)
     def run(**values: object) -> None:
-        made = {name: group.made({each: values.pop(each) for each in names[name]}) for name, group in groups.items()}
+        given = {name: {each.name: values.pop(each.name) for each in taken[name]} for name in groups}
+        made = {name: group.made(given[name]) for name, group in groups.items()}
         command(**values, **made)
 
     run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue] - typer reads it
@@ -191,10 +192,6 @@ class _DataclassGroup(OptionGroup):
     """The fields of a dataclass, each of which says with typer what it is; one may stand for several options."""
 
     cls: type
-
-    @property
-    def names(self) -> list[str]:
-        return [parameter.name for parameter in self.parameters]
 
     @property
     def parameters(self) -> Iterator[inspect.Parameter]:
