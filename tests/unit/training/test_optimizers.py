@@ -19,6 +19,7 @@ from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion.training.loop import optimizers
 from versatile_diffusion.training.loop.checkpoint import checkpoints
 from versatile_diffusion.training.loop.metric_logger import LOG, read_log
+from versatile_diffusion.training.loop.muon import Muon
 from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
 from versatile_diffusion.training.settings.choices import AveragePlace, OptimizerName
@@ -162,3 +163,23 @@ def test_an_average_may_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
         trainer.average.tensors["0.weight"],
         load_file(checkpoints(tmp_path)[0] / "state.safetensors")["trained/0.weight"],
     )
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (8, 1)])
+def test_muon_takes_the_steps_of_pytorchs_own_on_matrices_and_on_kernels_as_matrices(shape: tuple[int, int]) -> None:
+    generator = Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    ours, kernel, theirs = (nn.Parameter(start.clone()) for _ in range(3))
+    kernel.data = kernel.data[:, :, None, None].to(memory_format=torch.channels_last)
+    pytorchs = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    muon = Muon([ours, kernel], weight_decay=0.1)
+    for group in muon.param_groups:
+        group["lr"] = 0.1
+    for _ in range(3):
+        gradient = torch.randn(shape, generator=generator)
+        ours.grad, kernel.grad, theirs.grad = gradient, gradient[:, :, None, None], gradient.clone()
+        muon.step()
+        pytorchs.step()
+    length = float((start - theirs.detach()).norm())
+    torch.testing.assert_close(ours, kernel[:, :, 0, 0])
+    assert float((ours - theirs).norm()) < 0.02 * length  # which computes in bfloat16

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from versatile_diffusion.extras import require
+from versatile_diffusion.training.loop.muon import Muon
 from versatile_diffusion.training.settings.choices import OptimizerName
 
 
@@ -22,13 +23,13 @@ class ParameterOptimizer:
     many bits moments were kept, nor by how many processes.
 
     Args:
-        name: which optimizer. Muon (arXiv 2502.16982) turns the gradients of matrices into steps of equal length in all
-            directions, as long as AdamW's, and leaves other parameters to AdamW; so both take the same learning rate.
+        name: which optimizer. Muon takes matrices and kernels of convolutions, and leaves other parameters to AdamW,
+            at the same learning rate; see `Muon`.
         parameters: that are trained.
         weight_decay: of all of them.
 
     Raises:
-        ImportError: if the optimizer is in a library, or a version of PyTorch, that is not installed.
+        ImportError: if the optimizer is in a library that is not installed.
     """
 
     def __init__(self, name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float) -> None:
@@ -86,11 +87,9 @@ class ParameterOptimizer:
 
 
 def require_optimizer(name: OptimizerName) -> None:
-    """Raises ImportError if an optimizer is in a library, or a version of PyTorch, that is not installed."""
+    """Raises ImportError if an optimizer is in a library that is not installed."""
     if name is OptimizerName.ADAMW_8BIT:
         require("torchao", "The optimizer adamw-8bit", "int8")
-    if name is OptimizerName.MUON and not hasattr(torch.optim, "Muon"):
-        raise ImportError("The optimizer muon needs PyTorch 2.9 or newer: pip install --upgrade torch")
 
 
 def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float) -> list[Optimizer]:
@@ -103,12 +102,10 @@ def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float
 
             return [AdamW8bit(parameters, weight_decay=weight_decay)]
         case OptimizerName.MUON:
-            matrices = [parameter for parameter in parameters if parameter.ndim == 2]
-            others = [parameter for parameter in parameters if parameter.ndim != 2]
+            matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+            others = [parameter for parameter in parameters if parameter.ndim <= 1]
             parts: list[Optimizer] = [_adamw(others, weight_decay)] if others else []
-            if matrices:
-                parts.append(torch.optim.Muon(matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
-            return parts
+            return [*parts, Muon(matrices, weight_decay)] if matrices else parts
 
 
 def _adamw(parameters: Sequence[Tensor], weight_decay: float) -> AdamW:
