@@ -98,10 +98,11 @@ class Branching(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
+        self.layers = nn.ModuleList([nn.Conv1d(width, width, 1), *(nn.Linear(width, width) for _ in range(3))])
 
     def forward(self, x: torch.Tensor, branch: int) -> torch.Tensor:
-        for number in (0, branch, 3):
+        x = torch.tanh(self.layers[0](x[..., None])[..., 0])
+        for number in (branch, 3):
             x = torch.tanh(self.layers[number](x))
         return x
 

@@ -104,7 +104,8 @@ def test_two_processes_take_steps_in_all_ways_as_one_does(tmp_path: Path) -> Non
     start = diffuser_runs.Branches(width=128).model.state_dict()
     for way in diffuser_runs.WAYS:
         one, two, half = (load_file(tmp_path / run / way / "averaged.safetensors") for run in ("one", "two", "half"))
-        tolerance = {"accumulate": 1e-4, "adamw-8bit": 0.01}.get(way, 0.1)  # the others round to half precision
+        tolerances = {"accumulate": 1e-4, "muon": 1e-3, "adamw-8bit": 0.01}
+        tolerance = tolerances.get(way, 0.1)  # the others round to half precision
         for name, weight in one.items():
             change = (weight - start[name]).norm()
             for other in (two, half):

@@ -70,7 +70,7 @@ class TrainingOptions(Strict):
     ] = 1
     optimizer: Annotated[
         OptimizerName,
-        Field(description="adamw-8bit remembers in a quarter of the memory; muon turns gradients of matrices."),
+        Field(description="muon for what has learnt nothing yet; adamw-8bit has moments in a quarter of the memory."),
         _steps,
     ] = OptimizerName.ADAMW
     learning_rate: Annotated[Number, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from versatile_diffusion.data.filters import SampleFilters
 from versatile_diffusion.data.tags import CaptionTags
 from versatile_diffusion.flows import Flow
-from versatile_diffusion.training.settings.choices import PredictionType, TrackerName, Trained
+from versatile_diffusion.training.settings.choices import OptimizerName, PredictionType, TrackerName, Trained
 from versatile_diffusion.training.settings.stage_settings import (
     ENCODER_STAGES,
     PRESET,
@@ -107,15 +107,20 @@ class TrainingSettings(TrainingOptions):
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
-        """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates."""
+        """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates.
+
+        Muon is the optimizer of what has learnt nothing, which needs far fewer samples by it.
+        """
         values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
         new = str(values.get("start")).startswith(PRESET)
+        if new:
+            values = {"train": Trained.ALL, "optimizer": OptimizerName.MUON, **values}
         if new and not values.get("encoders"):
-            return {"train": Trained.ALL, **values}
+            return values
         staged = any(name in values for name in STAGE_RATES)
         if values.get("recipe") == Recipe.PAPER or (staged and "recipe" not in values):
             values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
-        return {"train": Trained.ALL, **values} if new else values
+        return values
 
     @classmethod
     def _knows_none(cls, name: str) -> bool:

@@ -20,6 +20,7 @@ from versatile_diffusion.model_presets import (
     tiny,
 )
 from versatile_diffusion.training.loop.task import Amount, AtLeastOne, Count, TrainingConfig
+from versatile_diffusion.training.settings.choices import OptimizerName
 from versatile_diffusion.training.stages.model_recipe import CONFIG, ModelRecipe
 from versatile_diffusion.worlds.emoji.world import EMOJI_STAGES, IMAGES, SEED
 
@@ -49,9 +50,10 @@ def emoji(words: int = WORDS) -> Preset:
             spread=0.09,
         ),
         clip_text(width=128, layers=2, tokens=words + 3, positions=32, projection=128, heads=4),
+        positions=2,
         latent_dim=96,
     )
-    diffuser = DiffuserConfig(32, (3, 4, 6), (1, 1, 1), (True, True, True), num_heads=4)
+    diffuser = DiffuserConfig(32, (2, 4, 4), (1, 1, 1), (True, True, True), num_heads=4)
     return Preset(diffuser, {"image": image, "text": text})
 
 
@@ -70,7 +72,9 @@ class EmojiRecipe(ModelRecipe):
     seed: Count = SEED
     attribute_classifier: TrainingConfig = TrainingConfig(20_000, 48, 2e-3, seed=1, checkpoint_every=200)
     perceptual_network: TrainingConfig = TrainingConfig(8000, 48, 2e-3, seed=2, checkpoint_every=200)
-    kl: TrainingConfig = TrainingConfig(26_000, 16, 8e-4, seed=3, checkpoint_every=100, preview_every=1000)
+    kl: TrainingConfig = TrainingConfig(
+        5000, 8, 2.5e-3, seed=3, checkpoint_every=100, preview_every=1000, optimizer=OptimizerName.MUON
+    )
     kl_adversarial: TrainingConfig = TrainingConfig(8000, 16, 2e-4, seed=9, checkpoint_every=100, preview_every=1000)
     clip: TrainingConfig = TrainingConfig(6000, 192, 1e-3, seed=4)
     optimus: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=5)

@@ -87,7 +87,7 @@ class EmojiTraining(ModelTraining):
     def attribute_classifier(self) -> EmojiClassifier:
         """Reads emoji, to measure with. It sees held-out cells as well, in other places than they are measured in."""
         trained = self._classifier(
-            "attribute_classifier", (24, 64, 128, 256), (self.emoji, self.part(EmojiSplit.JUDGE))
+            "attribute_classifier", (16, 32, 64, 128, 256), (self.emoji, self.part(EmojiSplit.JUDGE))
         )
         self.measurements.measure("attribute_classifier", lambda: self._measured(trained))
         return trained
@@ -95,7 +95,7 @@ class EmojiTraining(ModelTraining):
     @cached_property
     def perceptual_network(self) -> EmojiClassifier:
         """Reads emoji, for the autoencoder to learn with; it tells as well how hard held-out cells are to read."""
-        trained = self._classifier("perceptual_network", (24, 48, 96, 192), (self.emoji,))
+        trained = self._classifier("perceptual_network", (16, 32, 64, 128, 192), (self.emoji,))
         self.measurements.measure("perceptual_network", lambda: self._measured(trained))
         return trained
 
