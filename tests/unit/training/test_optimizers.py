@@ -182,4 +182,4 @@ def test_muon_takes_the_steps_of_pytorchs_own_on_matrices_and_on_kernels_as_matr
         pytorchs.step()
     length = float((start - theirs.detach()).norm())
     torch.testing.assert_close(ours, kernel[:, :, 0, 0])
-    assert float((ours - theirs).norm()) < 0.02 * length  # which computes in bfloat16
+    assert float((ours - theirs).detach().norm()) < 0.02 * length  # which computes in bfloat16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -57,6 +58,9 @@ def emoji(words: int = WORDS) -> Preset:
     return Preset(diffuser, {"image": image, "text": text})
 
 
+_by_muon = partial(TrainingConfig, optimizer=OptimizerName.MUON, checkpoint_every=100)
+
+
 @dataclass(frozen=True, config=CONFIG, kw_only=True)
 class EmojiRecipe(ModelRecipe):
     """Everything that `vd train emoji` can be told; see `ModelRecipe` as well.
@@ -70,17 +74,15 @@ class EmojiRecipe(ModelRecipe):
     preset: Preset = field(default_factory=emoji)
     images: AtLeastOne = IMAGES
     seed: Count = SEED
-    attribute_classifier: TrainingConfig = TrainingConfig(20_000, 48, 2e-3, seed=1, checkpoint_every=200)
-    perceptual_network: TrainingConfig = TrainingConfig(8000, 48, 2e-3, seed=2, checkpoint_every=200)
-    kl: TrainingConfig = TrainingConfig(
-        5000, 8, 2.5e-3, seed=3, checkpoint_every=100, preview_every=1000, optimizer=OptimizerName.MUON
-    )
-    kl_adversarial: TrainingConfig = TrainingConfig(8000, 16, 2e-4, seed=9, checkpoint_every=100, preview_every=1000)
-    clip: TrainingConfig = TrainingConfig(6000, 192, 1e-3, seed=4)
-    optimus: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=5)
-    one_flow: TrainingConfig = TrainingConfig(4000, 64, 1e-3, final_rate=1.0, seed=6)
-    two_flow: TrainingConfig = TrainingConfig(8000, 64, 1e-3, final_rate=1.0, seed=7)
-    four_flow: TrainingConfig = TrainingConfig(20_000, 64, 1e-3, seed=8)
+    attribute_classifier: TrainingConfig = _by_muon(2200, 64, 4e-3, seed=1)
+    perceptual_network: TrainingConfig = _by_muon(1500, 64, 4e-3, seed=2)
+    kl: TrainingConfig = _by_muon(5000, 8, 2.5e-3, seed=3, preview_every=1000)
+    kl_adversarial: TrainingConfig = _by_muon(4000, 8, 5e-4, seed=9, preview_every=1000)
+    clip: TrainingConfig = _by_muon(1050, 192, 2e-3, seed=4)
+    optimus: TrainingConfig = _by_muon(6000, 64, 2e-3, seed=5)
+    one_flow: TrainingConfig = _by_muon(300, 64, 4e-3, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = _by_muon(1500, 64, 4e-3, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = _by_muon(2000, 64, 4e-3, seed=8)
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
     kl_even_channels: Annotated[bool, Field(strict=True)] = True
