@@ -152,3 +152,16 @@ def test_stages_of_a_world_take_steps_so_as_well() -> None:
     ]
     with pytest.raises(ValueError, match=r"clip\.optimizer: input should be 'adamw', 'adamw-8bit' or 'muon'"):
         with_settings(tiny_recipe(), ["clip.optimizer=sgd"])
+
+
+def test_what_has_learnt_nothing_is_trained_with_muon_unless_the_user_says_otherwise() -> None:
+    def told(**values: object) -> tuple[OptimizerName, float]:
+        chosen = settings(**values)
+        return chosen.optimizer, chosen.learning_rate
+
+    new, encoders = {"start": "preset:tiny"}, {"encoders": ("clip",)}
+    assert told() == (OptimizerName.ADAMW, 1e-3)
+    assert told(**new) == told(**new, **encoders) == (OptimizerName.MUON, 2.5e-3)
+    assert told(**new, learning_rate=1e-4) == (OptimizerName.MUON, 1e-4)
+    assert told(**new, optimizer="adamw") == (OptimizerName.ADAMW, 1e-3)
+    assert told(**new, **encoders, recipe="paper")[0] is OptimizerName.ADAMW

@@ -73,7 +73,9 @@ class TrainingOptions(Strict):
         Field(description="muon for what has learnt nothing yet; adamw-8bit has moments in a quarter of the memory."),
         _steps,
     ] = OptimizerName.ADAMW
-    learning_rate: Annotated[Number, Field(gt=0, le=1, description="The highest one."), _steps] = 1e-3
+    learning_rate: Annotated[
+        Number, Field(gt=0, le=1, description="The highest one; 0.0025 for what muon begins."), _steps
+    ] = 1e-3
     warmup_steps: Annotated[
         int, Field(ge=0, strict=True, description="Updates until it is at its highest."), _steps
     ] = 20

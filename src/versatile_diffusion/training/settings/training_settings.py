@@ -23,6 +23,9 @@ from versatile_diffusion.training.settings.stage_settings import (
 )
 from versatile_diffusion.training.settings.training_options import TrainingOptions
 
+MUON_RATE = 2.5e-3
+"""The learning rate of what begins at random and is trained with Muon, if the user gives none."""
+
 
 class TrainingSettings(TrainingOptions):
     """How a model is trained on a data set."""
@@ -109,18 +112,18 @@ class TrainingSettings(TrainingOptions):
     def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
         """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates.
 
-        Muon is the optimizer of what has learnt nothing, which needs far fewer samples by it.
+        What has learnt nothing is trained with Muon, at a rate of its own: it needs far fewer samples so.
         """
         values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
-        new = str(values.get("start")).startswith(PRESET)
-        if new:
-            values = {"train": Trained.ALL, "optimizer": OptimizerName.MUON, **values}
-        if new and not values.get("encoders"):
-            return values
-        staged = any(name in values for name in STAGE_RATES)
-        if values.get("recipe") == Recipe.PAPER or (staged and "recipe" not in values):
-            values = {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
-        return values
+        new, encoders = str(values.get("start")).startswith(PRESET), values.get("encoders")
+        values = {"train": Trained.ALL, **values} if new else values
+        staged = values.get("recipe") == Recipe.PAPER
+        if not staged and "recipe" not in values:
+            staged = any(name in values for name in STAGE_RATES)
+        if staged and (encoders or not new):
+            return {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
+        values = {"optimizer": OptimizerName.MUON, **values} if new else values
+        return {"learning_rate": MUON_RATE, **values} if new and values["optimizer"] == OptimizerName.MUON else values
 
     @classmethod
     def _knows_none(cls, name: str) -> bool:
