@@ -74,15 +74,15 @@ class EmojiRecipe(ModelRecipe):
     preset: Preset = field(default_factory=emoji)
     images: AtLeastOne = IMAGES
     seed: Count = SEED
-    attribute_classifier: TrainingConfig = _by_muon(2200, 64, 4e-3, seed=1)
-    perceptual_network: TrainingConfig = _by_muon(1500, 64, 4e-3, seed=2)
+    attribute_classifier: TrainingConfig = _by_muon(8000, 64, 4e-3, seed=1)
+    perceptual_network: TrainingConfig = _by_muon(2500, 64, 4e-3, seed=2)
     kl: TrainingConfig = _by_muon(5000, 8, 2.5e-3, seed=3, preview_every=1000)
     kl_adversarial: TrainingConfig = _by_muon(4000, 8, 5e-4, seed=9, preview_every=1000)
-    clip: TrainingConfig = _by_muon(1050, 192, 2e-3, seed=4)
-    optimus: TrainingConfig = _by_muon(6000, 64, 2e-3, seed=5)
-    one_flow: TrainingConfig = _by_muon(300, 64, 4e-3, final_rate=1.0, seed=6)
-    two_flow: TrainingConfig = _by_muon(1500, 64, 4e-3, final_rate=1.0, seed=7)
-    four_flow: TrainingConfig = _by_muon(2000, 64, 4e-3, seed=8)
+    clip: TrainingConfig = _by_muon(3000, 192, 2e-3, seed=4)
+    optimus: TrainingConfig = _by_muon(8000, 64, 2e-3, seed=5)
+    one_flow: TrainingConfig = _by_muon(500, 64, 4e-3, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = _by_muon(6000, 64, 4e-3, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = _by_muon(12_000, 64, 4e-3, seed=8)
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
     kl_even_channels: Annotated[bool, Field(strict=True)] = True
