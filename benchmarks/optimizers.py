@@ -60,17 +60,17 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=6400)
     parser.add_argument("--batch-size", type=int)
     arguments = parser.parse_args()
-    learner, usual = (autoencoder, 8) if arguments.what == "autoencoder" else (text_to_image(), 32)
-    batch = arguments.batch_size or usual
+    batch = arguments.batch_size or {"autoencoder": 8, "text-to-image": 32}[arguments.what]
     table = Table("optimizer", "learning rate", "held-out error", "seconds")
-    for optimizer, rate in RUNS:
-        config = TrainingConfig(arguments.samples // batch, batch, rate, optimizer=optimizer, ema_decay=0.99)
-        begun, (task, error) = time.perf_counter(), learner()
-        with tempfile.TemporaryDirectory() as folder:
-            trained = Trainer(task, config, Path(folder), f"{optimizer} {rate:g}").run()
-        row = optimizer, f"{rate:g}", f"{error(trained):.4f}", f"{time.perf_counter() - begun:.0f}"
-        table.add_row(*row)
-        print(*row, flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        learner = autoencoder if arguments.what == "autoencoder" else text_to_image(Path(place))
+        for optimizer, rate in RUNS:
+            config = TrainingConfig(arguments.samples // batch, batch, rate, optimizer=optimizer, ema_decay=0.99)
+            begun, (task, error), title = time.perf_counter(), learner(), f"{optimizer} {rate:g}"
+            trained = Trainer(task, config, Path(place, title), title).run()
+            row = optimizer, f"{rate:g}", f"{error(trained):.4f}", f"{time.perf_counter() - begun:.0f}"
+            table.add_row(*row)
+            print(*row, flush=True)
     Console().print(table, f"{arguments.what}: {arguments.samples} samples in batches of {batch}")
 
 
@@ -87,14 +87,13 @@ def autoencoder() -> Learner:
     return KLAutoencoderTask(channels_last(image.autoencoder), learnt, kl_weight=1e-3), error
 
 
-def text_to_image() -> Callable[[], Learner]:
+def text_to_image(place: Path) -> Callable[[], Learner]:
     """Learns to make images from texts, with the bundled encoders; its error is that of the noise it predicts."""
     bundled = VersatileDiffusionPipeline.from_pretrained("postcards")
     scheduler = bundled.scheduler
     assert isinstance(scheduler, DDIMScheduler)
-    folder = Path(tempfile.mkdtemp())
     learnt, measured = (
-        encoded(bundled, seed, count, folder / str(seed)) for seed, count in ((0, LEARNT), (1, MEASURED))
+        encoded(bundled, seed, count, place / str(seed)) for seed, count in ((0, LEARNT), (1, MEASURED))
     )
 
     def learner() -> Learner:

@@ -19,7 +19,7 @@ SMALLEST = 1e-7
 class Muon(Optimizer):
     """Steps that are equally long in all directions of a matrix (arXiv 2502.16982), and as long as those of AdamW.
 
-    PyTorch's own takes matrices alone, and computes in bfloat16, which CPUs without it take minutes for. A kernel is
+    PyTorch's own takes matrices alone, and computes in bfloat16, 30 times as long on CPUs without it. A kernel is
     taken as the matrix that turns the patch below it into the channels of its output.
 
     Args:

@@ -112,14 +112,14 @@ class TrainingSettings(TrainingOptions):
     def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
         """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates.
 
-        What has learnt nothing is trained with Muon, at a rate of its own: it needs far fewer samples so.
+        What has learnt nothing is trained with Muon, at a rate of its own: it learns more of each sample so.
         """
         values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
         new, encoders = str(values.get("start")).startswith(PRESET), values.get("encoders")
         values = {"train": Trained.ALL, **values} if new else values
-        staged = values.get("recipe") == Recipe.PAPER
-        if not staged and "recipe" not in values:
-            staged = any(name in values for name in STAGE_RATES)
+        staged = (
+            any(name in values for name in STAGE_RATES) if "recipe" not in values else values["recipe"] == Recipe.PAPER
+        )
         if staged and (encoders or not new):
             return {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
         values = {"optimizer": OptimizerName.MUON, **values} if new else values
