@@ -14,6 +14,8 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315
 """Of the polynomial that draws singular values towards 1, steepest at 0 (Keller Jordan's Muon)."""
 ITERATIONS = 5
 SMALLEST = 1e-7
+GATHERED = 2
+"""How many times as long as wide a matrix is from which on the iterations' products are gathered."""
 
 
 class Muon(Optimizer):
@@ -50,13 +52,37 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrix: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
-    """Returns a matrix of the same directions whose singular values are near 1, by Newton–Schulz iterations."""
-    a, b, c = COEFFICIENTS
+    """Returns a matrix of the same directions whose singular values are near 1, by Newton–Schulz iterations.
+
+    All of them multiply from the left, by polynomials of the matrix times its transpose. Of a matrix that is much
+    longer than it is wide these small products are gathered, and multiply the long one once.
+    """
     x = matrix.bfloat16() if matrix.is_cuda else matrix
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.t()
+    x = x if x.shape[0] <= x.shape[1] else x.t()
     x = x / x.square().sum().sqrt().clamp(min=SMALLEST)
+    x = _gathered(x) if x.shape[1] > GATHERED * x.shape[0] and x.dtype is not torch.bfloat16 else _iterated(x)
+    return (x if matrix.shape[0] <= matrix.shape[1] else x.t()).to(matrix.dtype)
+
+
+def _iterated(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
     for _ in range(ITERATIONS):
-        gram = x @ x.t()
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return (x if wide else x.t()).to(matrix.dtype)
+        x = _polynomial(x @ x.t()) @ x
+    return x
+
+
+def _gathered(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
+    gram = x @ x.t()
+    product = _polynomial(gram)
+    factor = product
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = _polynomial(gram)
+        product = factor @ product
+    return product @ x
+
+
+def _polynomial(gram: Float[Tensor, "a a"]) -> Float[Tensor, "a a"]:
+    linear, cubic, quintic = COEFFICIENTS
+    factor = cubic * gram + quintic * (gram @ gram)
+    factor.diagonal().add_(linear)
+    return factor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field, replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -80,9 +80,11 @@ class EmojiRecipe(ModelRecipe):
     kl_adversarial: TrainingConfig = _by_muon(4000, 8, 5e-4, seed=9, preview_every=1000)
     clip: TrainingConfig = _by_muon(3000, 192, 2e-3, seed=4)
     optimus: TrainingConfig = _by_muon(8000, 64, 2e-3, seed=5)
-    one_flow: TrainingConfig = _by_muon(500, 64, 4e-3, final_rate=1.0, seed=6)
-    two_flow: TrainingConfig = _by_muon(6000, 64, 4e-3, final_rate=1.0, seed=7)
-    four_flow: TrainingConfig = _by_muon(12_000, 64, 4e-3, seed=8)
+    one_flow: TrainingConfig = _by_muon(300, 64, 1.2e-2, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = _by_muon(2500, 64, 1.2e-2, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = _by_muon(10_000, 64, 1.2e-2, seed=8)
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = "v_prediction"
+    min_snr: Annotated[float | None, Field(strict=True, gt=0)] = None
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
     kl_even_channels: Annotated[bool, Field(strict=True)] = True
