@@ -1,10 +1,13 @@
-"""What a model from nothing has learnt after equally many samples by AdamW and by Muon, at several learning rates.
+"""What a model from nothing has learnt after equally many samples: by AdamW and by Muon, at several learning rates.
 
     python benchmarks/optimizers.py autoencoder
     python benchmarks/optimizers.py text-to-image --samples 25600
 
 Each row is a whole run with warm-up and cosine, of the sizes of the bundled model, on postcards; the errors are those
-of the averaged weights on postcards that were not learnt from. Seconds depend on what else the machine does.
+of the averaged weights on postcards that were not learnt from. A diffuser learns to predict the noise, with weights of
+min-SNR-γ, or the velocity, with none; its error is that of the clean latent which either stands for, and beside it
+stands how much larger it is with the captions of other postcards, where nine tenths of the schedule are noise: at 1,
+captions tell it nothing. Seconds depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,82 +30,112 @@ from rich.table import Table
 from torch import Tensor
 
 from versatile_diffusion import VersatileDiffusionPipeline
+from versatile_diffusion.diffuser import Diffuser
+from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.training.loop.task import Task, TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer
-from versatile_diffusion.training.settings.choices import OptimizerName
+from versatile_diffusion.training.settings.choices import OptimizerName, PredictionType
 from versatile_diffusion.training.stages.latent_cache import LatentCache
-from versatile_diffusion.training.stages.preparation import channels_last, seeded
-from versatile_diffusion.training.tasks.diffuser import DiffuserTask
+from versatile_diffusion.training.stages.preparation import channels_last, learnt_schedule, seeded
+from versatile_diffusion.training.tasks.diffuser import LEVELS, DiffuserTask
 from versatile_diffusion.training.tasks.kl_autoencoder import KLAutoencoderTask
 from versatile_diffusion.worlds.postcards.data import Postcards
 from versatile_diffusion.worlds.postcards.recipe import postcards
 
-TEXT_TO_IMAGE = Flow("text", "image")
 LEARNT, MEASURED = 4000, 256
-RUNS = (
-    (OptimizerName.ADAMW, 5e-4),
-    (OptimizerName.ADAMW, 1e-3),
-    (OptimizerName.ADAMW, 2e-3),
-    (OptimizerName.MUON, 1e-3),
-    (OptimizerName.MUON, 2.5e-3),
-    (OptimizerName.MUON, 5e-3),
-)
+NOISY = 0.9
+"""The level of noise, as a share of the schedule, at which a diffuser is asked what captions tell it."""
 
-Learner = tuple[Task[Any], Callable[[Any], float]]
-"""A task that begins at random, and the error of its model on what is not learnt from."""
+Learner = tuple[Task[Any], Callable[[Any], Sequence[float]]]
+"""A task that begins at random, and what its model is measured by on samples that it does not learn from."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is learnt: the runs to compare, each an optimizer, its learning rate and what is predicted."""
+
+    runs: Sequence[tuple[OptimizerName, float, PredictionType | None]]
+    columns: Sequence[str]
+    batch_size: int
+    learner: Callable[[Path], Callable[[PredictionType | None], Learner]]
 
 
 def main() -> None:
     """Prints a row for each run, and all of them as a table."""
+    subjects = {"autoencoder": AUTOENCODER, "text-to-image": TEXT_TO_IMAGE}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["autoencoder", "text-to-image"])
+    parser.add_argument("what", choices=subjects)
     parser.add_argument("--samples", type=int, default=6400)
     parser.add_argument("--batch-size", type=int)
     arguments = parser.parse_args()
-    batch = arguments.batch_size or {"autoencoder": 8, "text-to-image": 32}[arguments.what]
-    table = Table("optimizer", "learning rate", "held-out error", "seconds")
+    subject: Subject = subjects[arguments.what]
+    batch = arguments.batch_size or subject.batch_size
+    table = Table("optimizer", "learning rate", "predicts", *subject.columns, "seconds")
     with tempfile.TemporaryDirectory() as place:
-        learner = autoencoder if arguments.what == "autoencoder" else text_to_image(Path(place))
-        for optimizer, rate in RUNS:
+        learner = subject.learner(Path(place))
+        for optimizer, rate, predicts in subject.runs:
             config = TrainingConfig(arguments.samples // batch, batch, rate, optimizer=optimizer, ema_decay=0.99)
-            begun, (task, error), title = time.perf_counter(), learner(), f"{optimizer} {rate:g}"
+            title = f"{optimizer} {rate:g} {predicts or ''}".strip()
+            begun, (task, measure) = time.perf_counter(), learner(predicts)
             trained = Trainer(task, config, Path(place, title), title).run()
-            row = optimizer, f"{rate:g}", f"{error(trained):.4f}", f"{time.perf_counter() - begun:.0f}"
+            found = (f"{each:.4f}" for each in measure(trained))
+            row = optimizer, f"{rate:g}", predicts or "", *found, f"{time.perf_counter() - begun:.0f}"
             table.add_row(*row)
             print(*row, flush=True)
     Console().print(table, f"{arguments.what}: {arguments.samples} samples in batches of {batch}")
 
 
-def autoencoder() -> Learner:
+def autoencoder(_: Path) -> Callable[[PredictionType | None], Learner]:
     """Learns to give images back; its error is the mean absolute one of pixels, from 0 to 1."""
-    image = seeded(1, lambda: build(postcards())).modalities["image"]
     learnt, measured = images(0, LEARNT), images(1, MEASURED)
 
-    def error(model: Any) -> float:
+    def error(model: Any) -> Sequence[float]:
         pixels = torch.tensor(measured).permute(0, 3, 1, 2) / 255
         with torch.no_grad():
-            return float((model(pixels * 2 - 1).sample / 2 + 0.5 - pixels).abs().mean())
+            return [float((model(pixels * 2 - 1).sample / 2 + 0.5 - pixels).abs().mean())]
 
-    return KLAutoencoderTask(channels_last(image.autoencoder), learnt, kl_weight=1e-3), error
+    def learner(_: PredictionType | None) -> Learner:
+        image = seeded(1, lambda: build(postcards())).modalities["image"]
+        return KLAutoencoderTask(channels_last(image.autoencoder), learnt, kl_weight=1e-3), error
+
+    return learner
 
 
-def text_to_image(place: Path) -> Callable[[], Learner]:
-    """Learns to make images from texts, with the bundled encoders; its error is that of the noise it predicts."""
+def text_to_image(place: Path) -> Callable[[PredictionType | None], Learner]:
+    """Learns to make images from texts, with the bundled encoders."""
     bundled = VersatileDiffusionPipeline.from_pretrained("postcards")
-    scheduler = bundled.scheduler
-    assert isinstance(scheduler, DDIMScheduler)
     learnt, measured = (
         encoded(bundled, seed, count, place / str(seed)) for seed, count in ((0, LEARNT), (1, MEASURED))
     )
 
-    def learner() -> Learner:
+    def learner(predicts: PredictionType | None) -> Learner:
+        schedule = learnt_schedule(bundled.scheduler, predicts)
+        schedule.set_timesteps(len(schedule.betas))
+        min_snr = 5.0 if predicts is PredictionType.EPSILON else None
         diffuser = channels_last(seeded(1, lambda: build(postcards())).diffuser)
-        task = DiffuserTask(diffuser, [TEXT_TO_IMAGE], learnt, scheduler, min_snr=5.0, validation=measured)
-        return task, lambda model: fmean(task.validate(model).values())
+        task = DiffuserTask(diffuser, [Flow("text", "image")], learnt, schedule, min_snr=min_snr)
+        return task, lambda model: clean_errors(model, schedule, measured)
 
     return learner
+
+
+@torch.no_grad()
+def clean_errors(diffuser: Diffuser, schedule: DDIMScheduler, measured: LatentCache) -> Sequence[float]:
+    """Returns the error in clean latents over all levels of noise, and how much other captions add to that of noise."""
+    latents, tokens = measured.first(Flow("text", "image"), MEASURED)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+
+    def error(level: float, tokens: Float[Tensor, "n m d"]) -> float:
+        timestep = int(level * len(schedule.betas))
+        timesteps = torch.full((len(latents),), timestep)
+        noisy = schedule.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType] - diffusers asks for an IntTensor
+        predicted = diffuser(noisy, timesteps, "image", [ContextTokens("text", tokens)])
+        clean: Tensor = schedule.step(predicted, timestep, noisy, return_dict=False)[1]
+        return float((clean - latents).square().mean())
+
+    return [fmean(error(level, tokens) for level in LEVELS), error(NOISY, tokens.roll(1, 0)) / error(NOISY, tokens)]
 
 
 def encoded(model: VersatileDiffusionPipeline, seed: int, count: int, folder: Path) -> LatentCache:
@@ -125,6 +159,36 @@ def encoded(model: VersatileDiffusionPipeline, seed: int, count: int, folder: Pa
 def images(seed: int, count: int) -> UInt8[np.ndarray, "n h w 3"]:
     """Returns the images of the first postcards of a seed."""
     return np.stack([card.image for card in Postcards(seed, count)])
+
+
+AUTOENCODER = Subject(
+    [
+        (OptimizerName.ADAMW, 5e-4, None),
+        (OptimizerName.ADAMW, 1e-3, None),
+        (OptimizerName.ADAMW, 2e-3, None),
+        (OptimizerName.MUON, 1e-3, None),
+        (OptimizerName.MUON, 2.5e-3, None),
+        (OptimizerName.MUON, 5e-3, None),
+    ],
+    ["held-out error"],
+    batch_size=8,
+    learner=autoencoder,
+)
+TEXT_TO_IMAGE = Subject(
+    [
+        (OptimizerName.ADAMW, 1e-3, PredictionType.EPSILON),
+        (OptimizerName.ADAMW, 2e-3, PredictionType.EPSILON),
+        (OptimizerName.ADAMW, 2e-3, PredictionType.V_PREDICTION),
+        (OptimizerName.MUON, 2.5e-3, PredictionType.EPSILON),
+        (OptimizerName.MUON, 5e-3, PredictionType.EPSILON),
+        (OptimizerName.MUON, 2.5e-3, PredictionType.V_PREDICTION),
+        (OptimizerName.MUON, 5e-3, PredictionType.V_PREDICTION),
+        (OptimizerName.MUON, 1e-2, PredictionType.V_PREDICTION),
+    ],
+    ["held-out error", "with other captions"],
+    batch_size=32,
+    learner=text_to_image,
+)
 
 
 if __name__ == "__main__":

@@ -53,9 +53,10 @@ def train_command(world: World) -> tuple[Callable[..., None], str]:
             str,
             typer.Option(metavar=f"[{'|'.join(stages)}]", help="Stop after this one; those that it needs come first."),
         ] = stages[-1],
-        run: Annotated[Path, typer.Option(help="Folder of checkpoints, logs and the model.", file_okay=False)] = Path(
-            "runs", world.name
-        ),
+        run: Annotated[
+            Path,
+            typer.Option("--run", "--output", "-o", help="Folder of checkpoints, logs and the model.", file_okay=False),
+        ] = Path("runs", world.name),
         resume: Annotated[
             bool,
             typer.Option(

@@ -15,6 +15,7 @@ from torch import Tensor
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.evaluation.batches import batches
 from versatile_diffusion.evaluation.generation import progress_bar, quiet, require_enough
+from versatile_diffusion.evaluation.maker import Maker, stacked
 from versatile_diffusion.pipeline.outputs import Outputs
 from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier
 from versatile_diffusion.worlds.emoji.data.captions import instruction
@@ -28,7 +29,6 @@ from versatile_diffusion.worlds.emoji.evaluation.applications_report import (
     EmojiApplicationsReport,
     FocusScore,
 )
-from versatile_diffusion.worlds.emoji.evaluation.maker import Maker
 from versatile_diffusion.worlds.emoji.labels import HAND_NAMES, LABELS, TREATMENT_NAMES
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
 
@@ -163,8 +163,7 @@ def _focused(
 
 
 def _read(classifier: EmojiClassifier, images: Sequence[object]) -> Int64[Tensor, "n 3"]:
-    drawn = [image.float().cpu() for image in images if isinstance(image, Tensor)]
-    return torch.cat([classifier.read(torch.stack(list(batch))) for batch in batches(drawn, 64)])
+    return torch.cat([classifier.read(torch.stack(list(batch))) for batch in batches(list(stacked(images)), 64)])
 
 
 def _mean(right: Bool[Tensor, " n"]) -> float:

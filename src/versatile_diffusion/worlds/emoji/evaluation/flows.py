@@ -16,6 +16,7 @@ from versatile_diffusion.evaluation.batches import batches
 from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
 from versatile_diffusion.evaluation.fid import frechet_distance
 from versatile_diffusion.evaluation.generation import progress_bar, quiet, require_enough
+from versatile_diffusion.evaluation.maker import FLOWS, Maker
 from versatile_diffusion.evaluation.nearest import nearest
 from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.emoji.classifier import EmojiClassifier, EmojiFeatures
@@ -23,7 +24,6 @@ from versatile_diffusion.worlds.emoji.data.captions import CaptionReader
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import Thing, read_thing_list
 from versatile_diffusion.worlds.emoji.evaluation.flows_report import EmojiReport, Figures
-from versatile_diffusion.worlds.emoji.evaluation.maker import FLOWS, Maker
 from versatile_diffusion.worlds.emoji.evaluation.measured import Measured, draw_measured
 from versatile_diffusion.worlds.emoji.labels import LABELS
 from versatile_diffusion.worlds.emoji.training_data import EmojiData
@@ -80,8 +80,8 @@ def evaluate(
                 sections.append(_beside_nearest(EmojiData(data, EmojiSplit.TRAIN), asked, made, bar))
         asked = draw_measured(data, EmojiSplit.STRANGER, num, seed)
         maker = Maker(pipe, bar, (_NOISE, seed, len(PARTS)), steps, guidance_scale, batch_size)
-        said = [maker.flow(FLOWS[1], asked.images, turn) for turn in range(SAID)]
-    found["stranger"] = {"image_to_text": _first_and_within(things, asked, [[str(t) for t in texts] for texts in said])}
+        said = [maker.texts(FLOWS[1], asked.images, turn) for turn in range(SAID)]
+    found["stranger"] = {"image_to_text": _first_and_within(things, asked, said)}
     return EmojiReport(found, settings, exhibition(sections), perf_counter() - begin)
 
 
@@ -89,10 +89,10 @@ class _Made:
     """What the model made of the texts and images that it was asked about."""
 
     def __init__(self, maker: Maker, asked: Measured) -> None:
-        self.images = _stacked(maker.flow(FLOWS[0], asked.texts))
-        self.texts = [str(text) for text in maker.flow(FLOWS[1], asked.images)]
-        self.image_variations = _stacked(maker.flow(FLOWS[2], asked.images))
-        self.text_variations = [str(text) for text in maker.flow(FLOWS[3], asked.texts)]
+        self.images = maker.images(FLOWS[0], asked.texts)
+        self.texts = maker.texts(FLOWS[1], asked.images)
+        self.image_variations = maker.images(FLOWS[2], asked.images)
+        self.text_variations = maker.texts(FLOWS[3], asked.texts)
 
 
 def _scores(
@@ -182,10 +182,6 @@ def _beside_nearest(learnt: EmojiData, asked: Measured, made: _Made, bar: Progre
     ]
     exhibits = [Exhibit(pair, text) for pair, text in zip(pairs, asked.texts, strict=False)]
     return Section("Text to image: held out, beside the nearest image that was learnt from", exhibits, SHOWN // 2)
-
-
-def _stacked(images: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
-    return torch.stack([image for image in images if isinstance(image, Tensor)]).cpu().float()
 
 
 def _mean(right: Bool[Tensor, " n"]) -> float:

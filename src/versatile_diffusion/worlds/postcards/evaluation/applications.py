@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from rich.progress import Progress
 from torch import Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
-from versatile_diffusion.evaluation.generation import generators, quiet, require_enough, seed_of
+from versatile_diffusion.evaluation.generation import progress_bar, quiet, require_enough, seed_of
+from versatile_diffusion.evaluation.maker import Maker, stacked
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier
 from versatile_diffusion.worlds.postcards.data import (
     ATTRIBUTES,
@@ -120,22 +120,22 @@ def _bench(
     require_enough(num)
     source = Postcards(seed_of(_POSTCARDS, seed), num, Split.ALL)
     scenes = [source.scene(i) for i in range(num)]
-    options = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
-    with quiet(pipe), Progress(disable=not progress) as bar:
-        yield _Bench(pipe, classifier, scenes, options, seed, batch_size, bar)
+    with quiet(pipe), progress_bar(progress) as bar:
+        yield _Bench(Maker(pipe, bar, (_NOISE, seed), steps, guidance_scale, batch_size), classifier, scenes, seed)
 
 
 @dataclass(frozen=True)
 class _Bench:
     """A model, and the postcards that it is tried on."""
 
-    pipe: VersatileDiffusionPipeline
+    maker: Maker
     classifier: AttributeClassifier
     scenes: Sequence[Scene]
-    options: Mapping[str, Any]
     seed: int
-    batch_size: int
-    bar: Progress
+
+    @property
+    def pipe(self) -> VersatileDiffusionPipeline:
+        return self.maker.pipe
 
     def images(self, scenes: Sequence[Scene]) -> list[Float[Tensor, "3 h w"]]:
         size = self.classifier.size
@@ -143,14 +143,7 @@ class _Bench:
 
     def read(self, name: str, make: Make, *data: Sequence[Any]) -> list[dict[str, str]]:
         """Returns what the classifier reads of what is made of each row of the data."""
-        made: list[Tensor] = []
-        task = self.bar.add_task(name, total=len(data[0]))
-        for start in range(0, len(data[0]), self.batch_size):
-            rows = [list(column[start : start + self.batch_size]) for column in data]
-            drawn = generators(_NOISE, self.seed, start=start, count=len(rows[0]))
-            made += make(*rows, generator=drawn, output_type="pt", **self.options).images
-            self.bar.advance(task, len(rows[0]))
-        return read_attributes(self.classifier, torch.stack(made))
+        return read_attributes(self.classifier, stacked(self.maker.make(name, make, *data)))
 
     def changes(self, attribute: str | None = None) -> list[tuple[str, str]]:
         """Returns for each scene an attribute, by turns unless it is given, and another value for it."""

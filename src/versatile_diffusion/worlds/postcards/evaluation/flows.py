@@ -14,7 +14,6 @@ from torch import Tensor
 
 from versatile_diffusion._moved import former_names
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
-from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.attribute_scores import (
     VariationScore,
     diversity,
@@ -24,9 +23,9 @@ from versatile_diffusion.evaluation.attribute_scores import (
 )
 from versatile_diffusion.evaluation.exhibition import Exhibit, Section, exhibition
 from versatile_diffusion.evaluation.fid import frechet_distance
-from versatile_diffusion.evaluation.generation import generators, progress_bar, quiet, require_enough, seed_of
+from versatile_diffusion.evaluation.generation import progress_bar, quiet, require_enough, seed_of
+from versatile_diffusion.evaluation.maker import FLOWS, Maker
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
-from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
 from versatile_diffusion.modalities.images import to_pil
 from versatile_diffusion.worlds.postcards.attribute_classifier import AttributeClassifier, ClassifierFeatures
@@ -62,7 +61,6 @@ __getattr__ = former_names(
     },
 )
 
-FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))
 SPLITS = (Split.TRAIN, Split.HELD_OUT)
 SHOWN, CHOICES = 8, 64
 _POSTCARDS, _NOISE = 0x706F7374, 0x6E6F6973  # keep the draws of evaluation apart from those of training
@@ -100,7 +98,10 @@ def evaluate(
     settings = FlowsSettings(num, seed, steps, guidance_scale, batch_size, size=classifier.size)
     with quiet(pipe), progress_bar(progress) as bar:
         fresh = [_draw(settings, split, bar) for split in SPLITS]
-        makers = [_Maker(pipe, settings, split, bar) for split in SPLITS]
+        makers = [
+            Maker(pipe, bar, (_NOISE, seed, number), steps, guidance_scale, batch_size, settings.size)
+            for number in range(len(SPLITS))
+        ]
         made = [_make(maker, postcards) for maker, postcards in zip(makers, fresh, strict=True)]
         flows = [_score(classifier, *pair) for pair in zip(fresh, made, strict=True)]
         ceilings = [
@@ -162,42 +163,7 @@ def _draw(settings: FlowsSettings, split: Split, bar: Progress) -> _Fresh:
     return _Fresh(asked, _tensor([p.image for p in asked]), _tensor(redrawn), _tensor([p.image for p in others]))
 
 
-class _Maker:
-    """Runs flows on data of any length; each output has a generator of its own, whatever its batch."""
-
-    def __init__(self, pipe: VersatileDiffusionPipeline, settings: FlowsSettings, split: Split, bar: Progress) -> None:
-        self.pipe, self.settings, self.split, self.bar = pipe, settings, split, bar
-
-    def texts(self, flow: Flow, data: Sequence[object]) -> list[str]:
-        """Returns texts that a flow makes of the data."""
-        return [str(text) for text in self._make(flow, data)]
-
-    def images(self, flow: Flow, data: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
-        """Returns images in [0, 1] that a flow makes of the data."""
-        return torch.stack([image for image in self._make(flow, data) if isinstance(image, Tensor)]).cpu()
-
-    def _make(self, flow: Flow, data: Sequence[object]) -> list[object]:
-        settings, made = self.settings, list[object]()
-        task = self.bar.add_task(f"{flow} ({_name(self.split)})", total=len(data))
-        size = settings.size if flow.output == "image" else None
-        key = (_NOISE, settings.seed, SPLITS.index(self.split), FLOWS.index(flow))
-        for start in range(0, len(data), settings.batch_size):
-            batch = list(data[start : start + settings.batch_size])
-            made += self.pipe.generate(
-                flow.output,
-                Context(flow.context, batch),
-                num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance_scale,
-                generator=generators(*key, start=start, count=len(batch)),
-                output_type="pt",
-                height=size,
-                width=size,
-            ).items
-            self.bar.advance(task, len(batch))
-        return made
-
-
-def _make(maker: _Maker, fresh: _Fresh) -> _Made:
+def _make(maker: Maker, fresh: _Fresh) -> _Made:
     images = list(fresh.images)
     return _Made(
         images=maker.images(FLOWS[0], fresh.captions),

@@ -1,4 +1,4 @@
-"""What a model of emoji makes of data of any length; each output has a generator of its own, whatever its batch."""
+"""What a model makes of data of any length; each output has a generator of its own, whatever its batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from rich.progress import Progress
+from torch import Tensor
 
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.context import Context
@@ -29,6 +32,7 @@ class Maker:
         steps: of the sampler.
         guidance_scale: of all flows; the model's own if None.
         batch_size: outputs made at once.
+        size: height and width of the images that flows make; the model's own if None.
     """
 
     pipe: VersatileDiffusionPipeline
@@ -37,17 +41,28 @@ class Maker:
     steps: int
     guidance_scale: float | None
     batch_size: int
+    size: int | None = None
 
     def flow(self, flow: Flow, data: Sequence[object], turn: int = 0) -> list[object]:
         """Returns one output of a flow for each item; another turn draws other noise."""
+        size = self.size if flow.output == "image" else None
 
         def generate(*columns: Sequence[object], **options: Any) -> Outputs:
-            return self.pipe.generate(flow.output, Context(flow.context, list(columns[0])), **options)
+            context = Context(flow.context, list(columns[0]))
+            return self.pipe.generate(flow.output, context, height=size, width=size, **options)
 
-        return self.make(str(flow), generate, data, key=(FLOWS.index(flow), turn))
+        return self.make(str(flow), generate, data, key=(FLOWS.index(flow), *([turn] if turn else [])))
+
+    def images(self, flow: Flow, data: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
+        """Returns the same of a flow to images, in [0, 1]."""
+        return stacked(self.flow(flow, data))
+
+    def texts(self, flow: Flow, data: Sequence[object], turn: int = 0) -> list[str]:
+        """Returns the same of a flow to texts."""
+        return [str(text) for text in self.flow(flow, data, turn)]
 
     def make(
-        self, title: str, run: Callable[..., Outputs], *columns: Sequence[object], key: tuple[int, ...]
+        self, title: str, run: Callable[..., Outputs], *columns: Sequence[object], key: tuple[int, ...] = ()
     ) -> list[object]:
         """Returns one output for each row.
 
@@ -55,7 +70,7 @@ class Maker:
             title: shown beside the progress bar.
             run: makes outputs of a batch of each column, with options of `generate`.
             columns: of the same length.
-            key: of the draws; calls with the same key draw the same noise.
+            key: of the draws, besides the maker's own; calls with the same key draw the same noise.
         """
         made: list[object] = []
         task = self.bar.add_task(title, total=len(columns[0]))
@@ -70,3 +85,8 @@ class Maker:
             ).items
             self.bar.advance(task, len(rows))
         return made
+
+
+def stacked(images: Sequence[object]) -> Float[Tensor, "n 3 h w"]:
+    """Returns images that a model has made as one tensor."""
+    return torch.stack([image for image in images if isinstance(image, Tensor)]).cpu().float()
