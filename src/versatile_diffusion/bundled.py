@@ -13,6 +13,9 @@ from pathlib import Path
 DEFAULT_MODEL = "postcards"
 """The model that commands take where the user names none."""
 
+DRAWN_WORLD = "postcards"
+"""The world whose data set is drawn from a seed, so that benchmarks and examples need nothing from elsewhere."""
+
 GROUP = "versatile_diffusion.worlds"
 """Entry points of installed packages that are worlds."""
 

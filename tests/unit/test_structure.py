@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DEFAULT_MODEL, DRAWN_WORLD
 
 PACKAGE = "versatile_diffusion"
 ROOT = Path(__file__).parents[2] / "src" / PACKAGE
@@ -120,12 +120,14 @@ def spoken(module: str) -> Iterator[str]:
 
 
 def test_general_rooms_know_no_world() -> None:
-    """A world is found by its name, so that another adds one folder. Only the default model is named, and once."""
+    """A world is found by its name, so that another adds one folder. Two are named once: the default and the drawn."""
     worlds = [path.parent.name for path in (ROOT / "worlds").glob("*/__init__.py")]
     elsewhere = ("_moved", *(f"worlds/{world}/" for world in worlds))
     general = [module for module in MODULES if not module.startswith(elsewhere)]
     named = [(module, text) for module in general for text in spoken(module) if any(w in text.lower() for w in worlds)]
-    assert named == [("bundled.py", DEFAULT_MODEL)] and DEFAULT_MODEL in worlds
+    assert named == [("bundled.py", DEFAULT_MODEL), ("bundled.py", DRAWN_WORLD)] and {DEFAULT_MODEL, DRAWN_WORLD} <= {
+        *worlds
+    }
 
 
 def test_the_network_is_plain_pytorch() -> None:

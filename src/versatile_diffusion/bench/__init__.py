@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.files import write_whole
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(
     rounds: int = 5,
     json_path: Path | None = None,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str = DRAWN_WORLD,
     steps: int = 25,
     cache: Path | None = None,
     preset: Preset | None = None,

@@ -10,7 +10,7 @@ import torch
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds, timed
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.devices import choose_device, choose_dtype
 from versatile_diffusion.sampling.presets import SAMPLING_PRESETS, SamplingPreset
 from versatile_diffusion.worlds.base import WorldSample
@@ -69,7 +69,7 @@ def _images(count: int) -> str:
 
 
 def _samples(seed: int, count: int) -> Sequence[WorldSample]:
-    return list(get_world(DEFAULT_MODEL).samples(seed, count))
+    return list(get_world(DRAWN_WORLD).samples(seed, count))
 
 
 def _generators(number: int, count: int) -> list[torch.Generator]:

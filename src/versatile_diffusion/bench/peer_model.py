@@ -28,7 +28,7 @@ from versatile_diffusion.bench import image_job
 from versatile_diffusion.bench.diffuser import random_peer
 from versatile_diffusion.bench.image_job import ImageJob
 from versatile_diffusion.bench.sizes import empty, kept_folder, require_room, stored_bytes
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.checkpoints.components import official_scheduler
 from versatile_diffusion.checkpoints.diffusers_folder import recognises
 from versatile_diffusion.checkpoints.folder import replacing
@@ -55,7 +55,7 @@ def random_pipeline(preset: Preset) -> VersatileDiffusionPipeline:
     """Builds diffusers' pipeline of all flows that it has, with random weights and a tokenizer of some words."""
     vision, text = preset.image.context_encoder, preset.text.context_encoder
     assert vision is not None
-    tokenizer: Any = word_tokenizers(sample.text for sample in get_world(DEFAULT_MODEL).samples(0, _WORDS)).clip
+    tokenizer: Any = word_tokenizers(sample.text for sample in get_world(DRAWN_WORLD).samples(0, _WORDS)).clip
     tokenizer.model_max_length = text["max_position_embeddings"]
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     size = vision["image_size"]

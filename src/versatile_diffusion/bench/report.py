@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 
 if TYPE_CHECKING:
     from versatile_diffusion.model_presets import Preset
@@ -27,7 +27,7 @@ class Settings:
     """How to measure. `run` explains the attributes."""
 
     rounds: int = 5
-    model: str = DEFAULT_MODEL
+    model: str = DRAWN_WORLD
     steps: int = 25
     cache: Path | None = None
     preset: Preset | None = None

@@ -15,7 +15,7 @@ from versatile_diffusion.applications.versatile import VersatileDiffusionPipelin
 from versatile_diffusion.bench.report import Figure, Result, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
 from versatile_diffusion.bench.training_peer import BATCH, peer_figures
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.loop.task import TrainingConfig
@@ -67,7 +67,7 @@ def measure(settings: Settings) -> Result:
         RuntimeError: If the two do not reach the same losses.
     """
     precision = "bf16" if computes_bf16(torch.device("cpu")) else "no"
-    recipe = get_world(DEFAULT_MODEL).recipe()
+    recipe = get_world(DRAWN_WORLD).recipe()
     pipe = VersatileDiffusionPipeline.from_pretrained(settings.model, torch_dtype=torch.float32)
     with TemporaryDirectory() as folder:
         ours = Trainer(_task(pipe, recipe), recipe.four_flow, Path(folder), mixed_precision=precision)

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
 from versatile_diffusion.bench.report import Figure, Settings
 from versatile_diffusion.bench.timing import alternate, ratios, seconds
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.checkpoints.diffuser_layouts import diffusers_unet
 from versatile_diffusion.checkpoints.keys import to_ours
 from versatile_diffusion.diffuser import Diffuser, DiffuserConfig
@@ -93,7 +93,7 @@ def peer_figures(settings: Settings, precision: str) -> Iterator[Figure]:
 def write_pictures(folder: Path, count: int) -> None:
     """Writes pictures of the bundled world with captions beside them."""
     folder.mkdir(parents=True)
-    for number, sample in enumerate(get_world(DEFAULT_MODEL).samples(0, count)):
+    for number, sample in enumerate(get_world(DRAWN_WORLD).samples(0, count)):
         Image.fromarray(sample.image).save(folder / f"{number:05d}.png")
         (folder / f"{number:05d}.txt").write_text(sample.text)
 

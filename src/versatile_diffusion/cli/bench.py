@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from versatile_diffusion.bench import IF_NAMED, NAMES, run
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.cli.console import messages, results, say
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.options import Dtype, Model, Overwrite, Steps
@@ -25,7 +25,7 @@ def bench(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each work is timed.")] = 5,
-    model: Model = DEFAULT_MODEL,
+    model: Model = DRAWN_WORLD,
     steps: Steps = 25,
     dtype: Annotated[Dtype, typer.Option(help="Of generation, diffuser, picture and compiled.")] = Dtype.AUTO,
     cache: Annotated[

@@ -31,7 +31,7 @@ from versatile_diffusion.bench.peer_model import done, peer_folder
 from versatile_diffusion.bench.report import Figure, Report
 from versatile_diffusion.bench.sizes import FLOWS
 from versatile_diffusion.bench.timing import alternate
-from versatile_diffusion.bundled import DEFAULT_MODEL
+from versatile_diffusion.bundled import DRAWN_WORLD
 from versatile_diffusion.model_presets import tiny
 from versatile_diffusion.worlds.registry import get_world
 
@@ -47,7 +47,7 @@ def report(session_pipe: VersatileDiffusionPipeline, tmp_path_factory: pytest.Te
     session_pipe.save_pretrained(folder / "model")
     json_path = folder / "figures" / "out.json"
     names = [name for name in NAMES if name not in (*IN_PROCESSES, "compiled")]
-    recipe = get_world(DEFAULT_MODEL).recipe()
+    recipe = get_world(DRAWN_WORLD).recipe()
     smaller = replace(recipe, four_flow=replace(recipe.four_flow, batch_size=16))
     with pytest.MonkeyPatch.context() as less:
         less.setattr(subprocess, "Popen", ForkedPopen)
