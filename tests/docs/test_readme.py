@@ -5,12 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.example_picture import write_picture
 from tests.processes import start_vd
 from versatile_diffusion import VersatileDiffusionPipeline
 
@@ -21,8 +21,7 @@ BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", README.read_text(), fl
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the picture that the README's commands read."""
-    with (files("versatile_diffusion") / "assets" / "example.png").open("rb") as picture:
-        (tmp_path / "picture.png").write_bytes(picture.read())
+    write_picture(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.example_picture import write_picture
 from versatile_diffusion.cli import app
 from versatile_diffusion.provenance.record import CHUNK
 from versatile_diffusion.provenance.stored_record import MOST_EMBEDDED
@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", PAGE.read_text(), flag
 
 @pytest.mark.slow
 def test_the_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "picture.png").write_bytes((files("versatile_diffusion") / "assets" / "example.png").read_bytes())
+    write_picture(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     told = ""

@@ -3,13 +3,13 @@
 import re
 import shlex
 import subprocess
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from tests.example_picture import write_picture
 from tests.unit.serving.running import listening
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.engine.engine import Engine
@@ -25,8 +25,7 @@ BLOCKS = re.findall(r"<!-- test -->\n```(\w+)\n(.*?)```", TEXT, flags=re.DOTALL)
 
 @pytest.mark.slow
 def test_the_blocks_run(bundled: VersatileDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (files("versatile_diffusion") / "assets" / "example.png").open("rb") as picture:
-        (tmp_path / "picture.png").write_bytes(picture.read())
+    write_picture(tmp_path / "picture.png")
     monkeypatch.chdir(tmp_path)
     with listening(build_app(Engine(LocalWorker({"postcards": bundled})))) as address:
         names: dict[str, Any] = {}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from versatile_diffusion.bundled import DEFAULT_MODEL
 from versatile_diffusion.cli.console import results, say, warnings_as_notes
 from versatile_diffusion.cli.files import require_writable
 from versatile_diffusion.cli.flags import Taken
@@ -23,23 +24,30 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.modalities.text_spec import TEXT
 from versatile_diffusion.sampling.options import Sampling
+from versatile_diffusion.worlds.base import ExampleImage
+from versatile_diffusion.worlds.registry import find_world, get_world
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from versatile_diffusion.applications.versatile import VersatileDiffusionPipeline
     from versatile_diffusion.pipeline.outputs import Outputs
 
-PROMPT = "a watercolor of a red lighthouse by the sea at sunset"
-PICTURE = Path(__file__).parents[1] / "assets" / "example.png"
 FLOWS = [Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation")]
-COUNT, STEPS = 4, 25
+COUNT, STEPS, SIZE = 4, 25, 256
 
 
 def demo(
     options: ModelOptions,
     sampling: Annotated[Sampling, Taken(without=("strength", "height", "width"))],
-    prompt: Annotated[str, typer.Option(help="A text to start from.")] = PROMPT,
+    prompt: Annotated[
+        str | None, typer.Option(help="A text to start from; one that the model knows if left out.")
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="A picture to start from; a postcard if left out.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A picture to start from; one of the model's world if left out."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for page and pictures.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the first output of each flow; the next has the next.")] = 1,
@@ -60,7 +68,10 @@ def demo(
     files = {flow: [output / f"{flow}-{i}.png" for i in seeds] for flow in FLOWS if flow.output == IMAGE.name}
     index = output / "index.html"
     require_writable([index, *chain.from_iterable(files.values())], overwrite)
-    contexts = {TEXT.name: prompt, IMAGE.name: to_pil(read_images(image or PICTURE)[0])}
+    contexts = {
+        TEXT.name: _example_text(options.model) if prompt is None else prompt,
+        IMAGE.name: _example_image(options.model) if image is None else to_pil(read_images(image)[0]),
+    }
 
     pipe = open_pipeline(options, [str(flow) for flow in FLOWS])
     how = {to: resolved_for(pipe, to, sampling) for to in (IMAGE.name, TEXT.name)}
@@ -78,6 +89,23 @@ def demo(
     told += f"guidance scale {scales[0]} for pictures and {scales[1]} for texts."
     write_whole(index, page(made, told).encode())
     results.print(Text(f"Open {index} in a browser.", "bold"))
+
+
+def _example_text(model: str) -> str:
+    return next(text for text in _examples(model, FLOWS[0], "prompt") if isinstance(text, str))
+
+
+def _example_image(model: str) -> Image.Image:
+    from PIL import Image
+
+    examples = _examples(model, FLOWS[1], "picture")
+    return next(Image.fromarray(image.draw(SIZE)) for image in examples if isinstance(image, ExampleImage))
+
+
+def _examples(model: str, flow: Flow, name: str) -> Iterator[object]:
+    """What fills in the studio's form of a flow: examples of the model's world, then of the default one."""
+    for world in filter(None, (find_world(model), get_world(DEFAULT_MODEL))):
+        yield from (example.values.get(name) for example in world.examples(str(flow)))
 
 
 def _run(
