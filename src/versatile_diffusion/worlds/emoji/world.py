@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from versatile_diffusion.worlds.base import (
     Repertoire,
     TrainingRequest,
     World,
+    WorldExample,
     WorldReport,
     WorldSample,
 )
@@ -62,6 +63,12 @@ class EmojiWorld(World):
         packages = request.packages or request.folder / "packages"
         images, seed = request.images or IMAGES, SEED if request.seed is None else request.seed
         build(request.folder, packages, images, seed, request.say, fetches=request.packages is None)
+
+    def examples(self, task: str) -> Sequence[WorldExample]:
+        """See `World.examples`."""
+        from versatile_diffusion.worlds.emoji.studio_examples import EXAMPLES
+
+        return EXAMPLES.get(task, ())
 
     def repertoire(self) -> Repertoire | None:
         """See `World.repertoire`: all things and looks, if there is a bundled model."""
