@@ -143,27 +143,28 @@ def train_branches(folder: str, batch_size: str) -> None:
     train(Branches(), folder, replace(SHARDED, batch_size=int(batch_size), learning_rate=1e-2))
 
 
-WAYS: dict[str, tuple[dict[str, Any], str]] = {
-    "accumulate": ({"accumulate": 3}, "no"),
-    "adamw-8bit": ({"optimizer": OptimizerName.ADAMW_8BIT}, "no"),
-    "muon": ({"optimizer": OptimizerName.MUON, "average": AveragePlace.CPU}, "no"),
-    "bf16": ({}, "bf16"),
-    "fp16": ({}, "fp16"),
+WAYS: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "accumulate": ({"accumulate": 3}, "no", True),
+    "adamw-8bit": ({"optimizer": OptimizerName.ADAMW_8BIT}, "no", True),
+    "muon": ({"optimizer": OptimizerName.MUON, "average": AveragePlace.CPU}, "no", True),
+    "muon-whole": ({"optimizer": OptimizerName.MUON}, "no", False),
+    "bf16": ({}, "bf16", True),
+    "fp16": ({}, "fp16", True),
 }
-"""Ways to take steps: what is changed of SHARDED, and the precision."""
+"""Ways to take steps: what is changed of SHARDED, the precision, and whether processes share the model out."""
 
 
 def train_in_all_ways(folder: str, batch_size: str) -> None:
     """Trains layers that are large enough to be remembered in 8 bits, in each way in a folder of its own."""
-    for name, (changes, precision) in WAYS.items():
+    for name, (changes, precision, sharded) in WAYS.items():
         size = int(batch_size) // changes.get("accumulate", 1)
         config = replace(SHARDED, steps=6, checkpoint_every=3, batch_size=size, learning_rate=1e-2, **changes)
-        train(Branches(width=128), f"{folder}/{name}", config, precision)
+        train(Branches(width=128), f"{folder}/{name}", config, precision, sharded)
 
 
-def train(task: Task[Any], folder: str, config: TrainingConfig, precision: str = "no") -> None:
+def train(task: Task[Any], folder: str, config: TrainingConfig, precision: str = "no", sharded: bool = True) -> None:
     """Trains a task in a folder, and saves the averaged weights there."""
-    trainer = Trainer(task, config, Path(folder), mixed_precision=precision, sharded=True)
+    trainer = Trainer(task, config, Path(folder), mixed_precision=precision, sharded=sharded)
     trainer.run()
     found = {name: tensor.contiguous() for name, tensor in whole(trainer.trained).items()}
     if processes().is_main_process:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -28,45 +29,71 @@ class Muon(Optimizer):
         parameters: of two dimensions or more.
         weight_decay: of all of them.
         momentum: share of the mean of past gradients that stays at each step.
+        shared: whether all processes hold the same parameters and gradients. Each then finds the directions of some of
+            them, and tells the others.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], weight_decay: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], weight_decay: float, momentum: float = 0.95, shared: bool = False
+    ) -> None:
         super().__init__(parameters, {"lr": 0.0, "weight_decay": weight_decay, "momentum": momentum})
+        self.shared = shared
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - no closures
         """Changes all parameters that have gradients."""
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-                ahead = parameter.grad.lerp(mean, momentum).flatten(1)
-                change = orthogonal(ahead) * (0.2 * math.sqrt(max(ahead.shape)))  # as long as AdamW's usual steps
+            learnt = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = (self._ahead(parameter, momentum) for parameter in learnt)
+            directions = _told_to_all(list(ahead)) if self.shared else map(orthogonal, ahead)
+            for parameter, direction in zip(learnt, directions, strict=True):
+                length = 0.2 * math.sqrt(max(direction.shape))  # as long as AdamW's usual steps
                 parameter.mul_(1 - rate * group["weight_decay"])
-                parameter.add_(change.view_as(parameter), alpha=-rate)
+                parameter.add_(direction.view_as(parameter), alpha=-rate * length)
+
+    def _ahead(self, parameter: Tensor, momentum: float) -> Float[Tensor, "a b"]:
+        """Where gradients lead by Nesterov's momentum, as a matrix."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        assert parameter.grad is not None
+        mean: Tensor = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(mean, momentum).flatten(1)
+
+
+def _told_to_all(matrices: Sequence[Float[Tensor, "..."]]) -> Iterator[Float[Tensor, "a b"]]:
+    """The directions of matrices, of which each process works out its part."""
+    rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    own = (orthogonal(matrix) if i % count == rank else torch.zeros_like(matrix) for i, matrix in enumerate(matrices))
+    message = torch.cat([matrix.flatten() for matrix in own])
+    torch.distributed.all_reduce(message)  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
+    start = 0
+    for matrix in matrices:
+        yield message[start : start + matrix.numel()].view_as(matrix)
+        start += matrix.numel()
 
 
 def orthogonal(matrix: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
     """Returns a matrix of the same directions whose singular values are near 1, by Newton–Schulz iterations.
 
     All of them multiply from the left, by polynomials of the matrix times its transpose. Of a matrix that is much
-    longer than it is wide these small products are gathered, and multiply the long one once.
+    longer than wide these small products are gathered, and multiply the long one once; not in bfloat16, in which
+    they would lose what is small.
     """
     x = matrix.bfloat16() if matrix.is_cuda else matrix
     x = x if x.shape[0] <= x.shape[1] else x.t()
     x = x / x.square().sum().sqrt().clamp(min=SMALLEST)
-    x = _gathered(x) if x.shape[1] > GATHERED * x.shape[0] and x.dtype is not torch.bfloat16 else _iterated(x)
+    exact = x.dtype is not torch.bfloat16 and not isinstance(x, DTensor)  # which has no diagonal
+    x = _gathered(x) if exact and x.shape[1] > GATHERED * x.shape[0] else _iterated(x)
     return (x if matrix.shape[0] <= matrix.shape[1] else x.t()).to(matrix.dtype)
 
 
 def _iterated(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
+    linear, cubic, quintic = COEFFICIENTS
     for _ in range(ITERATIONS):
-        x = _polynomial(x @ x.t()) @ x
+        gram = x @ x.t()
+        x = linear * x + (cubic * gram + quintic * (gram @ gram)) @ x
     return x
 
 

@@ -27,13 +27,16 @@ class ParameterOptimizer:
             at the same learning rate; see `Muon`.
         parameters: that are trained.
         weight_decay: of all of them.
+        shared: see `Muon`.
 
     Raises:
         ImportError: if the optimizer is in a library that is not installed.
     """
 
-    def __init__(self, name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float) -> None:
-        self.parts = _made(name, parameters, weight_decay)
+    def __init__(
+        self, name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float, shared: bool = False
+    ) -> None:
+        self.parts = _made(name, parameters, weight_decay, shared)
         on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
         self._eager = name is OptimizerName.ADAMW_8BIT and on_cpu
 
@@ -92,7 +95,7 @@ def require_optimizer(name: OptimizerName) -> None:
         require("torchao", "The optimizer adamw-8bit", "int8")
 
 
-def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float) -> list[Optimizer]:
+def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float, shared: bool) -> list[Optimizer]:
     require_optimizer(name)
     match name:
         case OptimizerName.ADAMW:
@@ -105,7 +108,7 @@ def _made(name: OptimizerName, parameters: Sequence[Tensor], weight_decay: float
             matrices = [parameter for parameter in parameters if parameter.ndim > 1]
             others = [parameter for parameter in parameters if parameter.ndim <= 1]
             parts: list[Optimizer] = [_adamw(others, weight_decay)] if others else []
-            return [*parts, Muon(matrices, weight_decay)] if matrices else parts
+            return [*parts, Muon(matrices, weight_decay, shared=shared)] if matrices else parts
 
 
 def _adamw(parameters: Sequence[Tensor], weight_decay: float) -> AdamW:

@@ -101,7 +101,8 @@ class Trainer(Generic[M]):
         self.shards = shard(self.model, task.units(), self.accelerator.device, dtype) if sharded and several else None
         self.trained = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
         self.average = WeightAverage(self.trained, config.average)
-        optimizer = ParameterOptimizer(config.optimizer, self.parameters, config.weight_decay)
+        shared = several and self.shards is None
+        optimizer = ParameterOptimizer(config.optimizer, self.parameters, config.weight_decay, shared)
         self.weights = WeightUpdate(optimizer, self.parameters, config.clip_norm, dtype is torch.float16)
         self.gradients = PassGradients(self.parameters, self.accelerator, dtype, self._differentiated, self.shards)
         task.autocast = self.gradients.autocast

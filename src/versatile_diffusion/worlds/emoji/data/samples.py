@@ -14,8 +14,9 @@ from versatile_diffusion.worlds.emoji.data.treatments import COLORS, PLAIN
 
 PLAIN_SHARE = 0.3
 """How many of the images are plain."""
-SMALLEST, LARGEST = 0.7, 0.98
-"""The side of a drawing, as shares of the image's."""
+SMALLEST, LARGEST = 0.85, 0.96
+"""The side of a drawing, as shares of the image's. Texts do not tell it, nor the place: from 0.7 on, the two made up more
+than half of all variance in the latents, and a diffuser learned little else."""
 SIZE = 128
 """Height and width of images in pixels."""
 
