@@ -154,14 +154,22 @@ def test_stages_of_a_world_take_steps_so_as_well() -> None:
         with_settings(tiny_recipe(), ["clip.optimizer=sgd"])
 
 
-def test_what_has_learnt_nothing_is_trained_with_muon_unless_the_user_says_otherwise() -> None:
-    def told(**values: object) -> tuple[OptimizerName, float]:
+def test_what_has_learnt_nothing_learns_the_velocity_with_muon_unless_the_user_says_otherwise() -> None:
+    def told(**values: object) -> tuple[OptimizerName, float, float | None, PredictionType | None, float | None]:
         chosen = settings(**values)
-        return chosen.optimizer, chosen.learning_rate
+        clip = chosen.clip.learning_rate
+        return chosen.optimizer, chosen.learning_rate, clip, chosen.prediction_type, chosen.min_snr
 
+    muon, adamw, velocity = OptimizerName.MUON, OptimizerName.ADAMW, PredictionType.V_PREDICTION
     new, encoders = {"start": "preset:tiny"}, {"encoders": ("clip",)}
-    assert told() == (OptimizerName.ADAMW, 1e-3)
-    assert told(**new) == told(**new, **encoders) == (OptimizerName.MUON, 2.5e-3)
-    assert told(**new, learning_rate=1e-4) == (OptimizerName.MUON, 1e-4)
-    assert told(**new, optimizer="adamw") == (OptimizerName.ADAMW, 1e-3)
-    assert told(**new, **encoders, recipe="paper")[0] is OptimizerName.ADAMW
+    usual = told()
+    assert usual[:4] == (adamw, 1e-3, None, None)
+    assert told(**new) == (muon, 1e-2, 2.5e-3, velocity, None)
+    assert told(**new, **encoders) == (muon, 1e-2, None, velocity, None)
+    assert told(**new, learning_rate=1e-4) == (muon, 1e-4, None, velocity, None)
+    assert told(**new, clip={"learning_rate": 1e-4, "steps": 3})[:3] == (muon, 1e-2, 1e-4)
+    assert told(**new, optimizer="adamw") == (adamw, 1e-3, None, velocity, None)
+    assert told(**new, min_snr=4.0)[3:] == (velocity, 4.0)
+    assert told(**new, prediction_type="epsilon")[3:] == (PredictionType.EPSILON, usual[4])
+    paper = told(**new, **encoders, recipe="paper")
+    assert (paper[0], paper[3], paper[4]) == (adamw, None, usual[4])

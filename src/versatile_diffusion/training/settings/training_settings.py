@@ -15,16 +15,15 @@ from versatile_diffusion.flows import Flow
 from versatile_diffusion.training.settings.choices import OptimizerName, PredictionType, TrackerName, Trained
 from versatile_diffusion.training.settings.stage_settings import (
     ENCODER_STAGES,
+    MUON_RATE,
     PRESET,
     STAGE_RATES,
     Recipe,
     StageSettings,
+    with_muon_rates,
     with_rates,
 )
 from versatile_diffusion.training.settings.training_options import TrainingOptions
-
-MUON_RATE = 2.5e-3
-"""The learning rate of what begins at random and is trained with Muon, if the user gives none."""
 
 
 class TrainingSettings(TrainingOptions):
@@ -112,7 +111,8 @@ class TrainingSettings(TrainingOptions):
     def _completed(cls, values: Mapping[str, object]) -> Mapping[str, object]:
         """What has learnt nothing, or learns in stages, is trained as a whole; stages have the paper's rates.
 
-        What has learnt nothing is trained with Muon, at a rate of its own: it learns more of each sample so.
+        What has learnt nothing learns to predict the velocity, with all noise weighed alike, with Muon, at rates of
+        its own: it learns several times more of each sample so.
         """
         values = {name: "none" if value is None and cls._knows_none(name) else value for name, value in values.items()}
         new, encoders = str(values.get("start")).startswith(PRESET), values.get("encoders")
@@ -122,8 +122,14 @@ class TrainingSettings(TrainingOptions):
         )
         if staged and (encoders or not new):
             return {"recipe": Recipe.PAPER, "train": Trained.ALL, **values, **with_rates(values)}
-        values = {"optimizer": OptimizerName.MUON, **values} if new else values
-        return {"learning_rate": MUON_RATE, **values} if new and values["optimizer"] == OptimizerName.MUON else values
+        if not new:
+            return values
+        values = {"optimizer": OptimizerName.MUON, "prediction_type": PredictionType.V_PREDICTION, **values}
+        if values["prediction_type"] == PredictionType.V_PREDICTION:
+            values = {"min_snr": None, **values}
+        if values["optimizer"] != OptimizerName.MUON or "learning_rate" in values:
+            return values
+        return {**values, "learning_rate": MUON_RATE} if encoders else {**values, **with_muon_rates(values)}
 
     @classmethod
     def _knows_none(cls, name: str) -> bool:

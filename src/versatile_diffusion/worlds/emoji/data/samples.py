@@ -15,8 +15,8 @@ from versatile_diffusion.worlds.emoji.data.treatments import COLORS, PLAIN
 PLAIN_SHARE = 0.3
 """How many of the images are plain."""
 SMALLEST, LARGEST = 0.85, 0.96
-"""The side of a drawing, as shares of the image's. Texts do not tell it, nor the place: from 0.7 on, the two made up more
-than half of all variance in the latents, and a diffuser learned little else."""
+"""The side of a drawing, as shares of the image's. Texts tell neither it nor the place: from 0.7 on, the two made up
+more than half of the variance in latents, and a diffuser learned little else."""
 SIZE = 128
 """Height and width of images in pixels."""
 
