@@ -16,6 +16,7 @@ from versatile_diffusion.context import Context
 from versatile_diffusion.evaluation.batches import batches
 from versatile_diffusion.evaluation.generation import generators
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.modalities.image_spec import IMAGE
 from versatile_diffusion.pipeline.outputs import Outputs
 
 FLOWS = tuple(Flow.parse(name) for name in ("text-to-image", "image-to-text", "image-variation", "text-variation"))
@@ -45,7 +46,7 @@ class Maker:
 
     def flow(self, flow: Flow, data: Sequence[object], turn: int = 0) -> list[object]:
         """Returns one output of a flow for each item; another turn draws other noise."""
-        size = self.size if flow.output == "image" else None
+        size = self.size if flow.output == IMAGE.name else None
 
         def generate(*columns: Sequence[object], **options: Any) -> Outputs:
             context = Context(flow.context, list(columns[0]))

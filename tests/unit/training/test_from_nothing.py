@@ -152,7 +152,7 @@ def test_tokenizers_are_trained_on_the_captions_and_know_any_word() -> None:
         (("--filter", "paper"), "min_similarity needs a column"),
         (("--start", "preset:tinny"), "no preset 'tinny'"),
         (("--start", "preset:stable-diffusion-v1"), "all four flows"),
-        (("--zero-snr",), "prediction_type"),
+        (("--zero-snr", "--prediction-type", "epsilon"), "prediction_type"),
         (("--log-with", "wandb"), "versatile-diffusion[wandb]"),
     ],
 )
