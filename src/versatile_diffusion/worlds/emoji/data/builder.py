@@ -25,7 +25,7 @@ from rich.progress import track
 from versatile_diffusion.files import read_lines, write_whole
 from versatile_diffusion.worlds.emoji.data.catalog import Catalog, read_catalog
 from versatile_diffusion.worlds.emoji.data.notice import notice
-from versatile_diffusion.worlds.emoji.data.samples import LARGEST, SIZE, SMALLEST, EmojiSample, EmojiSamples
+from versatile_diffusion.worlds.emoji.data.samples import LARGEST, MOVED, SIZE, SMALLEST, EmojiSample, EmojiSamples
 from versatile_diffusion.worlds.emoji.data.split import EmojiSplit
 from versatile_diffusion.worlds.emoji.data.things import THINGS
 
@@ -171,7 +171,7 @@ def _things(catalog: Catalog) -> list[dict[str, object]]:
 
 def _require_same(output: Path, seed: int) -> None:
     """Keeps what the data set is made with."""
-    file, settings = output / SETTINGS, {"seed": seed, "size": SIZE, "sides": [SMALLEST, LARGEST]}
+    file, settings = output / SETTINGS, {"seed": seed, "size": SIZE, "sides": [SMALLEST, LARGEST], "moved": MOVED}
     if file.exists() and (begun := json.loads(file.read_text())) != settings:
         raise ValueError(f"{output} was begun with {begun}, not {settings}: choose another --output, or remove it.")
     write_whole(file, json.dumps(settings).encode())
