@@ -217,7 +217,7 @@ def _write_config(module: ConfigMixin, folder: Path) -> None:
 def _sizes(config: Mapping[str, Any]) -> DiffuserConfig:
     values: dict[str, Any] = {}
     for field in fields(DiffuserConfig):
-        value: object = config[field.name]
+        value: object = config.get(field.name, field.default)
         values[field.name] = tuple(cast("list[object]", value)) if isinstance(value, list) else value  # of JSON
     return DiffuserConfig(**values)
 

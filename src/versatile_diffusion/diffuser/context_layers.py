@@ -25,13 +25,19 @@ KeysValues = tuple[Float[Tensor, "kb h n k"], Float[Tensor, "kb h n k"]]
 class Attention(nn.Module):
     """Multi-head attention from queries (b s c) to sources (b n d).
 
+    Args:
+        channels: of queries, and of what is found.
+        source_dim: width of sources.
+        heads: among which the channels are shared out.
+        source_scale: what sources are multiplied by.
+
     Attributes:
         attend: PyTorch's attention of heads, as an attribute so that another implementation can take its place.
     """
 
-    def __init__(self, channels: int, source_dim: int, heads: int) -> None:
+    def __init__(self, channels: int, source_dim: int, heads: int, source_scale: float = 1.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.source_scale = heads, source_scale
         self.query = nn.Linear(channels, channels, bias=False)
         self.key = nn.Linear(source_dim, channels, bias=False)
         self.value = nn.Linear(source_dim, channels, bias=False)
@@ -40,7 +46,8 @@ class Attention(nn.Module):
 
     def keys_values(self, source: Float[Tensor, "b n d"]) -> KeysValues:
         """Returns what is attended to, which does not depend on the queries."""
-        return self._in_heads(self.key(source)), self._in_heads(self.value(source))
+        scaled = source if self.source_scale == 1 else source * self.source_scale
+        return self._in_heads(self.key(scaled)), self._in_heads(self.value(scaled))
 
     def forward(self, x: Float[Tensor, "b s c"], keys_values: KeysValues) -> Float[Tensor, "b s c"]:
         """Returns what the queries of `x` find."""
@@ -74,14 +81,14 @@ def gated_feed_forward(channels: int) -> nn.Sequential:
 class ContextBlock(nn.Module):
     """One context step: attends from features (b c *positions) to a context (b n d)."""
 
-    def __init__(self, channels: int, context_dim: int, heads: int) -> None:
+    def __init__(self, channels: int, context_dim: int, heads: int, context_scale: float = 1.0) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
         self.project_in = nn.Linear(channels, channels)
         self.norm_self = nn.LayerNorm(channels)
         self.attend_self = Attention(channels, channels, heads)
         self.norm_cross = nn.LayerNorm(channels)
-        self.attend_cross = Attention(channels, context_dim, heads)
+        self.attend_cross = Attention(channels, context_dim, heads, context_scale)
         self.norm_feed_forward = nn.LayerNorm(channels)
         self.feed_forward = gated_feed_forward(channels)
         self.project_out = nn.Linear(channels, channels)
@@ -121,4 +128,5 @@ class ContextLayers(nn.ModuleList):
     """
 
     def __init__(self, plan: Plan, context_dim: int) -> None:
-        super().__init__(ContextBlock(step.channels, context_dim, plan.config.num_heads) for step in plan.context)
+        heads, scale = plan.config.num_heads, plan.config.context_scale
+        super().__init__(ContextBlock(step.channels, context_dim, heads, scale) for step in plan.context)

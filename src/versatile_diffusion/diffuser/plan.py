@@ -22,6 +22,8 @@ class DiffuserConfig:
         num_res_blocks: residual blocks of each level on the way down; one more on the way up.
         with_context: whether a level has context layers.
         num_heads: attention heads of every context layer.
+        context_scale: what tokens are multiplied by before they are attended to. CLIP's are divided by their norm, so
+            that their numbers are about 1/√width; from nothing a diffuser learns much faster from numbers near 1.
     """
 
     model_channels: int = 320
@@ -29,6 +31,7 @@ class DiffuserConfig:
     num_res_blocks: tuple[int, ...] = (2, 2, 2, 2)
     with_context: tuple[bool, ...] = (True, True, True, False)
     num_heads: int = 8
+    context_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not len(self.channel_mult) == len(self.num_res_blocks) == len(self.with_context):

@@ -54,11 +54,12 @@ def emoji(words: int = WORDS) -> Preset:
         positions=2,
         latent_dim=96,
     )
-    diffuser = DiffuserConfig(32, (2, 4, 4), (1, 1, 1), (True, True, True), num_heads=4)
+    diffuser = DiffuserConfig(32, (2, 4, 4), (1, 1, 1), (True, True, True), num_heads=4, context_scale=128**0.5)
     return Preset(diffuser, {"image": image, "text": text})
 
 
 _by_muon = partial(TrainingConfig, optimizer=OptimizerName.MUON, checkpoint_every=100)
+_diffuser = partial(_by_muon, batch_size=64, learning_rate=1.6e-2, weight_decay=0.5)
 
 
 @dataclass(frozen=True, config=CONFIG, kw_only=True)
@@ -80,9 +81,9 @@ class EmojiRecipe(ModelRecipe):
     kl_adversarial: TrainingConfig = _by_muon(4000, 8, 5e-4, seed=9, preview_every=1000)
     clip: TrainingConfig = _by_muon(3000, 192, 2e-3, seed=4)
     optimus: TrainingConfig = _by_muon(8000, 64, 2e-3, seed=5)
-    one_flow: TrainingConfig = _by_muon(300, 64, 1.2e-2, final_rate=1.0, seed=6)
-    two_flow: TrainingConfig = _by_muon(2500, 64, 1.2e-2, final_rate=1.0, seed=7)
-    four_flow: TrainingConfig = _by_muon(10_000, 64, 1.2e-2, seed=8)
+    one_flow: TrainingConfig = _diffuser(300, final_rate=1.0, seed=6)
+    two_flow: TrainingConfig = _diffuser(2500, final_rate=1.0, seed=7)
+    four_flow: TrainingConfig = _diffuser(10_000, seed=8)
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = "v_prediction"
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = None
     kl_divergence_weight: Amount = 3e-4
