@@ -16,7 +16,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,13 +53,27 @@ Learner = tuple[Task[Any], Callable[[Any], Sequence[float]]]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is learnt: the runs to compare, each an optimizer, its learning rate and what is predicted."""
+class Run:
+    """An optimizer and its learning rate; of a diffuser also what it predicts, and what contexts are multiplied by."""
 
-    runs: Sequence[tuple[OptimizerName, float, PredictionType | None]]
+    optimizer: OptimizerName
+    rate: float
+    predicts: PredictionType | None = None
+    context_scale: float = 1.0
+
+    def __str__(self) -> str:
+        told = [str(self.optimizer), f"{self.rate:g}", str(self.predicts or "")]
+        return " ".join([*told, f"{self.context_scale:.1f}" if self.predicts else ""]).strip()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is learnt, and the runs to compare."""
+
+    runs: Sequence[Run]
     columns: Sequence[str]
     batch_size: int
-    learner: Callable[[Path], Callable[[PredictionType | None], Learner]]
+    learner: Callable[[Path], Callable[[Run], Learner]]
 
 
 def main() -> None:
@@ -72,22 +86,23 @@ def main() -> None:
     arguments = parser.parse_args()
     subject: Subject = subjects[arguments.what]
     batch = arguments.batch_size or subject.batch_size
-    table = Table("optimizer", "learning rate", "predicts", *subject.columns, "seconds")
+    table = Table("run", *subject.columns, "seconds")
     with tempfile.TemporaryDirectory() as place:
         learner = subject.learner(Path(place))
-        for optimizer, rate, predicts in subject.runs:
-            config = TrainingConfig(arguments.samples // batch, batch, rate, optimizer=optimizer, ema_decay=0.99)
-            title = f"{optimizer} {rate:g} {predicts or ''}".strip()
-            begun, (task, measure) = time.perf_counter(), learner(predicts)
-            trained = Trainer(task, config, Path(place, title), title).run()
+        for run in subject.runs:
+            config = TrainingConfig(
+                arguments.samples // batch, batch, run.rate, optimizer=run.optimizer, ema_decay=0.99
+            )
+            begun, (task, measure) = time.perf_counter(), learner(run)
+            trained = Trainer(task, config, Path(place, str(run)), str(run)).run()
             found = (f"{each:.4f}" for each in measure(trained))
-            row = optimizer, f"{rate:g}", predicts or "", *found, f"{time.perf_counter() - begun:.0f}"
+            row = str(run), *found, f"{time.perf_counter() - begun:.0f}"
             table.add_row(*row)
             print(*row, flush=True)
     Console().print(table, f"{arguments.what}: {arguments.samples} samples in batches of {batch}")
 
 
-def autoencoder(_: Path) -> Callable[[PredictionType | None], Learner]:
+def autoencoder(_: Path) -> Callable[[Run], Learner]:
     """Learns to give images back; its error is the mean absolute one of pixels, from 0 to 1."""
     learnt, measured = images(0, LEARNT), images(1, MEASURED)
 
@@ -96,25 +111,26 @@ def autoencoder(_: Path) -> Callable[[PredictionType | None], Learner]:
         with torch.no_grad():
             return [float((model(pixels * 2 - 1).sample / 2 + 0.5 - pixels).abs().mean())]
 
-    def learner(_: PredictionType | None) -> Learner:
+    def learner(_: Run) -> Learner:
         image = seeded(1, lambda: build(postcards())).modalities["image"]
         return KLAutoencoderTask(channels_last(image.autoencoder), learnt, kl_weight=1e-3), error
 
     return learner
 
 
-def text_to_image(place: Path) -> Callable[[PredictionType | None], Learner]:
+def text_to_image(place: Path) -> Callable[[Run], Learner]:
     """Learns to make images from texts, with the bundled encoders."""
     bundled = VersatileDiffusionPipeline.from_pretrained("postcards")
     learnt, measured = (
         encoded(bundled, seed, count, place / str(seed)) for seed, count in ((0, LEARNT), (1, MEASURED))
     )
 
-    def learner(predicts: PredictionType | None) -> Learner:
-        schedule = learnt_schedule(bundled.scheduler, predicts)
+    def learner(run: Run) -> Learner:
+        schedule = learnt_schedule(bundled.scheduler, run.predicts)
         schedule.set_timesteps(len(schedule.betas))
-        min_snr = 5.0 if predicts is PredictionType.EPSILON else None
-        diffuser = channels_last(seeded(1, lambda: build(postcards())).diffuser)
+        min_snr = 5.0 if run.predicts is PredictionType.EPSILON else None
+        sizes = replace(postcards().diffuser, context_scale=run.context_scale)
+        diffuser = channels_last(seeded(1, lambda: build(replace(postcards(), diffuser=sizes))).diffuser)
         task = DiffuserTask(diffuser, [Flow("text", "image")], learnt, schedule, min_snr=min_snr)
         return task, lambda model: clean_errors(model, schedule, measured)
 
@@ -163,12 +179,12 @@ def images(seed: int, count: int) -> UInt8[np.ndarray, "n h w 3"]:
 
 AUTOENCODER = Subject(
     [
-        (OptimizerName.ADAMW, 5e-4, None),
-        (OptimizerName.ADAMW, 1e-3, None),
-        (OptimizerName.ADAMW, 2e-3, None),
-        (OptimizerName.MUON, 1e-3, None),
-        (OptimizerName.MUON, 2.5e-3, None),
-        (OptimizerName.MUON, 5e-3, None),
+        Run(OptimizerName.ADAMW, 5e-4),
+        Run(OptimizerName.ADAMW, 1e-3),
+        Run(OptimizerName.ADAMW, 2e-3),
+        Run(OptimizerName.MUON, 1e-3),
+        Run(OptimizerName.MUON, 2.5e-3),
+        Run(OptimizerName.MUON, 5e-3),
     ],
     ["held-out error"],
     batch_size=8,
@@ -176,14 +192,16 @@ AUTOENCODER = Subject(
 )
 TEXT_TO_IMAGE = Subject(
     [
-        (OptimizerName.ADAMW, 1e-3, PredictionType.EPSILON),
-        (OptimizerName.ADAMW, 2e-3, PredictionType.EPSILON),
-        (OptimizerName.ADAMW, 2e-3, PredictionType.V_PREDICTION),
-        (OptimizerName.MUON, 2.5e-3, PredictionType.EPSILON),
-        (OptimizerName.MUON, 5e-3, PredictionType.EPSILON),
-        (OptimizerName.MUON, 2.5e-3, PredictionType.V_PREDICTION),
-        (OptimizerName.MUON, 5e-3, PredictionType.V_PREDICTION),
-        (OptimizerName.MUON, 1e-2, PredictionType.V_PREDICTION),
+        Run(OptimizerName.ADAMW, 1e-3, PredictionType.EPSILON),
+        Run(OptimizerName.ADAMW, 2e-3, PredictionType.EPSILON),
+        Run(OptimizerName.ADAMW, 2e-3, PredictionType.V_PREDICTION),
+        Run(OptimizerName.MUON, 2.5e-3, PredictionType.EPSILON),
+        Run(OptimizerName.MUON, 5e-3, PredictionType.EPSILON),
+        Run(OptimizerName.MUON, 2.5e-3, PredictionType.V_PREDICTION),
+        Run(OptimizerName.MUON, 5e-3, PredictionType.V_PREDICTION),
+        Run(OptimizerName.MUON, 1e-2, PredictionType.V_PREDICTION),
+        Run(OptimizerName.MUON, 1e-2, PredictionType.V_PREDICTION, context_scale=96**0.5),
+        Run(OptimizerName.ADAMW, 2e-3, PredictionType.V_PREDICTION, context_scale=96**0.5),
     ],
     ["held-out error", "with other captions"],
     batch_size=32,

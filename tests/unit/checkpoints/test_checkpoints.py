@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from versatile_diffusion.checkpoints.sources import locate
 from versatile_diffusion.checkpoints.tensors import open_tensors
 from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.flows import Flow
+from versatile_diffusion.model_presets import build, tiny
 
 FLOWS = ["text-to-image", "image-variation", "image-to-text", "text-variation"]
 
@@ -49,6 +51,16 @@ def test_a_saved_model_loads_as_it_was(model: Components, tmp_path: Path, shard:
     assert loaded.scheduler.timesteps.equal(model.scheduler.timesteps)  # pyright: ignore
     assert loaded.modalities["text"].encode(["a red house"]).equal(model.modalities["text"].encode(["a red house"]))
     assert not any(tensor.is_meta for tensor in loaded.modalities["text"].buffers())
+
+
+def test_the_scale_of_contexts_is_saved_and_is_1_where_none_was(tmp_path: Path):
+    preset = replace(tiny(), diffuser=replace(tiny().diffuser, context_scale=5.0))
+    save(build(preset, flows("image-variation")), tmp_path / "model")
+    assert load(tmp_path / "model").diffuser.plan.config.context_scale == 5.0
+    config = tmp_path / "model/diffuser/config.json"
+    kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "context_scale"}
+    config.write_text(json.dumps(kept))
+    assert load(tmp_path / "model").diffuser.plan.config.context_scale == 1.0
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -1,6 +1,7 @@
 """The network: contexts that are prepared once, and gradients that are computed in less memory."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,6 +54,20 @@ def test_keys_and_values_are_those_of_the_weights_when_they_were_prepared(diffus
             parameter.zero_()
     assert torch.equal(diffuser(LATENTS["text"], TIMESTEPS, "text", prepared), expected)
     assert not torch.allclose(diffuser(LATENTS["text"], TIMESTEPS, "text", CONTEXTS), expected)
+
+
+@torch.no_grad()
+def test_contexts_are_multiplied_by_the_scale_before_they_are_attended_to(
+    diffuser: Diffuser, session_pipe: VersatileDiffusionPipeline
+) -> None:
+    layers = {name: modality.data_layers for name, modality in session_pipe.modalities.items()}
+    dims = {name: modality.context_dim for name, modality in session_pipe.modalities.items()}
+    scaled = Diffuser(replace(diffuser.plan.config, context_scale=3.0), layers, dims).eval()
+    scaled.load_state_dict(diffuser.state_dict())
+    larger = [replace(context, tokens=3.0 * context.tokens) for context in CONTEXTS]
+    expected = diffuser(LATENTS["image"], TIMESTEPS, "image", larger)
+    assert torch.equal(scaled(LATENTS["image"], TIMESTEPS, "image", CONTEXTS), expected)
+    assert torch.equal(scaled(LATENTS["image"], TIMESTEPS, "image", scaled.prepare(CONTEXTS)), expected)
 
 
 def test_a_diffuser_that_waits_elsewhere_comes_to_prepare_contexts(diffuser: Diffuser) -> None:
