@@ -6,12 +6,13 @@ Finding one imports nothing but the one that is asked for, and of those in this 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-DEFAULT_MODEL = "postcards"
-"""The model that commands take where the user names none."""
+DEFAULT_MODEL = os.environ.get("VD_MODEL") or "postcards"
+"""The model that commands take where the user names none; the environment variable VD_MODEL names another."""
 
 DRAWN_WORLD = "postcards"
 """The world whose data set is drawn from a seed, so that benchmarks and examples need nothing from elsewhere."""

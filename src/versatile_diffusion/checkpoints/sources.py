@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from versatile_diffusion.bundled import DEFAULT_MODEL, bundled_weights, world_names
+from versatile_diffusion.bundled import bundled_weights, world_names
 from versatile_diffusion.checkpoints import folder, hub, official
 from versatile_diffusion.checkpoints.components import Checkpoint, Components
 from versatile_diffusion.checkpoints.errors import CheckpointError, reading, shortened
@@ -116,8 +116,12 @@ def locate(source: str | Path, flows: Sequence[Flow] | None = None, options: Fil
     raise CheckpointError(
         f"There is no model {shortened(name)!r}."
         + (f" Did you mean {near[0]!r}?" if near else "")
-        + f' Models are "{DEFAULT_MODEL}" (bundled), a folder or a file, or a hub id such as "{KNOWN[0]}".'
+        + f' Models are {", ".join(_bundled_names())} (bundled), a folder or a file, or a hub id such as "{KNOWN[0]}".'
     )
+
+
+def _bundled_names() -> list[str]:
+    return [f'"{name}"' for name in world_names() if bundled_weights(name)]
 
 
 def convert(

@@ -64,7 +64,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help=f'"{DEFAULT_MODEL}" (bundled), a folder, a file, or a hub id.', rich_help_panel="Model"
+        "--model",
+        "-m",
+        help="A bundled model, a folder, a file, or a hub id; VD_MODEL names another default.",
+        rich_help_panel="Model",
     ),
 ]
 Loras = Annotated[

@@ -22,7 +22,8 @@ def app(
             "--model",
             "-m",
             metavar="[NAME=]MODEL",
-            help=f'"{DEFAULT_MODEL}" (bundled), a folder, a file or a hub id; may be repeated (default: the first).',
+            help=f"A bundled model (default: {DEFAULT_MODEL}), a folder, a file or a hub id; of several the first "
+            "is the default.",
         ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address of this machine to listen at.")] = "127.0.0.1",
