@@ -18,7 +18,17 @@ from versatile_diffusion.training.settings.distillation_settings import Distilla
 from versatile_diffusion.training.settings.training_options import DATA, LEARNT, RUN
 from versatile_diffusion.validation import checked
 
-NOT_TAKEN = ("start", "train", "recipe", "min_snr", "noise_offset", "prediction_type", "zero_snr", "gradient_scales")
+NOT_TAKEN = (
+    "start",
+    "train",
+    "recipe",
+    "min_snr",
+    "noise_offset",
+    "timestep_shift",
+    "prediction_type",
+    "zero_snr",
+    "gradient_scales",
+)
 """Options of training that mean nothing here."""
 
 

@@ -24,6 +24,18 @@ def test_contexts_are_left_out_by_modality() -> None:
         assert left_out(of_default, flow) == pytest.approx(share or 0.1, abs=0.03 + share)
 
 
+def timesteps(**options: object) -> Tensor:
+    return four_flow_task(**options).draw_timesteps(2000, Generator().manual_seed(0))  # pyright: ignore
+
+
+def test_a_shift_learns_noisy_latents_more_often_and_1_changes_nothing() -> None:
+    plain, noisier, cleaner = timesteps(), timesteps(timestep_shift=3.0), timesteps(timestep_shift=1 / 3)
+    assert torch.equal(plain, torch.randint(1000, (2000,), generator=Generator().manual_seed(0)))
+    assert (noisier >= plain).all() and (cleaner <= plain).all() and cleaner.min() >= 0 and noisier.max() <= 999
+    assert noisier.median().item() == pytest.approx(750, abs=20)  # s·u / (1 + (s - 1)·u) of a half
+    assert cleaner.median().item() == pytest.approx(250, abs=20)
+
+
 def test_offset_noise_is_the_same_all_over_a_channel_and_only_of_latents_that_have_such() -> None:
     plain, offset = batch(), batch(noise_offset=0.1)
     changes: dict[str, Tensor] = {str(f): offset[f"{f}/noise"] - plain[f"{f}/noise"] for f in ALL_FLOWS[:1]}

@@ -165,6 +165,7 @@ class FineTuning:
             modalities=modalities,
             validation=validation,
             noise_offset=settings.noise_offset,
+            timestep_shift=settings.timestep_shift,
         )
 
     def require_one_prediction(self) -> None:

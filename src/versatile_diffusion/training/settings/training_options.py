@@ -119,6 +119,11 @@ class TrainingOptions(Strict):
         Field(ge=0, le=1, description="Noise that is the same all over a channel, for very dark or bright images."),
         _learnt,
     ] = 0.0
+    timestep_shift: Annotated[
+        Number,
+        Field(ge=0.1, le=10, description="Above 1, noisy latents are learnt more often (arXiv 2403.03206)."),
+        _learnt,
+    ] = 1.0
     prediction_type: Annotated[
         PredictionType | None,
         Field(description="What is predicted, if not what the model to begin from does."),

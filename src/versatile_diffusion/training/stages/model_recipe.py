@@ -64,7 +64,7 @@ class ModelRecipe(EncoderRecipe):
         one_flow: the diffuser, from image variation (paper, section 3.4).
         two_flow: the diffuser, from text to image as well.
         four_flow: the diffuser, from image to text and text variation as well.
-        min_snr: see `DiffuserTask`.
+        min_snr, timestep_shift: see `DiffuserTask`.
         text_multiple: samples of flows to text for each sample of flows to images, which cost more.
     """
 
@@ -72,4 +72,5 @@ class ModelRecipe(EncoderRecipe):
     two_flow: TrainingConfig
     four_flow: TrainingConfig
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = 5.0
+    timestep_shift: Annotated[float, Field(strict=True, gt=0)] = 1.0
     text_multiple: AtLeastOne = 3

@@ -132,6 +132,7 @@ class ModelTraining(EncoderTraining):
             self.latents,
             scheduler,
             min_snr=self.recipe.min_snr,
+            timestep_shift=self.recipe.timestep_shift,
             gradient_scales=gradient_scales,
             multiples={"text": self.recipe.text_multiple},
             modalities=modalities,

@@ -112,7 +112,8 @@ class ConsistencyTask(DiffuserTask):
         jumps: between which timesteps.
         guidance_scales: of the teacher, by output modality.
         huber: distances below this count by their squares, longer ones as they are (pseudo-Huber loss).
-        arguments, options: of `DiffuserTask`; what is of the noise alone (min_snr, noise_offset) is not used.
+        arguments, options: of `DiffuserTask`; what is of the noise alone (min_snr, noise_offset, timestep_shift)
+            is not used.
     """
 
     def __init__(

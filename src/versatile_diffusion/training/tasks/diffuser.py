@@ -105,6 +105,8 @@ class DiffuserTask(Task[Diffuser]):
         validation: what losses are measured on that is not learnt from.
         noise_offset: how much of the noise is the same all over a channel, where channels have two or more dimensions:
             with some a diffuser learns to make very dark and very bright images.
+        timestep_shift: above 1, noisy latents are learnt more often than others: a share u of the schedule becomes
+            s·u / (1 + (s - 1)·u) (arXiv 2403.03206).
 
     Raises:
         ValueError: if nothing can be sampled with the scheduler; see `check_scheduler`.
@@ -123,10 +125,12 @@ class DiffuserTask(Task[Diffuser]):
         modalities: Mapping[str, Modality] | None = None,
         validation: LatentData | None = None,
         noise_offset: float = 0.0,
+        timestep_shift: float = 1.0,
     ) -> None:
         check_scheduler(scheduler)
         self.model, self.flows, self.data, self.scheduler = diffuser, tuple(flows), data, scheduler
         self.context_dropout, self.min_snr, self.noise_offset = context_dropout, min_snr, noise_offset
+        self.timestep_shift = timestep_shift
         self.gradient_scales, self.multiples = gradient_scales or {}, multiples or {}
         self.modalities, self.validation = modalities or {}, validation
 
@@ -148,8 +152,10 @@ class DiffuserTask(Task[Diffuser]):
         return batch
 
     def draw_timesteps(self, count: int, generator: Generator) -> Int64[Tensor, "b"]:
-        """Returns the timesteps at which so many samples are learnt: any of the schedule, each as often."""
-        return torch.randint(len(self.scheduler.betas), (count,), generator=generator)
+        """Returns the timesteps at which so many samples are learnt: any of the schedule, each as often if unshifted."""
+        steps, shift = len(self.scheduler.betas), self.timestep_shift
+        levels = (torch.randint(steps, (count,), generator=generator) + 0.5) / steps
+        return (steps * shift * levels / (1 + (shift - 1) * levels)).long()
 
     def memory(self) -> object:
         """See `Task.memory`: where a stream of samples is."""

@@ -86,6 +86,7 @@ class EmojiRecipe(ModelRecipe):
     four_flow: TrainingConfig = _diffuser(10_000, seed=8)
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = "v_prediction"
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = None
+    timestep_shift: Annotated[float, Field(strict=True, gt=0)] = 2.0
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
     kl_even_channels: Annotated[bool, Field(strict=True)] = True
