@@ -152,7 +152,7 @@ class DiffuserTask(Task[Diffuser]):
         return batch
 
     def draw_timesteps(self, count: int, generator: Generator) -> Int64[Tensor, "b"]:
-        """Returns the timesteps at which so many samples are learnt: any of the schedule, each as often if unshifted."""
+        """Returns the timesteps at which so many samples are learnt: of any level, unshifted each as often."""
         steps, shift = len(self.scheduler.betas), self.timestep_shift
         levels = (torch.randint(steps, (count,), generator=generator) + 0.5) / steps
         return (steps * shift * levels / (1 + (shift - 1) * levels)).long()
