@@ -1,10 +1,12 @@
 """Mel spectrograms of postcards' sounds on disk, rendered once and read as an array.
 
-Written in parts, each whole or not at all: what was interrupted goes on with the parts that are missing.
+Written in parts, each whole or not at all: what was interrupted goes on with the parts that are missing. Their names
+hold what the first sound is like, so that a renderer, an engine or a spectrum that has changed renders anew.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +42,23 @@ def mel_pool(postcards: Postcards, folder: Path) -> Float16[np.ndarray, "n 2 t b
     """
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(postcards), PART)
-    parts = [_part(postcards, start, folder) for start in track(starts, "rendering sounds", transient=True)]
-    return np.concatenate(parts)
+    first = sha256(_rendered(postcards, range(1)).tobytes()).hexdigest()[:8]
+    beginning = folder / f"mels-{first}-{postcards.seed}-{postcards.split.value}"
+    parts = (_part(postcards, start, beginning) for start in track(starts, "rendering sounds", transient=True))
+    return np.concatenate(list(parts))
 
 
-def _part(postcards: Postcards, start: int, folder: Path) -> Float16[np.ndarray, "n 2 t bands"]:
+def _part(postcards: Postcards, start: int, beginning: Path) -> Float16[np.ndarray, "n 2 t bands"]:
     stop = min(start + PART, len(postcards))
-    file = folder / f"mels-{postcards.seed}-{postcards.split.value}-{start}-{stop}.npy"
+    file = beginning.with_name(f"{beginning.name}-{start}-{stop}.npy")
     if not file.exists():
-        sounds = [render_sound(postcards.scene(i)) for i in range(start, stop)]
         unfinished = file.with_suffix(".tmp")
         with unfinished.open("wb") as stream:
-            np.save(stream, torch.stack([mels_of(sound) for sound in sounds]).half().numpy())
+            np.save(stream, _rendered(postcards, range(start, stop)))
         unfinished.replace(file)
     return np.load(file)
+
+
+def _rendered(postcards: Postcards, numbers: range) -> Float16[np.ndarray, "n 2 t bands"]:
+    sounds = (render_sound(postcards.scene(number)) for number in numbers)
+    return torch.stack([mels_of(sound) for sound in sounds]).half().numpy()
