@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import UInt8
 from numpy.lib.format import open_memmap
 from PIL import Image
@@ -83,18 +84,22 @@ class CaptionedFolder(TrainingData):
 
     @cached_property
     def _images(self) -> UInt8[np.ndarray, "n h w 3"]:
-        """Memory-mapped; written whole or not at all."""
+        """Memory-mapped; written whole or not at all, by one process while all others that need it wait."""
         path = self.kept / f"{self.folder.name}-{self._checksum}-{len(self)}.npy"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".unfinished")
-            shape = (len(self), *_pixels(self.folder / str(self.lines[0]["file_name"])).shape)
-            array = open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-            for i, line in enumerate(track(self.lines, f"reading {self.folder.name}")):
-                array[i] = _pixels(self.folder / str(line["file_name"]))
-            array.flush()
-            unfinished.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                self._write_images(path)
         return np.load(path, mmap_mode="r")
+
+    def _write_images(self, path: Path) -> None:
+        unfinished = path.with_suffix(".unfinished")
+        shape = (len(self), *_pixels(self.folder / str(self.lines[0]["file_name"])).shape)
+        array = open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
+        for i, line in enumerate(track(self.lines, f"reading {self.folder.name}")):
+            array[i] = _pixels(self.folder / str(line["file_name"]))
+        array.flush()
+        unfinished.replace(path)
 
 
 def _line(text: str, where: str, count: int) -> Mapping[str, object]:
