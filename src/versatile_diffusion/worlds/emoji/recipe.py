@@ -59,7 +59,7 @@ def emoji(words: int = WORDS) -> Preset:
 
 
 _by_muon = partial(TrainingConfig, optimizer=OptimizerName.MUON, checkpoint_every=100)
-_diffuser = partial(_by_muon, batch_size=64, learning_rate=1.6e-2, weight_decay=0.5)
+_diffuser = partial(_by_muon, batch_size=64, learning_rate=8e-3, weight_decay=0.05)
 
 
 @dataclass(frozen=True, config=CONFIG, kw_only=True)
