@@ -225,10 +225,14 @@ class EncoderTraining(ABC):  # noqa: B024 - what derives from it brings what onl
         Raises:
             CheckpointError: if the model to go on from cannot be read, or has other sizes.
         """
-        components = seeded(self.recipe.seed, lambda: build(self.recipe.preset))
+        stored = None if self.run.start is None else read_source(self.run.start)
+        preset = self.recipe.preset
+        if stored is not None:  # whose weights have learnt from contexts of its own scale
+            scale = stored.diffuser.plan.config.context_scale
+            preset = replace(preset, diffuser=replace(preset.diffuser, context_scale=scale))
+        components = seeded(self.recipe.seed, lambda: build(preset))
         scheduler = components.scheduler
-        if self.run.start is not None:
-            stored = read_source(self.run.start)
+        if stored is not None:
             scheduler = stored.scheduler
             for name, module in {DIFFUSER: components.diffuser, **components.modalities}.items():
                 fill(module, stored.tensors.get(name, {}), torch.float32)

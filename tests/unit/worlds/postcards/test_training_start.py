@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from versatile_diffusion.checkpoints import CheckpointError, open_source, save
+from versatile_diffusion.diffuser import ContextTokens
 from versatile_diffusion.modalities.vocabulary import word_tokenizers
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.worlds.postcards import VOCABULARY
 from versatile_diffusion.worlds.postcards.attribute_classifier import load_classifier
-from versatile_diffusion.worlds.postcards.recipe import PostcardsRecipe, tiny_recipe
+from versatile_diffusion.worlds.postcards.recipe import PostcardsRecipe, postcards, tiny_recipe
 from versatile_diffusion.worlds.postcards.training import PostcardsTraining
 from versatile_diffusion.worlds.postcards.world import POSTCARDS_STAGES
 
@@ -69,6 +70,18 @@ def test_a_model_of_other_sizes_is_refused(tmp_path: Path) -> None:
     training = PostcardsTraining(untrained(), tmp_path, start="postcards")
     with pytest.raises(CheckpointError, match="does not fit the model"):
         _ = training.clip
+
+
+def test_a_model_to_go_on_from_keeps_the_scale_of_its_contexts(tmp_path: Path) -> None:
+    assert postcards().diffuser.context_scale > 1  # of a model from nothing
+    begun = PostcardsTraining(PostcardsRecipe(), tmp_path, start="postcards").start
+    assert begun.diffuser.plan.config.context_scale == 1
+    images, steps = torch.randn(1, 8, 8, 8), torch.tensor([500])
+    contexts = [ContextTokens("text", torch.randn(1, 40, 96))]
+    with torch.no_grad():
+        found = begun.diffuser(images, steps, "image", contexts)
+        expected = open_source("postcards").diffuser.float()(images, steps, "image", contexts)
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("main", [True, False])
