@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from versatile_diffusion.kernels.concurrency import at_once
+
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 """Of the polynomial that draws singular values towards 1, steepest at 0 (Keller Jordan's Muon)."""
 ITERATIONS = 5
@@ -45,8 +47,8 @@ class Muon(Optimizer):
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
             learnt = [parameter for parameter in group["params"] if parameter.grad is not None]
-            ahead = (self._ahead(parameter, momentum) for parameter in learnt)
-            directions = _told_to_all(list(ahead)) if self.shared else map(orthogonal, ahead)
+            ahead = [self._ahead(parameter, momentum) for parameter in learnt]
+            directions = _told_to_all(ahead) if self.shared else _orthogonal_of_all(ahead)
             for parameter, direction in zip(learnt, directions, strict=True):
                 length = 0.2 * math.sqrt(max(direction.shape))  # as long as AdamW's usual steps
                 parameter.mul_(1 - rate * group["weight_decay"])
@@ -65,13 +67,24 @@ class Muon(Optimizer):
 def _told_to_all(matrices: Sequence[Float[Tensor, "..."]]) -> Iterator[Float[Tensor, "a b"]]:
     """The directions of matrices, of which each process works out its part."""
     rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    own = (orthogonal(matrix) if i % count == rank else torch.zeros_like(matrix) for i, matrix in enumerate(matrices))
-    message = torch.cat([matrix.flatten() for matrix in own])
+    own = _orthogonal_of_all(matrices[rank::count])
+    directions = (next(own) if i % count == rank else torch.zeros_like(matrix) for i, matrix in enumerate(matrices))
+    message = torch.cat([matrix.flatten() for matrix in directions])
     torch.distributed.all_reduce(message)  # pyright: ignore[reportUnknownMemberType] - torch leaves parameters untyped
     start = 0
     for matrix in matrices:
         yield message[start : start + matrix.numel()].view_as(matrix)
         start += matrix.numel()
+
+
+def _orthogonal_of_all(matrices: Sequence[Float[Tensor, "..."]]) -> Iterator[Float[Tensor, "a b"]]:
+    """`orthogonal` of each; several at once on the CPU, where each is too small for many threads.
+
+    Matrices that are shared out among processes go one by one: the processes must meet in the same order.
+    """
+    if not matrices or any(isinstance(matrix, DTensor) for matrix in matrices):
+        return map(orthogonal, matrices)
+    return at_once(orthogonal, matrices, matrices[0].device)
 
 
 def orthogonal(matrix: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
