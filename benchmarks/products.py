@@ -43,6 +43,7 @@ from versatile_diffusion.kernels import attention as attention_kernel
 from versatile_diffusion.kernels import optimization, optimize, winograd
 from versatile_diffusion.kernels import rows as rows_kernel
 from versatile_diffusion.kernels.linear import linear as ours
+from versatile_diffusion.kernels.norms import SmallGroupNorm
 from versatile_diffusion.kernels.packing import pack
 from versatile_diffusion.kernels.rows import FeedForwardByRows, compute_by_rows
 from versatile_diffusion.model_presets import build, vd_four_flow
@@ -142,6 +143,19 @@ def rows(dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto
         pack(layer)
         works = {"": partial(layer, x), "rows": partial(FeedForwardByRows(layer, 8 * channels), x)}
         table.add_row(f"{channels}, {count}", *_medians(works, rounds))
+    Console().print(table)
+
+
+@app.command()
+@torch.inference_mode()
+def norms(rounds: int = 9) -> None:
+    """Medians in ms of group norms of 32 groups in bfloat16, of images whose channels lie side by side."""
+    table = Table("images, channels, pixels", "PyTorch", "copied", title="ms, bfloat16")
+    for count, channels, side in ((2, 64, 8), (64, 64, 8), (64, 128, 4), (64, 320, 8), (2, 320, 64)):
+        x = torch.randn(count, channels, side, side, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        layer = nn.GroupNorm(32, channels)
+        works = {"PyTorch": partial(layer, x), "copied": partial(SmallGroupNorm(layer), x)}
+        table.add_row(f"{count}, {channels}, {side}²", *_medians(works, rounds))
     Console().print(table)
 
 

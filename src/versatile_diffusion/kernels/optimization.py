@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from versatile_diffusion.kernels.attention import attention
 from versatile_diffusion.kernels.concurrency import at_once
+from versatile_diffusion.kernels.norms import compute_plain, compute_small
 from versatile_diffusion.kernels.packing import pack, unpack
 from versatile_diffusion.kernels.rows import compute_by_rows, compute_whole
 
@@ -30,15 +31,17 @@ def optimize(network: nn.Module, *, training: bool = False) -> None:
     """Makes a network quicker on the CPU. Its outputs stay the same but for rounding, and it is saved as before.
 
     Weights of linear layers and convolutions are laid out once instead of at every call, feed-forward layers are
-    computed by rows that stay in the cache, and what the network holds as an attribute is replaced: PyTorch's attention
-    by ours, and `map` by what computes at once. What is not on the CPU stays as it is, and so does a compiled network.
+    computed by rows that stay in the cache, small images are normalised as contiguous ones, and what the network holds
+    as an attribute is replaced: PyTorch's attention by ours, and `map` by what computes at once. What is not on the CPU
+    stays as it is, and so does a compiled network.
 
     Args:
         network: to be changed; `restore` brings back what it was.
-        training: whether to do only what leaves all weights to be trained, which is attention.
+        training: whether to do only what leaves all weights to be trained: attention and norms.
     """
     if _FORWARD in vars(network) or any(getattr(part, "_compiled_call_impl", None) for part in network.modules()):
         return
+    compute_small(network)
     if training:
         _exchange(network, {scaled_dot_product_attention: attention})
         return
@@ -63,6 +66,7 @@ def restore(network: nn.Module) -> None:
             network.forward = former
     unpack(network)
     compute_whole(network)
+    compute_plain(network)
     _exchange(network, {quicker: plain for plain, quicker in _QUICKER.items()})
 
 

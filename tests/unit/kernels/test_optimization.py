@@ -16,6 +16,7 @@ from versatile_diffusion.diffuser import ContextTokens, Diffuser
 from versatile_diffusion.kernels import linear, optimize, packing, restore
 from versatile_diffusion.kernels import rows as rows_kernel
 from versatile_diffusion.kernels.attention import attention
+from versatile_diffusion.kernels.norms import SmallGroupNorm
 from versatile_diffusion.kernels.optimization import map_at_once
 from versatile_diffusion.kernels.packing import PackedLayer
 from versatile_diffusion.kernels.rows import FeedForwardByRows
@@ -70,8 +71,9 @@ def test_all_is_replaced_and_comes_back(diffuser: Diffuser, predicted) -> None:
     assert held(diffuser) == {scaled_dot_product_attention, map}
     optimize(diffuser)
     assert held(diffuser) == {attention, map_at_once}
-    parts = [part for part in diffuser.modules() if isinstance(part, PackedLayer | FeedForwardByRows)]
-    assert {isinstance(part, PackedLayer) for part in parts} == {True, False}
+    parts = [part for part in diffuser.modules() if isinstance(part, PackedLayer | FeedForwardByRows | SmallGroupNorm)]
+    assert {type(part) for part in parts} >= {FeedForwardByRows, SmallGroupNorm}
+    assert any(isinstance(part, PackedLayer) for part in parts) and nn.GroupNorm not in kinds(diffuser)
     assert list(diffuser.state_dict()) == list(state)
     torch.testing.assert_close(predicted(diffuser), expected, atol=1e-4, rtol=1e-4)
     optimize(diffuser)  # again, which changes nothing
@@ -95,7 +97,8 @@ def test_copies_and_pickles_are_as_quick(diffuser: Diffuser, predicted) -> None:
 def test_what_is_to_be_trained_keeps_its_weights(diffuser: Diffuser) -> None:
     before = kinds(diffuser)
     optimize(diffuser, training=True)
-    assert kinds(diffuser) == before and held(diffuser) == {attention, map}
+    assert held(diffuser) == {attention, map}
+    assert kinds(diffuser) == [SmallGroupNorm if kind is nn.GroupNorm else kind for kind in before]
     diffuser.train()
     assert all(parameter.requires_grad for parameter in diffuser.parameters())
 
@@ -145,3 +148,26 @@ def test_feed_forward_layers_are_computed_by_rows(monkeypatch: pytest.MonkeyPatc
     assert seen == [3, 3, 3, 1]
     network["layer"](x)
     assert seen[4:] == [2], "with gradients, all at once"
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 4, 4), (2, 64, 17, 16), (3, 64)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_group_norms_of_small_images_are_those_of_pytorch(
+    shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    norm = nn.GroupNorm(32, 64)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    network = nn.Sequential(copy.deepcopy(norm))
+    optimize(network, training=True)
+    assert kinds(network) == [nn.Sequential, SmallGroupNorm]
+    x = torch.randn(shape, generator=Generator().manual_seed(1)).to(dtype)
+    x = (x.contiguous(memory_format=layout) if x.ndim == 4 else x).requires_grad_()
+    expected, made = norm(x), network(x)
+    assert made.stride() == expected.stride() and made.dtype == expected.dtype
+    torch.testing.assert_close(made, expected, atol=2e-2, rtol=2e-2)
+    theirs, ours = (torch.autograd.grad(y.float().square().sum(), x)[0] for y in (expected, made))
+    torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.05)
+    restore(network)
+    assert kinds(network) == [nn.Sequential, nn.GroupNorm] and torch.equal(network(x), expected)
