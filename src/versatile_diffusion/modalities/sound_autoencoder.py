@@ -53,13 +53,13 @@ class SoundAutoencoder(nn.Module, ABC):
 class MelAutoencoder(SoundAutoencoder):
     """AudioLDM's (arXiv 2301.12503): AutoencoderKL on logarithms of mel spectrograms, and HiFi-GAN back to waveforms.
 
+    Where the autoencoder takes two channels, sounds are stereo, and the vocoder makes each channel by itself.
+
     Args:
-        kl: arguments of diffusers' AutoencoderKL; its images are one channel of frames × bands.
+        kl: arguments of diffusers' AutoencoderKL; its images are frames × bands, one for each channel of a sound.
         vocoder: a transformers SpeechT5HifiGanConfig as a dict.
         spectrum: arguments of `MelSpectrum`.
     """
-
-    channels = 1
 
     def __init__(
         self, kl: Mapping[str, Any], vocoder: Mapping[str, Any], spectrum: Mapping[str, Any] | None = None
@@ -71,7 +71,8 @@ class MelAutoencoder(SoundAutoencoder):
         self.kl = AutoencoderKL(**kl)
         self.vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
         self._frames = 2 ** (len(self.kl.config["block_out_channels"]) - 1)
-        self.rate, self.hop = self.spectrum.rate, self.spectrum.hop * self._frames
+        self.rate, self.channels = self.spectrum.rate, self.kl.config["in_channels"]
+        self.hop = self.spectrum.hop * self._frames
         self._require_fit()
 
     def data_layers(self, plan: Plan) -> ConvolutionalLayers:
@@ -82,19 +83,25 @@ class MelAutoencoder(SoundAutoencoder):
         """See `SoundAutoencoder.latent_shape`: channels, positions in time and in pitch."""
         return self.kl.config["latent_channels"], positions, self.spectrum.bands // self._frames
 
-    def encode(self, waves: Float[Tensor, "b 1 n"]) -> Float[Tensor, "b c t f"]:
+    def encode(self, waves: Float[Tensor, "b channels n"]) -> Float[Tensor, "b c t f"]:
         """See `SoundAutoencoder.encode`."""
-        mels = self.spectrum.log_magnitudes(at_peak(waves)[:, 0])[:, None]
+        mels = self.log_mels(waves)
         return self.kl.encode(mels.to(self.kl.device, self.kl.dtype), return_dict=False)[0].mode()
 
-    def decode(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b 1 n"]:
+    def decode(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b channels n"]:
         """See `SoundAutoencoder.decode`."""
-        return self.vocoder(self.mels(latents))[:, None]
+        mels = self.decoded_mels(latents)
+        waves: Tensor = self.vocoder(mels.flatten(0, 1))
+        return waves.unflatten(0, mels.shape[:2])
 
-    def mels(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b frames bands"]:
+    def log_mels(self, waves: Float[Tensor, "b channels n"]) -> Float[Tensor, "b channels frames bands"]:
+        """Returns what is encoded of waveforms: the spectrogram of each channel, of sounds at `PEAK`."""
+        return self.spectrum.log_magnitudes(at_peak(waves).flatten(0, 1)).unflatten(0, waves.shape[:2])
+
+    def decoded_mels(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b channels frames bands"]:
         """Returns the spectrograms that latents stand for."""
         decode: Callable[..., tuple[Tensor]] = self.kl.decode  # pyright: ignore - typed in part in diffusers
-        return decode(latents, return_dict=False)[0][:, 0]
+        return decode(latents, return_dict=False)[0]
 
     def _require_fit(self) -> None:
         config = self.vocoder.config

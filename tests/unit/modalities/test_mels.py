@@ -11,9 +11,11 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from tests.unit.modalities.small_sound import sine, small_sound
 from versatile_diffusion.modalities.clap import ClapSoundEncoder, ClapTextEncoder
 from versatile_diffusion.modalities.mels import MelSpectrum, as_batch
+from versatile_diffusion.modalities.sound import SoundModality
 from versatile_diffusion.modalities.sound_autoencoder import MelAutoencoder, at_peak
 from versatile_diffusion.modalities.sounds import Sound
-from versatile_diffusion.model_presets.sounds import clap_sound
+from versatile_diffusion.model_presets.sizes import SoundPreset
+from versatile_diffusion.model_presets.sounds import clap_sound, mel_autoencoder, tiny_sound
 
 
 def noise(seconds: float, rate: int) -> Sound:
@@ -103,6 +105,28 @@ def test_latents_are_those_of_the_networks_that_it_is_made_of() -> None:
     (made,) = modality.decode(latent)
     assert made.samples.shape == (1, 1600)
     torch.testing.assert_close(torch.as_tensor(made.samples), wave, atol=1e-4, rtol=0)
+
+
+def test_an_autoencoder_of_two_channels_makes_stereo_sounds() -> None:
+    sizes = tiny_sound().modalities["sound"]
+    assert isinstance(sizes, SoundPreset) and sizes.autoencoder is not None
+    kl = mel_autoencoder(channels=(32, 32), layers=1, latent_channels=4, stereo=True)
+    modality = SoundModality({**sizes.autoencoder, "kl": kl}, scaling_factor=1.0, seconds=1.0).eval()
+    autoencoder = modality.autoencoder
+    assert isinstance(autoencoder, MelAutoencoder) and autoencoder.channels == 2
+    tone = sine(300, 0.8, 2000).samples[0]
+    both, left = Sound(np.stack([tone, tone]), 2000), Sound(np.stack([tone, 0.01 * tone]), 2000)
+    mels = autoencoder.log_mels(as_batch([left.samples]))
+    assert mels.shape == (1, 2, 40, 16) and mels[0, 0].mean() > mels[0, 1].mean() + 2  # the quiet side stays quiet
+    latents = modality.encode([both, left])
+    assert latents.shape == (2, 4, 20, 8) and not torch.equal(latents[0], latents[1])
+    assert torch.equal(modality.encode([both]), modality.encode([Sound(tone, 2000)])), "mono sounds are on both sides"
+    decoded = autoencoder.decoded_mels(latents)
+    with torch.no_grad():
+        expected = autoencoder.vocoder(decoded[1])
+    made = modality.decode(latents)[1]
+    assert made.samples.shape == (2, 1600)
+    torch.testing.assert_close(torch.as_tensor(made.samples), expected, atol=1e-4, rtol=0)
 
 
 def test_sounds_of_training_have_one_length() -> None:
