@@ -91,12 +91,13 @@ class MelAutoencoder(SoundAutoencoder):
     def decode(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b channels n"]:
         """See `SoundAutoencoder.decode`."""
         mels = self.decoded_mels(latents)
-        waves: Tensor = self.vocoder(mels.flatten(0, 1))
-        return waves.unflatten(0, mels.shape[:2])
+        waves = cast(Tensor, self.vocoder(mels.flatten(0, 1)))
+        return waves.view(*mels.shape[:2], -1)
 
     def log_mels(self, waves: Float[Tensor, "b channels n"]) -> Float[Tensor, "b channels frames bands"]:
         """Returns what is encoded of waveforms: the spectrogram of each channel, of sounds at `PEAK`."""
-        return self.spectrum.log_magnitudes(at_peak(waves).flatten(0, 1)).unflatten(0, waves.shape[:2])
+        mels = self.spectrum.log_magnitudes(at_peak(waves).flatten(0, 1))
+        return mels.view(*waves.shape[:2], *mels.shape[1:])
 
     def decoded_mels(self, latents: Float[Tensor, "b c t f"]) -> Float[Tensor, "b channels frames bands"]:
         """Returns the spectrograms that latents stand for."""
