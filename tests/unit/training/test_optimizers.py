@@ -165,7 +165,7 @@ def test_an_average_may_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (8, 40), (40, 8), (8, 1), (128, 200)])
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (8, 40), (40, 8), (8, 1)])
 def test_muon_takes_the_steps_of_pytorchs_own_on_matrices_and_on_kernels_as_matrices(shape: tuple[int, int]) -> None:
     generator = Generator().manual_seed(0)
     start = torch.randn(shape, generator=generator)

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from versatile_diffusion.devices import computes_bf16
 from versatile_diffusion.kernels.concurrency import at_once
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -20,15 +19,13 @@ ITERATIONS = 5
 SMALLEST = 1e-7
 GATHERED = 2
 """How many times as long as wide a matrix is from which on the iterations' products are gathered."""
-WIDE = 128
-"""The width of a matrix from which on bfloat16 is quicker on CPUs that have it, up to twice."""
 
 
 class Muon(Optimizer):
     """Steps that are equally long in all directions of a matrix (arXiv 2502.16982), and as long as those of AdamW.
 
-    PyTorch's own takes matrices alone, and computes in bfloat16 everywhere, 30 times as long on CPUs without it. A
-    kernel is taken as the matrix that turns the patch below it into the channels of its output.
+    PyTorch's own takes matrices alone, and computes in bfloat16, 30 times as long on CPUs without it. A kernel is
+    taken as the matrix that turns the patch below it into the channels of its output.
 
     Args:
         parameters: of two dimensions or more.
@@ -95,21 +92,14 @@ def orthogonal(matrix: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
 
     All of them multiply from the left, by polynomials of the matrix times its transpose. Of a matrix that is much
     longer than wide these small products are gathered, and multiply the long one once; not in bfloat16, in which
-    they would lose what is small. Other matrices are multiplied in bfloat16 where that is quicker.
+    they would lose what is small.
     """
-    x = matrix.bfloat16() if _is_quicker_in_bfloat16(matrix) else matrix
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
     x = x if x.shape[0] <= x.shape[1] else x.t()
     x = x / x.square().sum().sqrt().clamp(min=SMALLEST)
     exact = x.dtype is not torch.bfloat16 and not isinstance(x, DTensor)  # which has no diagonal
     x = _gathered(x) if exact and x.shape[1] > GATHERED * x.shape[0] else _iterated(x)
     return (x if matrix.shape[0] <= matrix.shape[1] else x.t()).to(matrix.dtype)
-
-
-def _is_quicker_in_bfloat16(matrix: Float[Tensor, "a b"]) -> bool:
-    if matrix.device.type != "cpu":
-        return matrix.is_cuda
-    shorter, longer = sorted(matrix.shape)
-    return shorter >= WIDE and longer <= GATHERED * shorter and computes_bf16(matrix.device)
 
 
 def _iterated(x: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
