@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from tests.unit.training.diffuser_runs import four_flow_task
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import ContextTokens, Diffuser
-from versatile_diffusion.kernels import linear, optimize, packing, restore
+from versatile_diffusion.kernels import linear, norms, optimize, packing, restore
 from versatile_diffusion.kernels import rows as rows_kernel
 from versatile_diffusion.kernels.attention import attention
 from versatile_diffusion.kernels.norms import SmallGroupNorm
@@ -27,9 +27,10 @@ from versatile_diffusion.training.loop.trainer import Trainer
 
 @pytest.fixture(autouse=True)
 def everything_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights of any size are packed, and few rows are computed at a time."""
+    """Weights of any size are packed, few rows are computed at a time, and groups of any width are normalised."""
     for module in (linear, packing):
         monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(norms, "MOST_CHANNELS", 1024)
     monkeypatch.setattr(rows_kernel, "CACHED", 1)
     monkeypatch.setattr(rows_kernel, "_FEWEST", 3)
 
