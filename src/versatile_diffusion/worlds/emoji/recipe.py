@@ -77,9 +77,9 @@ class EmojiRecipe(ModelRecipe):
     seed: Count = SEED
     attribute_classifier: TrainingConfig = _by_muon(8000, 64, 4e-3, seed=1)
     perceptual_network: TrainingConfig = _by_muon(2500, 64, 4e-3, seed=2)
-    kl: TrainingConfig = _by_muon(5000, 8, 2.5e-3, seed=3, preview_every=1000)
+    kl: TrainingConfig = _by_muon(6000, 8, 2.5e-3, seed=3, preview_every=1000)
     kl_adversarial: TrainingConfig = _by_muon(4000, 8, 5e-4, seed=9, preview_every=1000)
-    clip: TrainingConfig = _by_muon(3000, 192, 2e-3, seed=4)
+    clip: TrainingConfig = _by_muon(1800, 192, 2e-3, seed=4)
     optimus: TrainingConfig = _by_muon(8000, 64, 2e-3, seed=5)
     one_flow: TrainingConfig = _diffuser(300, final_rate=1.0, seed=6)
     two_flow: TrainingConfig = _diffuser(2500, final_rate=1.0, seed=7)
