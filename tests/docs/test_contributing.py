@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md names is there."""
+"""What CONTRIBUTING.md names is there, and every script that a page names."""
 
 import re
 from importlib import import_module
@@ -28,3 +28,11 @@ def test_an_object_is_there(name: str) -> None:
 
 def test_both_kinds_are_found() -> None:
     assert "worlds/base.py" in FILES and "training.tasks.data.TrainingData" in OBJECTS
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_a_script_is_there(page: Path) -> None:
+    named = set(re.findall(r"\b(?:benchmarks|examples)/\w+\.(?:py|ipynb)", page.read_text()))
+    assert [script for script in sorted(named) if not (ROOT / script).is_file()] == []

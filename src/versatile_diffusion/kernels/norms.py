@@ -41,10 +41,10 @@ class SmallGroupNorm(nn.GroupNorm):
 
 
 def compute_small(network: nn.Module) -> None:
-    """Puts a `SmallGroupNorm` in place of every group norm of narrow groups."""
+    """Puts a `SmallGroupNorm` in place of every group norm of narrow groups on the CPU."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
-            if type(layer) is nn.GroupNorm and layer.num_channels // layer.num_groups <= MOST_CHANNELS:
+            if type(layer) is nn.GroupNorm and _is_narrow(layer):
                 setattr(parent, name, SmallGroupNorm(layer))
 
 
@@ -54,6 +54,11 @@ def compute_plain(network: nn.Module) -> None:
         for name, layer in parent.named_children():
             if isinstance(layer, SmallGroupNorm):
                 setattr(parent, name, layer.plain())
+
+
+def _is_narrow(layer: nn.GroupNorm) -> bool:
+    on_cpu = layer.affine and layer.weight.device.type == "cpu"
+    return on_cpu and layer.num_channels // layer.num_groups <= MOST_CHANNELS
 
 
 def _pays(x: Tensor) -> bool:

@@ -53,11 +53,9 @@ def tiny_sound() -> Preset:
     return tiny().with_modalities(sound=SoundPreset(autoencoder, encoder, 1.0, seconds=1.0, projected=True))
 
 
-def mel_autoencoder(
-    channels: tuple[int, ...], layers: int, latent_channels: int = 8, groups: int = 32, stereo: bool = False
-) -> Config:
+def mel_autoencoder(channels: tuple[int, ...], layers: int, latent_channels: int = 8, stereo: bool = False) -> Config:
     """Returns the arguments of AutoencoderKL for spectrograms, halved at every level but the first."""
-    config = kl_autoencoder(channels, layers, size=1024, latent_channels=latent_channels, groups=groups)
+    config = kl_autoencoder(channels, layers, size=1024, latent_channels=latent_channels)
     return {**config, "in_channels": 1 + stereo, "out_channels": 1 + stereo}
 
 
