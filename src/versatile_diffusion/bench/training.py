@@ -22,6 +22,7 @@ from versatile_diffusion.training.loop.task import TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer, average_decay, draw, learning_rate
 from versatile_diffusion.training.samples.random_latents import RandomLatents
 from versatile_diffusion.training.stages.model_recipe import ModelRecipe
+from versatile_diffusion.training.stages.model_training import flow_multiples
 from versatile_diffusion.training.tasks.diffuser import DiffuserTask
 from versatile_diffusion.worlds.registry import get_world
 
@@ -96,7 +97,7 @@ def _task(pipe: VersatileDiffusionPipeline, recipe: ModelRecipe) -> DiffuserTask
         RandomLatents(dict(pipe.modalities.items())),
         copy.deepcopy(pipe.scheduler),
         min_snr=recipe.min_snr,
-        multiples={"text": recipe.text_multiple},
+        multiples=flow_multiples(recipe),
     )
 
 

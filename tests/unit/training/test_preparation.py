@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
-from versatile_diffusion.model_presets import kl_autoencoder
-from versatile_diffusion.training.stages.preparation import even_channels
+from versatile_diffusion.modalities.clip import ClipImageEncoder
+from versatile_diffusion.model_presets import clip_vision, kl_autoencoder
+from versatile_diffusion.training.stages.preparation import even_channels, spread_positions
 
 
 @pytest.mark.parametrize("patch_size", [1, 4])
@@ -27,3 +28,17 @@ def test_an_autoencoder_without_the_convolutions_is_refused() -> None:
     autoencoder = image_autoencoder({**config, "use_quant_conv": False})
     with pytest.raises(ValueError, match="which this autoencoder lacks"):
         even_channels(autoencoder, torch.rand(1, 4, 16, 16))
+
+
+def test_tokens_tell_their_places_where_position_embeddings_begin_large() -> None:
+    torch.manual_seed(0)
+    encoder = ClipImageEncoder(clip_vision(width=32, layers=2, size=32, patch=8, projection=32, heads=2)).eval()
+    images = torch.randn(64, 3, 32, 32)
+
+    def share_of_places() -> float:
+        tokens = encoder(images)[:, 1:].detach()
+        return float(tokens.mean(0).var(0).mean() / tokens.flatten(0, 1).var(0).mean())
+
+    assert share_of_places() < 0.05
+    spread_positions(encoder, 50.0)
+    assert share_of_places() > 0.3

@@ -259,8 +259,8 @@ def test_a_tiny_diffuser_learns_all_flows_of_a_batch_by_heart(tmp_path: Path) ->
         assert losses[str(flow)] < 0.9 * first[str(flow)]
 
 
-def test_flows_to_texts_take_more_samples_if_told_and_processes_share_them() -> None:
-    task = four_flow_task(multiples={"text": 3})
+def test_flows_take_more_samples_if_told_and_processes_share_them() -> None:
+    task = four_flow_task(multiples={flow: 3 for flow in ALL_FLOWS if flow.output == "text"})
     config = TrainingConfig(steps=1, batch_size=2, learning_rate=1.0)
     batch = draw(task, config, 0)
     assert {len(batch[f"{flow}/latents"]) for flow in ALL_FLOWS if flow.output == "text"} == {6}

@@ -46,6 +46,7 @@ class OwnRecipe(EncoderRecipe):
     clip: TrainingConfig = _STAGE
     optimus: TrainingConfig = _STAGE
     kl_even_channels: bool = True
+    clip_position_spread: float = 50.0
 
 
 @plain_dataclass(frozen=True)

@@ -33,7 +33,14 @@ from versatile_diffusion.training.stages.autoencoder_stages import (
 from versatile_diffusion.training.stages.measurements import Figures, Measurements
 from versatile_diffusion.training.stages.model_recipe import EncoderRecipe
 from versatile_diffusion.training.stages.names import ADVERSARIAL, STAGES
-from versatile_diffusion.training.stages.preparation import by_image, channels_last, learnt_schedule, seeded, unit_scale
+from versatile_diffusion.training.stages.preparation import (
+    by_image,
+    channels_last,
+    learnt_schedule,
+    seeded,
+    spread_positions,
+    unit_scale,
+)
 from versatile_diffusion.training.stages.training_run import TrainingRun
 from versatile_diffusion.training.tasks.clip import ClipPair, ClipTask
 from versatile_diffusion.training.tasks.data import TrainingData
@@ -144,10 +151,9 @@ class EncoderTraining(ABC):  # noqa: B024 - what derives from it brings what onl
         image, text = self._untrained_image(), self._untrained_text()
         texts, count = self.context_texts
         captions = by_image(text.context_ids(list(texts)), count)
-        pair = ClipPair(
-            loaded(image.context_encoder, "image context encoder", "from images"),
-            _clip_of(text),
-        )
+        pair = ClipPair(loaded(image.context_encoder, "image context encoder", "from images"), _clip_of(text))
+        if self.run.start is None:
+            spread_positions(pair.image, self.recipe.clip_position_spread)
         pair = self.run.train("clip", ClipTask(pair, self.images, captions, self.data.hard_negatives))
         image.context_encoder, text.context_encoder = pair.image, pair.text
         self.measurements.measure("clip", lambda: self.measure_clip(image, text))

@@ -33,6 +33,8 @@ class EncoderRecipe:
         kl_edge_weight: see `KLAutoencoderTask`.
         kl_adversarial_weight: see `AdversarialAutoencoderTask`; means something where there is that stage.
         kl_even_channels: whether each channel of the latents of images has unit variance, or only all together.
+        clip_position_spread: what the position embeddings of the image encoder are multiplied by before it learns; see
+            `spread_positions`. Means something where it begins at random.
         image_guidance: guidance scale of images where the user does not say.
         text_guidance: guidance scale of texts where the user does not say.
         validation_images: images that were not learnt from, which each stage is measured on; at least 64.
@@ -51,6 +53,7 @@ class EncoderRecipe:
     kl_edge_weight: Amount = 0.0
     kl_adversarial_weight: Amount = 0.05
     kl_even_channels: Annotated[bool, Field(strict=True)] = False
+    clip_position_spread: Amount = 1.0
     image_guidance: Amount = 3.0
     text_guidance: Amount = 3.0
     validation_images: Annotated[int, Field(strict=True, ge=64)] = 512
@@ -65,7 +68,9 @@ class ModelRecipe(EncoderRecipe):
         two_flow: the diffuser, from text to image as well.
         four_flow: the diffuser, from image to text and text variation as well.
         min_snr, timestep_shift: see `DiffuserTask`.
-        text_multiple: samples of flows to text for each sample of flows to images, which cost more.
+        text_to_image_multiple: samples of text to image for each of image variation, whose contexts say much more of an
+            image, so that it is learnt sooner.
+        text_multiple: samples of flows to text for each of image variation, which costs more.
     """
 
     one_flow: TrainingConfig
@@ -73,4 +78,5 @@ class ModelRecipe(EncoderRecipe):
     four_flow: TrainingConfig
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = 5.0
     timestep_shift: Annotated[float, Field(strict=True, gt=0)] = 1.0
+    text_to_image_multiple: AtLeastOne = 1
     text_multiple: AtLeastOne = 3

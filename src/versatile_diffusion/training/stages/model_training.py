@@ -134,7 +134,7 @@ class ModelTraining(EncoderTraining):
             min_snr=self.recipe.min_snr,
             timestep_shift=self.recipe.timestep_shift,
             gradient_scales=gradient_scales,
-            multiples={"text": self.recipe.text_multiple},
+            multiples=flow_multiples(self.recipe),
             modalities=modalities,
         )
         return self.run.train(stage, task)
@@ -143,3 +143,12 @@ class ModelTraining(EncoderTraining):
         """What latents or tokens come from; see `LatentCache`. Its stage must have been trained."""
         stage = {"image/latents": "kl", "text/latents": "optimus"}.get(part, "clip")
         return f"{stage} at {self.run.identity(stage)}, {self.data.description}"
+
+
+def flow_multiples(recipe: ModelRecipe) -> dict[Flow, int]:
+    """Returns how many samples each flow takes for each sample of a batch; see `DiffuserTask`."""
+    return {
+        TEXT_TO_IMAGE: recipe.text_to_image_multiple,
+        IMAGE_TO_TEXT: recipe.text_multiple,
+        TEXT_VARIATION: recipe.text_multiple,
+    }

@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from versatile_diffusion.modalities import Modality
+from versatile_diffusion.modalities.clip import ClipImageEncoder
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
@@ -46,6 +47,17 @@ def even_channels(autoencoder: AutoencoderKL, latents: Float[Tensor, "b c y x"])
     inward.bias[count:] -= 2 * std.log()  # the logarithms of variances
     outward.bias += outward.weight[:, :, 0, 0] @ mean
     outward.weight *= std[:, None, None]
+
+
+@torch.no_grad()
+def spread_positions(encoder: ClipImageEncoder, factor: float) -> None:
+    """Multiplies the position embeddings of an image encoder that has learnt nothing, in place.
+
+    CLIP begins them about fifty times smaller than what it sees of a patch. Comparing images with texts hardly makes
+    them grow in a small model, and then no token tells where in the image it stands: a diffuser that attends to the
+    tokens learns what there is, but not where.
+    """
+    encoder.model.vision_model.embeddings.position_embedding.weight *= factor
 
 
 def seeded(seed: int, make: Callable[[], T]) -> T:

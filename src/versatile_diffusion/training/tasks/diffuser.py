@@ -100,7 +100,7 @@ class DiffuserTask(Task[Diffuser]):
         min_snr: caps the weight of the easy, little noised steps (min-SNR-γ, arXiv 2303.09556); None for no weights. At
             pure noise, where a schedule with zero terminal SNR ends, this weight is 0.
         gradient_scales: factors by the beginning of a parameter's name.
-        multiples: by output modality, how many samples its flows take for each sample of a batch; 1 if left out.
+        multiples: by flow, how many samples it takes for each sample of a batch; 1 if left out.
         modalities: for previews, to decode with; there are none without them.
         validation: what losses are measured on that is not learnt from.
         noise_offset: how much of the noise is the same all over a channel, where channels have two or more dimensions:
@@ -121,7 +121,7 @@ class DiffuserTask(Task[Diffuser]):
         context_dropout: float | Mapping[str, float] = CONTEXT_DROPOUT,
         min_snr: float | None = None,
         gradient_scales: Mapping[str, float] | None = None,
-        multiples: Mapping[str, int] | None = None,
+        multiples: Mapping[Flow, int] | None = None,
         modalities: Mapping[str, Modality] | None = None,
         validation: LatentData | None = None,
         noise_offset: float = 0.0,
@@ -142,7 +142,7 @@ class DiffuserTask(Task[Diffuser]):
         """See `Task.draw_share`."""
         batch: dict[str, Tensor] = {}
         for flow in self.flows:
-            count = size * self.multiples.get(flow.output, 1)
+            count = size * self.multiples.get(flow, 1)
             latents, tokens = self.data.draw(flow, count, generator, share)
             dropped = share.of(torch.rand(count, 1, 1, generator=generator)) < self.dropout(flow.context)
             batch[f"{flow}/latents"] = latents

@@ -54,7 +54,7 @@ def emoji(words: int = WORDS) -> Preset:
         positions=2,
         latent_dim=96,
     )
-    diffuser = DiffuserConfig(32, (2, 4, 4), (1, 1, 1), (True, True, True), num_heads=4, context_scale=128**0.5)
+    diffuser = DiffuserConfig(32, (4, 4), (1, 1), (True, True), num_heads=4, context_scale=128**0.5)
     return Preset(diffuser, {"image": image, "text": text})
 
 
@@ -87,9 +87,12 @@ class EmojiRecipe(ModelRecipe):
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = "v_prediction"
     min_snr: Annotated[float | None, Field(strict=True, gt=0)] = None
     timestep_shift: Annotated[float, Field(strict=True, gt=0)] = 2.0
+    text_to_image_multiple: AtLeastOne = 2
+    text_multiple: AtLeastOne = 1
     kl_divergence_weight: Amount = 3e-4
     kl_edge_weight: Amount = 1.0
     kl_even_channels: Annotated[bool, Field(strict=True)] = True
+    clip_position_spread: Amount = 50.0
 
 
 def tiny_recipe(words: int) -> EmojiRecipe:
