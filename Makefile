@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 export override PROMPT := $(value PROMPT)
 export override IMAGE := $(value IMAGE)
 
-.PHONY: demo test docs package setup clean
+.PHONY: demo test types suite docs package setup clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -20,7 +20,12 @@ demo: setup
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	@$(MAKE) --no-print-directory --jobs 2 types suite
+
+types: $(VENV)/.dev
 	$(VENV)/bin/pyright
+
+suite: $(VENV)/.dev
 	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
 
 docs: $(VENV)/.docs

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
 from versatile_diffusion.modalities.clip import ClipImageEncoder
+from versatile_diffusion.modalities.image_autoencoder import image_autoencoder
 from versatile_diffusion.model_presets import clip_vision, kl_autoencoder
 from versatile_diffusion.training.stages.preparation import even_channels, spread_positions
 

@@ -74,8 +74,7 @@ class ClipTask(Task[ClipPair]):
         """See `Task.draw`."""
         index = torch.randint(len(self.images), (size,), generator=generator)
         if self.hard_negatives is not None:
-            kind = torch.multinomial(self.hard_negatives.weights, size, replacement=True, generator=generator)
-            index[1::2] = self.hard_negatives.partners[index[:-1:2], kind[:-1:2]]
+            index = self.hard_negatives.beside(index, generator)
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
         return {"images": torch.as_tensor(self.images[index.numpy()]), "captions": self.captions[index, view]}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from versatile_diffusion.modalities.vocabulary import Tokenizers, word_tokenizers
 
@@ -44,6 +44,13 @@ class HardNegatives:
 
     partners: Int64[Tensor, "n kinds"]
     weights: Float[Tensor, " kinds"]
+
+    def beside(self, index: Int64[Tensor, " b"], generator: Generator) -> Int64[Tensor, " b"]:
+        """Returns samples of which every second is one that is nearly like the sample before it."""
+        kind = torch.multinomial(self.weights, len(index), replacement=True, generator=generator)
+        paired = index.clone()
+        paired[1::2] = self.partners[index[:-1:2], kind[:-1:2]]
+        return paired
 
 
 class TrainingData(ABC):

@@ -73,7 +73,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], Float[Tensor, "b 3 h w"]]:
         """Returns the losses of a batch, and its reconstructions."""
         images = to_floats(batch["images"]).contiguous(memory_format=torch.channels_last)
-        posterior = _posterior(self.model, images)
+        posterior = posterior_of(self.model, images * 2 - 1)
         decoded = _decoded(self.model, posterior.mean + posterior.std * batch["noise"])
         losses = {"error": l1_loss(decoded, images)}
         if self.edge_weight:
@@ -88,7 +88,7 @@ class KLAutoencoderTask(Task[AutoencoderKL]):
     def preview(self, model: AutoencoderKL) -> Mapping[str, Tensor | str]:
         """See `Task.preview`: the first images, and below them their reconstructions."""
         images = to_floats(torch.tensor(self.images[:PREVIEWED])).to(model.device)
-        decoded = _decoded(model, _posterior(model, images).mean)
+        decoded = _decoded(model, posterior_of(model, images * 2 - 1).mean)
         return {"pictures": side_by_side(list(images), list(decoded.clamp(0, 1)))}
 
 
@@ -97,18 +97,24 @@ def edge_error(a: Float[Tensor, "b c h w"], b: Float[Tensor, "b c h w"]) -> Floa
     return torch.stack([l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3)]).mean()
 
 
-def _posterior(model: AutoencoderKL, images: Float[Tensor, "b 3 h w"]) -> DiagonalGaussianDistribution:
-    encoded = model.encode(images * 2 - 1)
+def posterior_of(model: AutoencoderKL, maps: Float[Tensor, "b c h w"]) -> DiagonalGaussianDistribution:
+    """Returns what an autoencoder makes of maps: images in [-1, 1], or spectrograms."""
+    encoded = model.encode(maps)
     assert isinstance(encoded, AutoencoderKLOutput)
     posterior: object = encoded.latent_dist  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - diffusers leaves parameters untyped
     assert isinstance(posterior, DiagonalGaussianDistribution)
     return posterior
 
 
-def _decoded(model: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 3 h w"]:
+def maps_of(model: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b k h w"]:
+    """Returns the maps that latents stand for."""
     decoded = model.decode(latents)  # pyright: ignore[reportArgumentType, reportUnknownMemberType] - diffusers names another class of tensors
     assert isinstance(decoded, DecoderOutput)
-    return (decoded.sample + 1) / 2
+    return decoded.sample
+
+
+def _decoded(model: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 3 h w"]:
+    return (maps_of(model, latents) + 1) / 2
 
 
 def _feature_distance(
