@@ -26,7 +26,8 @@ from versatile_diffusion.worlds.postcards.sound.attribute_classifier import (
     SoundAttributeClassifier,
     SoundAttributeClassifierTask,
 )
-from versatile_diffusion.worlds.postcards.sound.mel_pool import mel_pool
+from versatile_diffusion.worlds.postcards.sound.clip_pool import ClipPool
+from versatile_diffusion.worlds.postcards.sound.mels import mels_in
 
 TRAINING_SEED, FRESH_SEED = 9000, 9001
 
@@ -44,7 +45,7 @@ def train(
     torch.manual_seed(0)
     postcards = Postcards(TRAINING_SEED, clips, Split.ALL)
     labels = torch.tensor([postcards.scene(i).indices for i in range(clips)])
-    task = SoundAttributeClassifierTask(SoundAttributeClassifier(), mel_pool(postcards, run / "mels"), labels)
+    task = SoundAttributeClassifierTask(SoundAttributeClassifier(), mels_in(ClipPool(postcards, run / "clips")), labels)
     config = TrainingConfig(steps, 48, 2e-3, ema_decay=0.99, weight_decay=0.05, checkpoint_every=500)
     classifier = Trainer(task, config, run / "classifier", "attribute classifier").run().cpu().eval()
     classifier.save_pretrained(run / "model")
@@ -55,7 +56,7 @@ def measure(run: Path, num: Num = 400) -> None:
     """Prints which share of fresh clips the classifier reads rightly, for each attribute."""
     classifier = SoundAttributeClassifier.from_pretrained(run / "model").eval()
     postcards = Postcards(FRESH_SEED, num, Split.ALL)
-    mels = torch.as_tensor(mel_pool(postcards, run / "mels")).float()
+    mels = torch.as_tensor(mels_in(ClipPool(postcards, run / "clips"))).float()
     found = [read for part in mels.split(64) for read in classifier.read(part)]
     result = score([postcards.scene(i).attributes for i in range(num)], found, ATTRIBUTES)
     for name, share in [("all", result.accuracy), *result.per_attribute.items()]:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from versatile_diffusion.modalities.sounds import Sound
 from versatile_diffusion.training.loop.task import Batch, Pass, Task
 from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
-from versatile_diffusion.worlds.postcards.sound.mel_pool import SPECTRUM, mels_of
+from versatile_diffusion.worlds.postcards.sound.mels import SPECTRUM, mels_of
 
 
 class SoundAttributeClassifier(ModelMixin, ConfigMixin):
@@ -46,7 +46,7 @@ class SoundAttributeClassifier(ModelMixin, ConfigMixin):
         self.heads = nn.ModuleDict({name: nn.Linear(128, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, mels: Float[Tensor, "b 2 t bands"]) -> dict[str, Float[Tensor, "b values"]]:
-        """Returns the scores of each attribute's values; see `mel_pool.mels_of`."""
+        """Returns the scores of each attribute's values; see `mels_of`."""
         left, right = mels.unbind(1)
         seen = torch.stack([(left + right) / 6 + 1.5, (left - right) / 2], dim=1)
         frames = self.mixing(self.stages(seen).permute(0, 1, 3, 2).flatten(1, 2))
@@ -61,7 +61,7 @@ class SoundAttributeClassifier(ModelMixin, ConfigMixin):
 
     def read_sounds(self, sounds: Sequence[Sound]) -> list[dict[str, str]]:
         """Returns the attributes of sounds, rendered or generated."""
-        return self.read(torch.stack([mels_of(sound) for sound in sounds]).to(self.device))
+        return self.read(mels_of(sounds).to(self.device))
 
 
 class SoundAttributeClassifierTask(Task[SoundAttributeClassifier]):
@@ -71,7 +71,7 @@ class SoundAttributeClassifierTask(Task[SoundAttributeClassifier]):
 
     Args:
         classifier: to train.
-        mels: of all clips; see `mel_pool.mel_pool`.
+        mels: of all clips; see `mels_in`.
         labels: index of each attribute's value.
     """
 

@@ -1,19 +1,13 @@
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from tests.unit.worlds.postcards.engines import needs_engines
 from versatile_diffusion.modalities.sounds import Sound
-from versatile_diffusion.worlds.postcards.data import ATTRIBUTES, Postcards
-from versatile_diffusion.worlds.postcards.sound import mel_pool as mel_pools
+from versatile_diffusion.worlds.postcards.data import ATTRIBUTES
 from versatile_diffusion.worlds.postcards.sound.attribute_classifier import (
     SoundAttributeClassifier,
     SoundAttributeClassifierTask,
 )
-from versatile_diffusion.worlds.postcards.sound.mel_pool import FRAMES, SPECTRUM, mel_pool
-from versatile_diffusion.worlds.postcards.sound.render import render_sound
+from versatile_diffusion.worlds.postcards.sound.mels import FRAMES, SPECTRUM
 
 COUNTS = [len(values) for values in ATTRIBUTES.values()]
 
@@ -54,21 +48,3 @@ def test_it_reads_sounds_of_any_rate_and_length(channels: int) -> None:
     sound = Sound(torch.rand(channels, 30_000) - 0.5, 22_050)
     (read,) = SoundAttributeClassifier((8, 8)).eval().read_sounds([sound])
     assert all(read[name] in values for name, values in ATTRIBUTES.items())
-
-
-@needs_engines
-def test_a_pool_is_rendered_once(tmp_path: Path) -> None:
-    first = mel_pool(Postcards(1, 2), tmp_path)
-    (file,) = tmp_path.glob("*.npy")
-    before = file.stat().st_mtime_ns
-    assert (mel_pool(Postcards(1, 2), tmp_path) == first).all() and file.stat().st_mtime_ns == before
-    assert first.shape == (2, 2, FRAMES, SPECTRUM.bands)
-
-
-@needs_engines
-def test_a_pool_of_another_renderer_is_rendered_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = mel_pool(Postcards(1, 2), tmp_path)
-    monkeypatch.setattr(mel_pools, "render_sound", lambda scene: render_sound(scene).at_loudness(-40))
-    assert not np.allclose(mel_pool(Postcards(1, 2), tmp_path), first, atol=1)
-    monkeypatch.undo()
-    assert (mel_pool(Postcards(1, 2), tmp_path) == first).all()
