@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int16
-from numpy import ndarray
 from torch import Generator, Tensor
 from torch.nn.functional import l1_loss
 from transformers import SpeechT5HifiGan
@@ -34,7 +34,7 @@ class VocoderTask(Task[SpeechT5HifiGan]):
     def __init__(
         self,
         vocoder: SpeechT5HifiGan,
-        waves: Int16[ndarray, "n samples"],
+        waves: Int16[np.ndarray, "n samples"],
         spectrum: MelSpectrum,
         frames: int = 48,
     ) -> None:
@@ -45,10 +45,10 @@ class VocoderTask(Task[SpeechT5HifiGan]):
         """See `Task.draw`: parts of sounds with what is heard of them, where nothing is beyond their edges."""
         margin, hop, inner = self.margin, self.spectrum.hop, self.frames * self.spectrum.hop
         length = inner + 2 * margin * hop
-        index = torch.randint(len(self.waves), (size,), generator=generator).tolist()
-        starts = torch.randint(self.waves.shape[1] - length + 1, (size,), generator=generator).tolist()
-        parts = [torch.as_tensor(self.waves[i, start : start + length]) for i, start in zip(index, starts, strict=True)]
-        waves = torch.stack(parts).float() / 2**15
+        index = torch.randint(len(self.waves), (size,), generator=generator).numpy()
+        starts = torch.randint(self.waves.shape[1] - length + 1, (size,), generator=generator).numpy()
+        parts = self.waves[index[:, None], starts[:, None] + np.arange(length)]
+        waves = torch.as_tensor(parts).float() / 2**15
         mels = self.spectrum.log_magnitudes(waves)[:, margin : margin + self.frames]
         return {"mels": mels, "waves": waves[:, margin * hop : margin * hop + inner]}
 
