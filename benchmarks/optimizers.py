@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clean_errors import clean_error
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, UInt8
 from rich.console import Console
@@ -31,7 +32,6 @@ from torch import Tensor
 
 from versatile_diffusion import VersatileDiffusionPipeline
 from versatile_diffusion.diffuser import Diffuser
-from versatile_diffusion.diffuser.model import ContextTokens
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.model_presets import build
 from versatile_diffusion.training.loop.task import Task, TrainingConfig
@@ -137,19 +137,13 @@ def text_to_image(place: Path) -> Callable[[Run], Learner]:
     return learner
 
 
-@torch.no_grad()
 def clean_errors(diffuser: Diffuser, schedule: DDIMScheduler, measured: LatentCache) -> Sequence[float]:
     """Returns the error in clean latents over all levels of noise, and how much other captions add to that of noise."""
-    latents, tokens = measured.first(Flow("text", "image"), MEASURED)
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    flow = Flow("text", "image")
+    latents, tokens = measured.first(flow, MEASURED)
 
     def error(level: float, tokens: Float[Tensor, "n m d"]) -> float:
-        timestep = int(level * len(schedule.betas))
-        timesteps = torch.full((len(latents),), timestep)
-        noisy = schedule.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType] - diffusers asks for an IntTensor
-        predicted = diffuser(noisy, timesteps, "image", [ContextTokens("text", tokens)])
-        clean: Tensor = schedule.step(predicted, timestep, noisy, return_dict=False)[1]
-        return float((clean - latents).square().mean())
+        return clean_error(diffuser, schedule, flow, latents, tokens, level)
 
     return [fmean(error(level, tokens) for level in LEVELS), error(NOISY, tokens.roll(1, 0)) / error(NOISY, tokens)]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from clean_errors import clean_error
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float
 from rich.console import Console
@@ -26,7 +27,7 @@ from rich.table import Table
 from torch import Tensor
 
 from versatile_diffusion import VersatileDiffusionPipeline
-from versatile_diffusion.diffuser.model import ContextTokens, Diffuser
+from versatile_diffusion.diffuser import Diffuser
 from versatile_diffusion.evaluation.retrieval import retrieval_accuracy
 from versatile_diffusion.flows import Flow
 from versatile_diffusion.modalities import ImageModality, TextModality
@@ -88,8 +89,8 @@ def measured(spread: float, arguments: argparse.Namespace, folder: Path) -> Sequ
     config = _config(arguments.samples // 32, 32, 1e-2)
     diffuser = trained_diffuser(learnt, image, schedule, config, folder)
     latents, tokens = image.encode(items), image.embed(items)
-    errors = [clean_error(diffuser, schedule, latents, tokens, level) for level in (*LEVELS, NOISY)]
-    others = clean_error(diffuser, schedule, latents, tokens.roll(1, 0), NOISY)
+    errors = [clean_error(diffuser, schedule, IMAGE_VARIATION, latents, tokens, level) for level in (*LEVELS, NOISY)]
+    others = clean_error(diffuser, schedule, IMAGE_VARIATION, latents, tokens.roll(1, 0), NOISY)
     return (
         found,
         patch_told(image, learnt.image_items(0, 1000), items),
@@ -136,24 +137,6 @@ def patch_told(image: ImageModality, learnt: Sequence[Tensor], fresh: Sequence[T
     solved = torch.linalg.lstsq(_with_one(tokens), places).solution  # pyright: ignore[reportUnknownMemberType]
     told = (_with_one(others) @ solved).argmax(1)
     return (told == torch.arange(patches).repeat(len(others))).float().mean().item()
-
-
-@torch.no_grad()
-def clean_error(
-    diffuser: Diffuser,
-    schedule: DDIMScheduler,
-    latents: Float[Tensor, "n c y x"],
-    tokens: Float[Tensor, "n m d"],
-    level: float,
-) -> float:
-    """Returns the error in clean latents at a level of noise."""
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    timestep = int(level * len(schedule.betas))
-    timesteps = torch.full((len(latents),), timestep)
-    noisy = schedule.add_noise(latents, noise, timesteps)  # pyright: ignore[reportArgumentType] - diffusers asks for an IntTensor
-    predicted = diffuser(noisy, timesteps, "image", [ContextTokens("image", tokens)])
-    clean: Tensor = schedule.step(predicted, timestep, noisy, return_dict=False)[1]
-    return float((clean - latents).square().mean())
 
 
 def _with_one(tokens: Float[Tensor, "n m d"]) -> Float[Tensor, "nm d+1"]:

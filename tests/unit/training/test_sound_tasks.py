@@ -87,6 +87,12 @@ def test_a_vocoder_learns_what_is_heard_within_the_parts_it_is_given(tmp_path: P
     assert list(before) == ["convergence", "logarithms"] and after["logarithms"] < 0.9 * before["logarithms"]
 
 
+def test_sounds_that_are_too_short_for_a_vocoder_are_refused() -> None:
+    config = hifi_gan(width=16, bands=16, rate=RATE, rates=(5, 4, 2), kernels=(15, 8, 4))
+    with pytest.raises(ValueError, match="Sounds have 700 samples, where parts of 16 frames need 800"):
+        VocoderTask(SpeechT5HifiGan(SpeechT5HifiGanConfig(**config)), np.zeros((2, 700), np.int16), SPECTRUM, frames=16)
+
+
 def test_spectral_errors_are_none_of_the_same_and_do_not_hear_the_phase() -> None:
     wave = torch.as_tensor(tones(2), dtype=torch.float32)
     assert all(float(error) == 0 for error in spectral_errors(wave, wave, (64, 128)).values())

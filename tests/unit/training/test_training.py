@@ -1,6 +1,7 @@
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from versatile_diffusion.training.loop.metric_logger import read_log
 from versatile_diffusion.training.loop.task import Batch, Pass, Task, TrainingConfig
 from versatile_diffusion.training.loop.trainer import Trainer, average_decay, draw, learning_rate
 from versatile_diffusion.training.stages.latent_cache import LatentCache
+from versatile_diffusion.training.stages.model_training import flow_multiples
+from versatile_diffusion.worlds.postcards.recipe import tiny_recipe
 
 
 class Line(Task):
@@ -268,3 +271,12 @@ def test_flows_take_more_samples_if_told_and_processes_share_them() -> None:
     whole = draw(task, TrainingConfig(steps=1, batch_size=4, learning_rate=1.0), 0)
     parts = [draw(task, config, 0, rank, 2) for rank in range(2)]
     assert all(torch.equal(torch.cat([part[name] for part in parts]), whole[name]) for name in whole)
+
+
+def test_a_recipe_says_how_many_samples_each_flow_takes() -> None:
+    found = flow_multiples(replace(tiny_recipe(), text_to_image_multiple=2, text_multiple=5))
+    assert {str(flow): count for flow, count in found.items()} == {
+        "text-to-image": 2,
+        "image-to-text": 5,
+        "text-variation": 5,
+    }

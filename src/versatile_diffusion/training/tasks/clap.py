@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Float16
 from numpy import ndarray
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from versatile_diffusion.modalities.clap import ClapSoundEncoder
 from versatile_diffusion.training.loop.task import Batch, Pass, Task
-from versatile_diffusion.training.tasks.data import HardNegatives
+from versatile_diffusion.training.tasks.clip import contrast
+from versatile_diffusion.training.tasks.data import HardNegatives, drawn_samples
 
 
 class SoundAlignment(nn.Module):
@@ -62,9 +62,7 @@ class ClapTask(Task[SoundAlignment]):
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
-        index = torch.randint(len(self.features), (size,), generator=generator)
-        if self.hard_negatives is not None:
-            index = self.hard_negatives.beside(index, generator)
+        index = drawn_samples(len(self.features), size, generator, self.hard_negatives)
         view = torch.randint(self.summaries.shape[1], (size,), generator=generator)
         return {"features": torch.as_tensor(self.features[index.numpy()]), "summaries": self.summaries[index, view]}
 
@@ -72,8 +70,6 @@ class ClapTask(Task[SoundAlignment]):
         """See `Task.passes`."""
 
         def compare() -> dict[str, Tensor]:
-            scores = self.model.similarities(batch["features"].float(), batch["summaries"])
-            partner = torch.arange(len(scores), device=scores.device)
-            return {"contrastive": (cross_entropy(scores, partner) + cross_entropy(scores.T, partner)) / 2}
+            return {"contrastive": contrast(self.model.similarities(batch["features"].float(), batch["summaries"]))}
 
         yield compare

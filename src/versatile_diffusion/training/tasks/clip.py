@@ -15,7 +15,7 @@ from versatile_diffusion._moved import former_names
 from versatile_diffusion.modalities.clip import ClipImageEncoder, ClipTextEncoder
 from versatile_diffusion.modalities.image import normalize_for_clip
 from versatile_diffusion.training.loop.task import Batch, Pass, Task
-from versatile_diffusion.training.tasks.data import HardNegatives, to_floats
+from versatile_diffusion.training.tasks.data import HardNegatives, drawn_samples, to_floats
 
 __getattr__ = former_names(
     __name__,
@@ -72,9 +72,7 @@ class ClipTask(Task[ClipPair]):
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`."""
-        index = torch.randint(len(self.images), (size,), generator=generator)
-        if self.hard_negatives is not None:
-            index = self.hard_negatives.beside(index, generator)
+        index = drawn_samples(len(self.images), size, generator, self.hard_negatives)
         view = torch.randint(self.captions.shape[1], (size,), generator=generator)
         return {"images": torch.as_tensor(self.images[index.numpy()]), "captions": self.captions[index, view]}
 
@@ -82,8 +80,12 @@ class ClipTask(Task[ClipPair]):
         """See `Task.passes`."""
 
         def compare() -> dict[str, Tensor]:
-            scores = self.model.similarities(to_floats(batch["images"]), batch["captions"])
-            partner = torch.arange(len(scores), device=scores.device)
-            return {"contrastive": (cross_entropy(scores, partner) + cross_entropy(scores.T, partner)) / 2}
+            return {"contrastive": contrast(self.model.similarities(to_floats(batch["images"]), batch["captions"]))}
 
         yield compare
+
+
+def contrast(similarities: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
+    """Returns the symmetric contrastive loss of scaled cosines, whose diagonal holds what belongs together."""
+    partner = torch.arange(len(similarities), device=similarities.device)
+    return (cross_entropy(similarities, partner) + cross_entropy(similarities.T, partner)) / 2

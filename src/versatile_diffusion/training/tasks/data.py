@@ -53,6 +53,14 @@ class HardNegatives:
         return paired
 
 
+def drawn_samples(
+    count: int, size: int, generator: Generator, hard_negatives: HardNegatives | None
+) -> Int64[Tensor, " size"]:
+    """Returns which of so many samples are compared with one another; see `HardNegatives.beside`."""
+    index = torch.randint(count, (size,), generator=generator)
+    return index if hard_negatives is None else hard_negatives.beside(index, generator)
+
+
 class TrainingData(ABC):
     """Images with texts. Images and texts are all that must be brought; the rest has defaults."""
 

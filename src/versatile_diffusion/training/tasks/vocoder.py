@@ -29,6 +29,9 @@ class VocoderTask(Task[SpeechT5HifiGan]):
         waves: of all sounds, one channel each.
         spectrum: what the vocoder sees of a waveform.
         frames: of the parts of sounds that it learns from.
+
+    Raises:
+        ValueError: if sounds are shorter than that, with what is heard beyond both edges.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class VocoderTask(Task[SpeechT5HifiGan]):
     ) -> None:
         self.model, self.waves, self.spectrum, self.frames = vocoder, waves, spectrum, frames
         self.margin = math.ceil(spectrum.window / spectrum.hop)
+        if (least := (frames + 2 * self.margin) * spectrum.hop) > waves.shape[1]:
+            raise ValueError(f"Sounds have {waves.shape[1]} samples, where parts of {frames} frames need {least}.")
 
     def draw(self, generator: Generator, size: int) -> Batch:
         """See `Task.draw`: parts of sounds with what is heard of them, where nothing is beyond their edges."""

@@ -45,6 +45,21 @@ def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
     assert "--start" in card and "from random weights" not in card
 
 
+def test_position_embeddings_are_spread_only_where_they_begin_at_random(tmp_path: Path) -> None:
+    components = build(tiny_recipe().preset)
+    text: Any = components.modalities["text"]
+    text.tokenizers = word_tokenizers(VOCABULARY)
+    save(components, tmp_path / "first")
+
+    def spread(run: str, factor: float, start: Path | None) -> float:
+        recipe = replace(untrained(), clip_position_spread=factor)
+        embeddings = PostcardsTraining(recipe, tmp_path / run, start=start).clip.image.model.vision_model.embeddings
+        return float(embeddings.position_embedding.weight.std())
+
+    assert spread("wide", 50.0, None) == pytest.approx(50 * spread("plain", 1.0, None), rel=1e-3)
+    assert spread("going on", 50.0, tmp_path / "first") < 0.1
+
+
 @pytest.mark.slow
 def test_stages_do_not_go_on_where_the_latents_changed(tmp_path: Path) -> None:
     def run(**changes: Any) -> PostcardsTraining:

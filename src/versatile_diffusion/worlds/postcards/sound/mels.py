@@ -27,4 +27,4 @@ def mels_of(sounds: Sequence[Sound]) -> Float[Tensor, "n 2 t bands"]:
 
 def mels_in(pool: ClipPool) -> Float16[np.ndarray, "n 2 t bands"]:
     """Returns those of a whole pool, which are kept there."""
-    return pool.heard(f"mels-{SPECTRUM.bands}", mels_of)
+    return pool.heard("mels", mels_of)

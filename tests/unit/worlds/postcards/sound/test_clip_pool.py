@@ -14,7 +14,7 @@ from versatile_diffusion.worlds.postcards.sound.waves import LENGTH
 pytestmark = needs_engines
 
 
-def test_a_pool_is_rendered_once_and_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_is_rendered_once_and_heard_once(tmp_path: Path) -> None:
     pool = ClipPool(Postcards(1, 2), tmp_path)
     waves, mels = pool.waves, mels_in(pool)
     assert waves.shape == (2, 2, LENGTH) and mels.shape == (2, 2, FRAMES, SPECTRUM.bands)
@@ -48,3 +48,9 @@ def test_a_pool_of_another_renderer_is_rendered_anew(tmp_path: Path, monkeypatch
     assert np.abs(ClipPool(Postcards(1, 2), tmp_path).waves).max() < np.abs(first).max() / 2
     monkeypatch.undo()
     assert (ClipPool(Postcards(1, 2), tmp_path).waves == first).all()
+
+
+def test_what_hears_otherwise_hears_anew(tmp_path: Path) -> None:
+    pool = ClipPool(Postcards(1, 2), tmp_path)
+    first = pool.heard("loudness", lambda sounds: mels_of(sounds).mean((1, 2, 3)))
+    assert np.allclose(pool.heard("loudness", lambda sounds: mels_of(sounds).mean((1, 2, 3)) - 1), first - 1, atol=1e-2)
